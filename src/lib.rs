@@ -1,0 +1,4 @@
+//! `passback` gets every grade into the LMS gradebook.
+
+pub mod config;
+pub mod simulator;

@@ -1,0 +1,1 @@
+//! The simulated LMS behind `passback lms`, `passback demo` and the tests.
