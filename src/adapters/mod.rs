@@ -1,0 +1,1 @@
+//! The adapters: each implements a port with one outside crate, and knows no other adapter.

@@ -1,0 +1,251 @@
+//! Notices: every fact worth counting, logging or showing. The core and the adapters return them; the surfaces turn
+//! them into metrics and log lines. No notice carries a secret, a sourcedId or a body.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    destination::{Delivery, Origin},
+    job::{JobId, StateName},
+    outcome::{AttemptOutcome, FailureReason},
+    time::Timestamp,
+};
+
+/// Which way an event came in, by the names of the metric `events_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// RabbitMQ.
+    Amqp,
+    /// `POST /v1/events`.
+    Http,
+    /// `POST /lti/grade_passback`.
+    Lti,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Amqp, Self::Http, Self::Lti];
+
+    /// The stable text name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Amqp => "amqp",
+            Self::Http => "http",
+            Self::Lti => "lti",
+        }
+    }
+}
+
+/// What every notice of a job carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The job.
+    pub job: JobId,
+    /// Its session.
+    pub session: Option<Arc<str>>,
+    /// Its delivery.
+    pub delivery: Delivery,
+    /// Its platform.
+    pub origin: Origin,
+}
+
+/// The loops whose last success is watched, by the names of `loop_last_success_timestamp_seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loop {
+    /// Taking events in.
+    Intake,
+    /// Starting attempts.
+    Dispatch,
+    /// Committing.
+    Store,
+}
+
+impl Loop {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Intake, Self::Dispatch, Self::Store];
+
+    /// The stable text name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Dispatch => "dispatch",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// Whether a platform takes deliveries, by the names of `platform_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlatformState {
+    /// Deliveries flow.
+    Open,
+    /// It fails again and again; one probe at a time goes out.
+    Held,
+    /// An admin has stopped its deliveries.
+    Paused,
+}
+
+impl PlatformState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Held, Self::Paused];
+
+    /// The stable text name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Held => "held",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// A fact.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// An event became a job.
+    EventStored {
+        /// The job.
+        about: About,
+        /// Which way it came in.
+        source: Source,
+        /// Queued, or superseded at once by a newer one.
+        state: StateName,
+    },
+    /// An event that is known already was acknowledged and changed nothing.
+    EventDuplicate {
+        /// The job of the first one.
+        job: JobId,
+        /// Which way it came in.
+        source: Source,
+    },
+    /// An event can never become a job.
+    EventRefused {
+        /// Which way it came in.
+        source: Source,
+        /// The field at fault.
+        field: String,
+        /// The sentence that the sender got.
+        detail: String,
+    },
+    /// An attempt ended.
+    AttemptEnded {
+        /// The job.
+        about: About,
+        /// How.
+        outcome: AttemptOutcome,
+        /// How long it took.
+        duration: Duration,
+        /// The status of the reply that decided.
+        http_status: Option<u16>,
+        /// The platform's words, cut and redacted.
+        message: Box<str>,
+        /// Attempts made in this set so far.
+        tries: u32,
+        /// Whether it used up a try.
+        counted: bool,
+    },
+    /// A retry was put on the schedule.
+    RetryScheduled {
+        /// The job.
+        about: About,
+        /// When.
+        due: Timestamp,
+    },
+    /// The platform has the grade.
+    Delivered {
+        /// The job.
+        about: About,
+        /// From stored to delivered.
+        latency: Duration,
+    },
+    /// The retries are used up, or no retry could help.
+    Flagged {
+        /// The job.
+        about: About,
+        /// Why.
+        reason: FailureReason,
+        /// What an admin can do.
+        advice: &'static str,
+    },
+    /// A newer grade took its place.
+    Superseded {
+        /// The job.
+        about: About,
+    },
+    /// An admin gave it up.
+    Discarded {
+        /// The job.
+        about: About,
+    },
+    /// An admin wants it tried again.
+    Replayed {
+        /// The job.
+        about: About,
+    },
+    /// A job was moved from one state to another; the gauges follow it. `from` is none for a new job, `to` none for
+    /// one that was pruned.
+    Moved {
+        /// The state before.
+        from: Option<StateName>,
+        /// The state after.
+        to: Option<StateName>,
+    },
+    /// A platform changed between open, held and paused.
+    Platform {
+        /// The platform.
+        origin: Origin,
+        /// The state it is in now.
+        state: PlatformState,
+        /// Why, in words.
+        why: &'static str,
+    },
+    /// A platform asked for fewer requests and rests.
+    PlatformRests {
+        /// The platform.
+        origin: Origin,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A token was asked for.
+    TokenRequested {
+        /// The platform.
+        origin: Origin,
+        /// None if it was granted.
+        failure: Option<FailureReason>,
+    },
+    /// A commit is on disk.
+    StoreCommitted {
+        /// How long it took, the sync included.
+        duration: Duration,
+        /// The changes that shared it.
+        changes: usize,
+        /// The size of the store on disk, in bytes.
+        size_bytes: u64,
+    },
+    /// The store took no write, and takes none until it is mended.
+    StoreFailed {
+        /// The whole chain of causes.
+        error: String,
+    },
+    /// A queue has its consumer.
+    AmqpConnected {
+        /// The queue.
+        queue: String,
+    },
+    /// A queue has lost its consumer; it is being reconnected.
+    AmqpLost {
+        /// The queue.
+        queue: String,
+        /// The whole chain of causes.
+        error: String,
+    },
+    /// Acknowledgements that the broker did not get; it will deliver again.
+    AcksLost {
+        /// How many.
+        count: u64,
+    },
+    /// A loop has done its work once more.
+    Beat {
+        /// Which.
+        of: Loop,
+    },
+}

@@ -1,0 +1,3 @@
+//! The protocols as plain values: requests out, replies in.
+
+pub mod wire;
