@@ -152,6 +152,7 @@ pub(super) fn digest16<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16
 
 /// Where and how to deliver.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is alive for each attempt; a box would cost more than it saves")]
 pub enum Destination {
     /// LTI 1.1 Basic Outcomes.
     Lti11(OutcomeService),

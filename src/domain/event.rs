@@ -489,7 +489,7 @@ impl GradingProgress {
     }
 }
 
-fn word_of<T: PartialEq>(words: &[(&'static str, T)], meaning: T) -> &'static str {
+fn word_of<T: PartialEq + Copy>(words: &[(&'static str, T)], meaning: T) -> &'static str {
     words.iter().find(|(_, known)| *known == meaning).map_or("", |(word, _)| *word)
 }
 

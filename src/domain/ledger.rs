@@ -94,6 +94,15 @@ pub struct Arrival {
     pub luck: u128,
 }
 
+/// Whether something is done, or only thought through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is done.
+    Earnest,
+    /// Nothing is changed; the answer says what would be.
+    Rehearsal,
+}
+
 /// Work for the ledger.
 #[derive(Debug)]
 pub enum Work {
@@ -122,14 +131,23 @@ pub enum Work {
     Replay {
         /// The job.
         id: JobId,
+        /// In earnest, or only to learn what would happen.
+        mode: Mode,
     },
     /// Give a job up at an admin's word.
     Discard {
         /// The job.
         id: JobId,
     },
-    /// Remember a platform.
-    PutPlatform(PlatformRecord),
+    /// Remember whether a platform is paused or held.
+    NotePlatform {
+        /// The platform.
+        origin: Origin,
+        /// Since when an admin has it paused.
+        paused_since: Option<Timestamp>,
+        /// Since when it is held.
+        held_since: Option<Timestamp>,
+    },
     /// Remember a column.
     PutColumn {
         /// The digest of what finds it.
@@ -213,10 +231,11 @@ pub fn carry_out<B: Books>(
         Work::Start { id } => desk.start(id),
         Work::Finish { id, verdict, trial } => desk.end_attempt(id, |rival| Input::Finish { verdict, trial, rival }),
         Work::Interrupt { id } => desk.end_attempt(id, |rival| Input::Interrupt { rival }),
-        Work::Replay { id } => desk.replay(id),
+        Work::Replay { id, mode } => desk.replay(id, mode),
         Work::Discard { id } => desk.discard(id),
-        Work::PutPlatform(platform) => {
-            desk.books.put_platform(platform);
+        Work::NotePlatform { origin, paused_since, held_since } => {
+            let client_id = desk.books.platform(&origin)?.and_then(|known| known.client_id);
+            desk.books.put_platform(PlatformRecord { origin, client_id, paused_since, held_since });
             Ok(Answer::Done)
         }
         Work::PutColumn { key, url } => {
@@ -252,7 +271,7 @@ impl<B: Books> Desk<'_, B> {
             job.state = JobState::Superseded;
             job.ended_at = Some(self.now);
             job.ends = 1;
-        } else if self.settle_older(&job, older)? {
+        } else if self.settle_older(&job, older) {
             job.state = JobState::Queued(Queued { due: self.now, place: Place::Behind });
         }
         for peer in newer {
@@ -334,7 +353,7 @@ impl<B: Books> Desk<'_, B> {
     }
 
     /// Older queued jobs of the cell give way to this one, or go first. True if one of them goes first.
-    fn settle_older(&mut self, job: &Job, older: Vec<Job>) -> Result<bool, B::Error> {
+    fn settle_older(&mut self, job: &Job, older: Vec<Job>) -> bool {
         let mut goes_first = false;
         for mut peer in older {
             let Some(Queued { place, .. }) = peer.queued() else {
@@ -347,7 +366,7 @@ impl<B: Books> Desk<'_, B> {
                 goes_first = true;
             }
         }
-        Ok(goes_first)
+        goes_first
     }
 
     /// Whether `newer` makes `older` pointless.
@@ -386,13 +405,13 @@ impl<B: Books> Desk<'_, B> {
             self.save(job);
             return Ok(Answer::NotNow);
         }
-        match transition::apply(&mut job, Input::Start { ags_timestamp }, self.now, self.draw, &self.rules.retry) {
-            Ok(_) => Ok(Answer::Job(self.save(job))),
-            Err(_) => {
-                self.report.queued.extend(due_entry(&job));
-                Ok(Answer::NotNow)
-            }
+        let input = Input::Start { ags_timestamp };
+        if transition::apply(&mut job, input, self.now, self.draw, &self.rules.retry).is_err() {
+            // The dispatcher's entry was out of date: this is the true one.
+            self.report.queued.extend(due_entry(&job));
+            return Ok(Answer::NotNow);
         }
+        Ok(Answer::Job(self.save(job)))
     }
 
     fn end_attempt(&mut self, id: JobId, input: impl FnOnce(Rival) -> Input) -> Result<Answer, B::Error> {
@@ -401,16 +420,21 @@ impl<B: Books> Desk<'_, B> {
         };
         let peers = self.peers(job.cell, Some(id))?;
         let rival = self.rival(&job, &peers, |rules| rules.supersede);
-        self.try_change(&mut job, input(rival), peers)
+        Ok(self.try_change(&mut job, input(rival), peers))
     }
 
-    fn replay(&mut self, id: JobId) -> Result<Answer, B::Error> {
+    fn replay(&mut self, id: JobId, mode: Mode) -> Result<Answer, B::Error> {
         let Some(mut job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
         let peers = self.peers(job.cell, Some(id))?;
         let rival = self.rival(&job, &peers, |_| true);
-        self.try_change(&mut job, Input::Replay { rival }, peers)
+        if mode == Mode::Rehearsal {
+            let input = Input::Replay { rival };
+            let tried = transition::apply(&mut job, input, self.now, self.draw, &self.rules.retry);
+            return Ok(tried.map_or_else(Answer::Refused, |_| Answer::Job(Arc::new(job))));
+        }
+        Ok(self.try_change(&mut job, Input::Replay { rival }, peers))
     }
 
     fn discard(&mut self, id: JobId) -> Result<Answer, B::Error> {
@@ -418,7 +442,7 @@ impl<B: Books> Desk<'_, B> {
             return Ok(Answer::NoSuchJob);
         };
         let peers = self.peers(job.cell, Some(id))?;
-        self.try_change(&mut job, Input::Discard, peers)
+        Ok(self.try_change(&mut job, Input::Discard, peers))
     }
 
     /// Whether the cell has a newer job that makes another try of this one pointless.
@@ -432,10 +456,10 @@ impl<B: Books> Desk<'_, B> {
     }
 
     /// Applies an input, saves the job, and puts the cell in order again.
-    fn try_change(&mut self, job: &mut Job, input: Input, peers: Vec<Job>) -> Result<Answer, B::Error> {
+    fn try_change(&mut self, job: &mut Job, input: Input, peers: Vec<Job>) -> Answer {
         match transition::apply(job, input, self.now, self.draw, &self.rules.retry) {
             Ok(notices) => self.report.notices.extend(notices),
-            Err(refused) => return Ok(Answer::Refused(refused)),
+            Err(refused) => return Answer::Refused(refused),
         }
         // A replayed job may have become the older of two that wait.
         if job.queued().is_some_and(|queued| queued.place == Place::Ready)
@@ -445,7 +469,7 @@ impl<B: Books> Desk<'_, B> {
         }
         let saved = self.save(job.clone());
         self.let_next_step_up(&saved, peers);
-        Ok(Answer::Job(saved))
+        Answer::Job(saved)
     }
 
     /// When nothing older waits any more, the oldest that waits behind goes next.

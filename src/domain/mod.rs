@@ -25,7 +25,9 @@
 //! ```
 
 pub mod destination;
+pub mod dispatch;
 pub mod event;
+pub mod health;
 pub mod job;
 pub mod ledger;
 pub mod notice;

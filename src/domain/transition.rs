@@ -105,14 +105,12 @@ pub fn apply(
             let verdict = Verdict { reply_lost: true, ..Verdict::without_reply(CUT_OFF, CUT_OFF_WORDS) };
             finish(job, since, verdict, Trial::Regular, rival, (now, draw, policy), &mut notices);
         }
-        (Some(Queued { place: Place::Ready, .. }), Input::Postpone { due }) => {
+        (Some(Queued { place: Place::Ready, .. }), Input::Postpone { due })
+        | (Some(Queued { due, place: Place::Behind }), Input::StepUp) => {
             job.state = JobState::Queued(Queued { due, place: Place::Ready });
         }
         (Some(Queued { due, place: Place::Ready }), Input::FallBehind) => {
             job.state = JobState::Queued(Queued { due, place: Place::Behind });
-        }
-        (Some(Queued { due, place: Place::Behind }), Input::StepUp) => {
-            job.state = JobState::Queued(Queued { due, place: Place::Ready });
         }
         (Some(Queued { place: Place::Ready | Place::Behind, .. }), Input::GiveWay) => {
             end(job, JobState::Superseded, now, &mut notices);
