@@ -1,0 +1,165 @@
+//! Judges a client assertion: a JSON Web Token signed with RS256 (RFC 7515, 7518, 7523; 1EdTech security
+//! framework, 4.1).
+//!
+//! Written from the standards on `aws_lc_rs` alone, sharing nothing with the sender. Whether a `jti` is new is not
+//! asked here but by the token endpoint, last.
+
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::message::Reason;
+
+const DEPLOYMENT_CLAIM: &str = "https://purl.imsglobal.org/spec/lti/claim/deployment_id";
+/// How old `iat` and how far off `exp` may be, in seconds.
+const LIFE_MAX_S: i64 = 300;
+
+/// A token taken apart; nothing in it is believed yet.
+pub(super) struct Assertion<'a> {
+    signed_text: &'a str,
+    signature: Vec<u8>,
+    kid: String,
+    claims: Map<String, Value>,
+}
+
+/// What the claims must agree with.
+pub(super) struct Expected<'a> {
+    pub(super) client_id: &'a str,
+    pub(super) audience: &'a str,
+    pub(super) deployment_ids: &'a [String],
+    pub(super) now_ms: i64,
+}
+
+/// A public key of the tool.
+#[derive(Clone)]
+pub(super) struct PublicKey {
+    pub(super) kid: String,
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+}
+
+impl<'a> Assertion<'a> {
+    pub(super) fn read(token: &'a str) -> Result<Self, Reason> {
+        let (signed_text, signature) = token.rsplit_once('.').ok_or("the assertion is not a JWT")?;
+        let (header, claims) = signed_text.split_once('.').ok_or("the assertion is not a JWT")?;
+        let header = object(header, "header")?;
+        if header.get("alg") != Some(&Value::from("RS256")) {
+            return Err("the `alg` of the assertion is not RS256".to_owned());
+        }
+        if header.contains_key("crit") {
+            return Err("the assertion has `crit`, which is not understood here".to_owned());
+        }
+        let kid = string(&header, "kid")?.to_owned();
+        Ok(Self { signed_text, signature: decode(signature, "signature")?, kid, claims: object(claims, "claims")? })
+    }
+
+    pub(super) fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// Who it says it is from.
+    pub(super) fn issuer(&self) -> Result<&str, Reason> {
+        string(&self.claims, "iss")
+    }
+
+    pub(super) fn jti(&self) -> Result<&str, Reason> {
+        string(&self.claims, "jti")
+    }
+
+    pub(super) fn check_signature(&self, key: &PublicKey) -> Result<(), Reason> {
+        let components = RsaPublicKeyComponents { n: &key.modulus, e: &key.exponent };
+        components
+            .verify(&RSA_PKCS1_2048_8192_SHA256, self.signed_text.as_bytes(), &self.signature)
+            .map_err(|_| "Signature verification failed".to_owned())
+    }
+
+    pub(super) fn check_claims(&self, expected: &Expected<'_>) -> Result<(), Reason> {
+        let claims = &self.claims;
+        for name in ["iss", "sub"] {
+            if string(claims, name)? != expected.client_id {
+                return Err(format!("`{name}` is not the client id"));
+            }
+        }
+        if string(claims, "aud")? != expected.audience {
+            return Err("the 'aud' is invalid: it must be the token URL".to_owned());
+        }
+        self.check_times(expected.now_ms.div_euclid(1000))?;
+        self.jti()?;
+        match claims.get(DEPLOYMENT_CLAIM) {
+            None => Ok(()),
+            Some(Value::String(id)) if expected.deployment_ids.is_empty() || expected.deployment_ids.contains(id) => {
+                Ok(())
+            }
+            Some(_) => Err("the deployment_id claim names no deployment of this client".to_owned()),
+        }
+    }
+
+    fn check_times(&self, now_s: i64) -> Result<(), Reason> {
+        let seconds = |name: &str| {
+            let value = self.claims.get(name).and_then(Value::as_i64);
+            value.ok_or_else(|| format!("`{name}` is missing, or no whole number of seconds"))
+        };
+        let (iat, exp) = (seconds("iat")?, seconds("exp")?);
+        if iat > now_s {
+            return Err(format!("Cannot handle token with iat prior to now: `iat` is {} s ahead", iat - now_s));
+        }
+        if iat < now_s - LIFE_MAX_S {
+            return Err(format!("`iat` is more than {LIFE_MAX_S} s old"));
+        }
+        if exp <= now_s {
+            return Err("Expired token".to_owned());
+        }
+        if exp > now_s + LIFE_MAX_S {
+            return Err(format!("`exp` is more than {LIFE_MAX_S} s ahead"));
+        }
+        if self.claims.contains_key("nbf") && seconds("nbf")? > now_s {
+            return Err("`nbf` is in the future".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl PublicKey {
+    /// All keys of a JSON Web Key Set (RFC 7517). A set that shows a private key is refused as a whole.
+    pub(super) fn read_set(set: &Value) -> Result<Vec<Self>, Reason> {
+        let keys = set.get("keys").and_then(Value::as_array).ok_or("the key set has no `keys`")?;
+        keys.iter().map(Self::read).collect()
+    }
+
+    fn read(key: &Value) -> Result<Self, Reason> {
+        let key = key.as_object().ok_or("a key of the key set is not an object")?;
+        if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|private| key.contains_key(*private)) {
+            return Err("the key set shows a private key".to_owned());
+        }
+        for (name, only) in [("kty", "RSA"), ("alg", "RS256"), ("use", "sig")] {
+            if (name == "kty" || key.contains_key(name)) && string(key, name)? != only {
+                return Err(format!("`{name}` of a key is not {only}"));
+            }
+        }
+        let number = |name: &str| {
+            let bytes = decode(string(key, name)?, name)?;
+            // RFC 7518, 2: the fewest octets that hold the number.
+            if bytes.first() == Some(&0) {
+                Err(format!("`{name}` of a key begins with a zero byte"))
+            } else {
+                Ok(bytes)
+            }
+        };
+        Ok(Self { kid: string(key, "kid")?.to_owned(), modulus: number("n")?, exponent: number("e")? })
+    }
+}
+
+fn decode(text: &str, what: &str) -> Result<Vec<u8>, Reason> {
+    BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("`{what}` is not base64url without padding"))
+}
+
+fn object(text: &str, what: &str) -> Result<Map<String, Value>, Reason> {
+    serde_json::from_slice(&decode(text, what)?).map_err(|_| format!("the {what} of the assertion is no JSON object"))
+}
+
+/// A member that must be a string with something in it.
+fn string<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a str, Reason> {
+    let text = object.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    text.ok_or_else(|| format!("`{name}` is missing, empty, or not a string"))
+}

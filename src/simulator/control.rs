@@ -1,0 +1,157 @@
+//! The simulated LMS's own controls over HTTP: faults, gradebook, counts. For demos and tests, so without a key;
+//! listen on an address that only they reach.
+
+use std::collections::BTreeMap;
+
+use axum::http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::faults::Fault;
+use super::gradebook::{Cell, CellState, Protocol};
+use super::ledger::Route;
+use super::message::{Answer, Call, Reason};
+use super::platform::Platform;
+
+/// Answers `/_control/{name}`.
+pub(super) fn answer(platform: &Platform, request: &Call, name: &str) -> Result<Answer, Answer> {
+    let is_change = name == "faults" && request.parts.method == Method::PUT;
+    if is_change {
+        change_faults(platform, request).map_err(Answer::bad_request)?;
+    } else {
+        request.expect_method(&Method::GET)?;
+    }
+    let reply = match name {
+        "faults" => json!({
+            "routes": platform.faults.current(),
+            "refused_users": platform.faults.refused(),
+        }),
+        "gradebook" => gradebook(platform, request).map_err(Answer::bad_request)?,
+        "requests" => requests(platform),
+        "delegated" => Value::Array(platform.delegated.all()),
+        _ => {
+            let reason = "there are faults, gradebook, requests and delegated here".to_owned();
+            return Err(Answer::error(StatusCode::NOT_FOUND, reason));
+        }
+    };
+    Ok(Answer::json(StatusCode::OK, &reply))
+}
+
+/// The body of a PUT. A route that is named gets these faults in the place of its own, an empty list for none; so
+/// do the refused users. What is not named stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultChanges {
+    #[serde(default)]
+    routes: BTreeMap<Route, Vec<Fault>>,
+    #[serde(default)]
+    refused_users: Option<Vec<String>>,
+}
+
+/// All or nothing: a fault that makes no sense leaves everything as it was.
+fn change_faults(platform: &Platform, request: &Call) -> Result<(), Reason> {
+    let changes: FaultChanges = serde_json::from_slice(&request.body).map_err(|error| error.to_string())?;
+    for (route, faults) in &changes.routes {
+        let in_words = |error| format!("{route:?}: {error}");
+        faults.iter().try_for_each(|fault| fault.check(*route)).map_err(in_words)?;
+    }
+    for (route, faults) in changes.routes {
+        platform.faults.set(route, faults).map_err(|error| error.to_string())?;
+    }
+    if let Some(users) = changes.refused_users {
+        platform.faults.change_refused(|refused| *refused = users.into_iter().collect());
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct CellLine {
+    #[serde(flatten)]
+    cell: Cell,
+    #[serde(flatten)]
+    state: CellState,
+}
+
+/// All cells, or those that the parameters `protocol`, `column` and `user` leave.
+fn gradebook(platform: &Platform, request: &Call) -> Result<Value, Reason> {
+    let protocol = match request.parameter("protocol")? {
+        None => None,
+        Some(name) => Some(serde_json::from_value::<Protocol>(Value::from(name)).map_err(|error| error.to_string())?),
+    };
+    let (column, user) = (request.parameter("column")?, request.parameter("user")?);
+    let cells = platform.gradebook.snapshot(|cell| {
+        protocol.is_none_or(|protocol| protocol == cell.protocol)
+            && column.as_ref().is_none_or(|column| *column == cell.column)
+            && user.as_ref().is_none_or(|user| *user == cell.user)
+    });
+    let lines: Vec<_> = cells.into_iter().map(|(cell, state)| CellLine { cell, state }).collect();
+    serde_json::to_value(lines).map(|cells| json!({"cells": cells})).map_err(|error| error.to_string())
+}
+
+fn requests(platform: &Platform) -> Value {
+    let routes: BTreeMap<_, _> = Route::ALL.into_iter().map(|route| (route, platform.ledger.counts(route))).collect();
+    json!({"routes": routes, "refusals": platform.ledger.refusals()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::faults::FaultKind;
+    use super::super::gradebook::{Accepted, Grade};
+    use super::super::testing::{NOW_MS, answer, call, platform};
+    use super::*;
+
+    async fn send(platform: &Platform, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let answer = answer(platform, &call(method, path, &[], body), NOW_MS).await;
+        (answer.status.as_u16(), serde_json::from_slice(&answer.body).expect("JSON"))
+    }
+
+    #[tokio::test]
+    async fn faults_are_switched_by_name_or_not_at_all() {
+        let platform = platform();
+        let faults = r#"{"routes": {"scores": [{"kind": {"status": {"code": 503, "retry_after": "7"}}, "times": 2},
+            {"kind": "cut_before", "every": 3}]}, "refused_users": ["u"]}"#;
+        let (status, reply) = send(&platform, "PUT", "/_control/faults", faults).await;
+        assert_eq!((status, &reply["routes"]["scores"][0]["times"]), (200, &json!(2)));
+        assert!(platform.faults.refuses("u"));
+        assert!(matches!(platform.faults.poll(Route::Scores), Some(FaultKind::Status { code: 503, .. })));
+        let (_, reply) = send(&platform, "GET", "/_control/faults", "").await;
+        assert_eq!((&reply["routes"]["scores"][0]["times"], &reply["refused_users"]), (&json!(1), &json!(["u"])));
+
+        let check = async |body: &str, words: &str| {
+            let (status, reply) = send(&platform, "PUT", "/_control/faults", body).await;
+            let reason = reply["reason"].as_str().unwrap_or_default();
+            assert_eq!(status, 400);
+            assert!(reason.contains(words), "{words}: {reason}");
+        };
+        check(r#"{"route": {}}"#, "route").await;
+        check(r#"{"routes": {"score": []}}"#, "score").await;
+        check(r#"{"routes": {"scores": [{"kind": "slow"}]}}"#, "slow").await;
+        check(r#"{"routes": {"scores": [{"kind": "html", "often": 1}]}}"#, "often").await;
+        check(r#"{"routes": {"scores": [{"kind": {"delay": {"seconds": 1}}}]}}"#, "seconds").await;
+        check(
+            r#"{"routes": {"lti11": [], "token": [{"kind": {"status": {"code": 1}}}]}, "refused_users": []}"#,
+            "code",
+        )
+        .await;
+        assert!(platform.faults.refuses("u"), "nothing of a bad change is done");
+    }
+
+    #[tokio::test]
+    async fn the_gradebook_and_the_counts_can_be_read() {
+        let platform = platform();
+        for user in ["u", "v"] {
+            let grade = Some(Grade { score: 1.0, maximum: 2.0 });
+            let accepted = Accepted { at_ms: 1, grade, timestamp_ms: None, comment: None };
+            platform.gradebook.write(Cell::ags("c", "1", user), accepted).expect("the first");
+        }
+        let (_, all) = send(&platform, "GET", "/_control/gradebook", "").await;
+        assert_eq!(all["cells"].as_array().map(Vec::len), Some(2));
+        let (_, one) = send(&platform, "GET", "/_control/gradebook?protocol=ags&column=c%2F1&user=v", "").await;
+        assert_eq!((&one["cells"][0]["user"], &one["cells"][0]["grade"]["score"]), (&json!("v"), &json!(1.0)));
+        assert_eq!(one["cells"].as_array().map(Vec::len), Some(1));
+        assert_eq!(send(&platform, "GET", "/_control/gradebook?protocol=lti2", "").await.0, 400);
+        assert_eq!(send(&platform, "POST", "/_control/requests", "").await.0, 405);
+        let (_, requests) = send(&platform, "GET", "/_control/requests", "").await;
+        assert_eq!(requests["routes"]["scores"], json!({"accepted": 0, "refused": 0, "faulted": 0}));
+    }
+}

@@ -1,0 +1,151 @@
+//! The line items of each context: found, made, listed in pages, taken away. Plain data; who may do what is `ags.rs`'s
+//! business.
+//!
+//! Like the real platforms it keeps nothing unique: the same POST twice makes two columns.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use super::locked;
+
+/// One column.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct LineItem {
+    pub(super) id: String,
+    pub(super) label: String,
+    pub(super) score_maximum: f64,
+    pub(super) resource_link_id: Option<String>,
+    pub(super) resource_id: Option<String>,
+    pub(super) tag: Option<String>,
+}
+
+/// What a listing asks for. A filter that is not given lets everything through.
+pub(super) struct Listing {
+    pub(super) resource_link_id: Option<String>,
+    pub(super) resource_id: Option<String>,
+    pub(super) tag: Option<String>,
+    pub(super) limit: usize,
+    /// The cursor that the page before ended with; 0 for the first.
+    pub(super) from: u64,
+}
+
+/// One page, and the cursor of the next if there is more.
+pub(super) struct Page {
+    pub(super) items: Vec<LineItem>,
+    pub(super) next: Option<u64>,
+}
+
+/// All contexts.
+pub(super) struct LineItems {
+    auto: bool,
+    contexts: Mutex<HashMap<String, Context>>,
+}
+
+/// The items in order of their making, by a number that is never given twice; it is the cursor of a listing.
+#[derive(Default)]
+struct Context {
+    items: BTreeMap<u64, LineItem>,
+    number_by_id: HashMap<String, u64>,
+    last_number: u64,
+}
+
+impl LineItems {
+    pub(super) fn new(auto: bool, contexts: &[(String, Vec<String>)]) -> Self {
+        let filled = |ids: &[String]| {
+            let mut context = Context::default();
+            for id in ids {
+                if !context.number_by_id.contains_key(id) {
+                    context.add(LineItem::named(id));
+                }
+            }
+            context
+        };
+        let contexts = contexts.iter().map(|(id, items)| (id.clone(), filled(items))).collect();
+        Self { auto, contexts: Mutex::new(contexts) }
+    }
+
+    /// The line item, which is made on the way if that is allowed.
+    pub(super) fn find(&self, context: &str, id: &str) -> Option<LineItem> {
+        self.within(context, |context| {
+            if !context.number_by_id.contains_key(id) && self.auto {
+                context.add(LineItem::named(id));
+            }
+            context.items.get(context.number_by_id.get(id)?).cloned()
+        })?
+    }
+
+    /// Makes a line item under an id of its own; `None` if there is no such context.
+    pub(super) fn create(&self, context: &str, item: LineItem) -> Option<LineItem> {
+        self.within(context, |context| {
+            let mut number = context.last_number + 1;
+            while context.number_by_id.contains_key(&number.to_string()) {
+                number += 1;
+            }
+            let item = LineItem { id: number.to_string(), ..item };
+            context.add(item.clone());
+            item
+        })
+    }
+
+    /// One page of a listing; `None` if there is no such context.
+    pub(super) fn list(&self, context: &str, listing: &Listing) -> Option<Page> {
+        self.within(context, |context| {
+            let mut wanted = context.items.range(listing.from..).filter(|(_, item)| listing.wants(item));
+            let items = wanted.by_ref().take(listing.limit).map(|(_, item)| item.clone()).collect();
+            Page { items, next: wanted.next().map(|(number, _)| *number) }
+        })
+    }
+
+    /// Takes a line item away; whether it was there.
+    pub(super) fn remove(&self, context: &str, id: &str) -> bool {
+        let mut contexts = locked(&self.contexts);
+        let Some(context) = contexts.get_mut(context) else {
+            return false;
+        };
+        context.number_by_id.remove(id).is_some_and(|number| context.items.remove(&number).is_some())
+    }
+
+    /// The contexts with the ids of their items, in order.
+    pub(super) fn contexts(&self) -> BTreeMap<String, Vec<String>> {
+        let ids = |context: &Context| context.items.values().map(|item| item.id.clone()).collect();
+        locked(&self.contexts).iter().map(|(id, context)| (id.clone(), ids(context))).collect()
+    }
+
+    fn within<T>(&self, context: &str, work: impl FnOnce(&mut Context) -> T) -> Option<T> {
+        let mut contexts = locked(&self.contexts);
+        if self.auto && !contexts.contains_key(context) {
+            contexts.insert(context.to_owned(), Context::default());
+        }
+        contexts.get_mut(context).map(work)
+    }
+}
+
+impl LineItem {
+    /// A column that nobody described: the id serves as its resource id too.
+    fn named(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            label: format!("Column {id}"),
+            score_maximum: 100.0,
+            resource_id: Some(id.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
+impl Listing {
+    fn wants(&self, item: &LineItem) -> bool {
+        let agrees = |wanted: &Option<String>, own: &Option<String>| wanted.is_none() || wanted == own;
+        agrees(&self.resource_link_id, &item.resource_link_id)
+            && agrees(&self.resource_id, &item.resource_id)
+            && agrees(&self.tag, &item.tag)
+    }
+}
+
+impl Context {
+    fn add(&mut self, item: LineItem) {
+        self.last_number += 1;
+        self.number_by_id.insert(item.id.clone(), self.last_number);
+        self.items.insert(self.last_number, item);
+    }
+}
