@@ -28,7 +28,7 @@ pub(super) fn answer(platform: &Platform, request: &Call, name: &str) -> Result<
         }),
         "gradebook" => gradebook(platform, request).map_err(Answer::bad_request)?,
         "requests" => requests(platform),
-        "delegated" => Value::Array(platform.delegated.all()),
+        "delegated" => delegated(platform),
         _ => {
             let reason = "there are faults, gradebook, requests and delegated here".to_owned();
             return Err(Answer::error(StatusCode::NOT_FOUND, reason));
@@ -86,6 +86,12 @@ fn gradebook(platform: &Platform, request: &Call) -> Result<Value, Reason> {
     });
     let lines: Vec<_> = cells.into_iter().map(|(cell, state)| CellLine { cell, state }).collect();
     serde_json::to_value(lines).map(|cells| json!({"cells": cells})).map_err(|error| error.to_string())
+}
+
+/// The bodies as JSON; they were read as such when they came.
+fn delegated(platform: &Platform) -> Value {
+    let bodies = platform.delegated.all();
+    Value::Array(bodies.iter().map(|body| serde_json::from_str(body).unwrap_or_default()).collect())
 }
 
 fn requests(platform: &Platform) -> Value {

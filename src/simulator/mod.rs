@@ -42,7 +42,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -197,8 +196,8 @@ impl SimulatedLms {
         self.cell(cell)?.grade
     }
 
-    /// The bodies of delegated POSTs that were accepted, oldest first; the last hundred thousand.
-    pub fn delegated_bodies(&self) -> Vec<Value> {
+    /// The bodies of delegated POSTs that were accepted, as they came, oldest first; the last hundred thousand.
+    pub fn delegated_bodies(&self) -> Vec<String> {
         self.platform.delegated.all()
     }
 

@@ -112,12 +112,11 @@ async fn respond(platform: Arc<Platform>, request: Request<Incoming>) -> Result<
         }
         Ok(request) => match struck {
             None => judge(&platform, place, &request).await,
-            Some((_, FaultKind::Delay { ms })) => {
-                sleep(Duration::from_millis(ms)).await;
-                judge(&platform, place, &request).await
-            }
             Some((route, kind)) => {
-                platform.ledger.count(route, Ending::Faulted);
+                // A request that is only delayed is counted as what becomes of it.
+                if !matches!(kind, FaultKind::Delay { .. }) {
+                    platform.ledger.count(route, Ending::Faulted);
+                }
                 strike(&platform, place, &request, kind).await?
             }
         },
@@ -148,13 +147,17 @@ fn note(platform: &Platform, route: Option<Route>, answer: &Answer) {
     if let Some(route) = route {
         platform.ledger.count(route, ending);
     }
+    note_refusal(platform, route, answer);
+}
+
+fn note_refusal(platform: &Platform, route: Option<Route>, answer: &Answer) {
     if let Some(reason) = &answer.refusal {
         let (status, reason) = (answer.status.as_u16(), reason.clone());
         platform.ledger.note(Refusal { route, at_ms: clock::now_ms(), status, reason });
     }
 }
 
-/// What a fault makes of a request. A request that is carried out and refused is noted with its reason all the same.
+/// What a fault makes of a request.
 async fn strike(platform: &Platform, place: Place<'_>, request: &Call, kind: FaultKind) -> Result<Answer, Cut> {
     const HTML_PAGE: &str = "<!DOCTYPE html><html><head><title>Site maintenance</title></head>\
         <body><h1>This site is undergoing maintenance</h1></body></html>";
@@ -183,16 +186,18 @@ async fn strike(platform: &Platform, place: Place<'_>, request: &Call, kind: Fau
         }
         FaultKind::Failure { description } => lti11::failure(request, &description),
         FaultKind::EmptyList => Answer::json(StatusCode::OK, &serde_json::json!([])),
-        FaultKind::CutBefore | FaultKind::Delay { .. } => judge(platform, place, request).await,
+        FaultKind::Delay { ms } => {
+            sleep(Duration::from_millis(ms)).await;
+            judge(platform, place, request).await
+        }
+        FaultKind::CutBefore => return Err(Cut),
     })
 }
 
+/// Does what is asked and throws the answer away; a refusal is noted with its reason all the same.
 async fn carry_out(platform: &Platform, place: Place<'_>, request: &Call) {
     let answer = platform.answer(place, request, clock::now_ms() + platform.clock_skew_ms).await;
-    if let Some(reason) = answer.refusal {
-        let (route, status) = (place.route(), answer.status.as_u16());
-        platform.ledger.note(Refusal { route, at_ms: clock::now_ms(), status, reason });
-    }
+    note_refusal(platform, place.route(), &answer);
 }
 
 #[cfg(test)]
