@@ -163,3 +163,27 @@ fn string<'a>(object: &'a Map<String, Value>, name: &str) -> Result<&'a str, Rea
     let text = object.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     text.ok_or_else(|| format!("`{name}` is missing, empty, or not a string"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::jwks;
+    use super::*;
+
+    #[test]
+    fn only_a_clean_public_key_set_is_read() {
+        let check = |member: &str, value: Value, words: &str| {
+            let mut set = jwks("k");
+            set["keys"][0][member] = value;
+            let reason = PublicKey::read_set(&set).err().expect("not clean");
+            assert!(reason.contains(words), "{words}: {reason}");
+        };
+        assert_eq!(PublicKey::read_set(&jwks("k")).expect("clean").len(), 1);
+        check("d", Value::from("AQAB"), "private");
+        check("kty", Value::from("EC"), "kty");
+        check("alg", Value::from("PS256"), "alg");
+        check("use", Value::from("enc"), "use");
+        check("kid", Value::from(""), "kid");
+        check("e", Value::from("AAEAAQ"), "zero byte");
+        check("n", Value::from("a+b="), "base64url");
+    }
+}

@@ -149,3 +149,34 @@ impl Context {
         self.items.insert(self.last_number, item);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(auto: bool) -> LineItems {
+        LineItems::new(auto, &[("c".to_owned(), vec!["a".to_owned(), "1".to_owned(), "a".to_owned()])])
+    }
+
+    #[test]
+    fn columns_come_into_being_only_where_that_is_allowed() {
+        assert!(items(false).find("c", "a").is_some());
+        assert!(items(false).find("c", "z").is_none());
+        assert!(items(false).find("d", "a").is_none());
+        assert!(items(true).find("c", "z").is_some());
+        assert!(items(true).find("d", "a").is_some());
+    }
+
+    #[test]
+    fn made_and_deleted_items_never_share_an_id() {
+        let items = items(false);
+        let make = || items.create("c", LineItem::default()).expect("the context is there").id;
+        let first = make();
+        assert_ne!(first, "1", "an id that is taken is passed over");
+        assert!(items.remove("c", &first) && !items.remove("c", &first));
+        assert!(items.find("c", &first).is_none());
+        assert_ne!(make(), first);
+        assert!(items.create("d", LineItem::default()).is_none());
+        assert_eq!(items.contexts()["c"].len(), 3);
+    }
+}
