@@ -1,0 +1,229 @@
+//! The rules of the house, as a test: which layer may know which, a head on every file, and prose that agrees with the
+//! code. It reads the sources as text, so it also sees what only a test or a comment would break.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A part of the house: the folder or file, the parts of ours it may name, and the outside crates it must not.
+struct Room {
+    path: &'static str,
+    may_name: &'static [&'static str],
+    must_not_use: &'static [&'static str],
+}
+
+const IO_CRATES: &[&str] = &[
+    "tokio", "tokio_util", "reqwest", "sled", "axum", "hyper", "hyper_util", "lapin", "tracing", "tracing_subscriber",
+    "prometheus", "clap", "rand", "tempfile", "indicatif", "comfy_table", "anyhow",
+];
+
+/// The first room whose path fits holds a file, so the special ones come first.
+const ROOMS: &[Room] = &[
+    Room { path: "src/domain/", may_name: &["domain"], must_not_use: IO_CRATES },
+    Room { path: "src/lti/", may_name: &["domain", "lti"], must_not_use: IO_CRATES },
+    Room { path: "src/ports.rs", may_name: &["domain", "lti"], must_not_use: IO_CRATES },
+    Room {
+        path: "src/problem.rs",
+        may_name: &[],
+        must_not_use: &["tokio", "reqwest", "sled", "lapin", "prometheus", "clap", "anyhow"],
+    },
+    Room {
+        path: "src/adapters/store",
+        may_name: &["domain", "ports", "config"],
+        must_not_use: &["lapin", "reqwest", "axum", "hyper", "prometheus", "clap", "anyhow", "tracing"],
+    },
+    Room {
+        path: "src/adapters/transport",
+        may_name: &["domain", "lti", "ports", "config"],
+        must_not_use: &["lapin", "sled", "axum", "prometheus", "clap", "anyhow", "tracing"],
+    },
+    Room {
+        path: "src/adapters/amqp",
+        may_name: &["domain", "ports", "config"],
+        must_not_use: &["reqwest", "sled", "axum", "prometheus", "clap", "anyhow", "tracing"],
+    },
+    Room {
+        path: "src/adapters/intake",
+        may_name: &["domain", "ports", "config", "problem"],
+        must_not_use: &["reqwest", "sled", "lapin", "prometheus", "clap", "anyhow", "tracing"],
+    },
+    Room {
+        path: "src/adapters/",
+        may_name: &["domain", "lti", "ports", "config"],
+        must_not_use: &["lapin", "sled", "reqwest", "axum", "prometheus", "clap", "anyhow", "tracing"],
+    },
+    Room {
+        path: "src/engine/",
+        may_name: &["domain", "lti", "ports", "engine"],
+        must_not_use: &["lapin", "sled", "reqwest", "axum", "prometheus", "clap", "anyhow", "tracing", "rand"],
+    },
+    Room {
+        path: "src/surfaces/cli/",
+        may_name: &["surfaces", "config", "simulator", "domain"],
+        must_not_use: &["lapin", "sled", "prometheus"],
+    },
+    Room {
+        path: "src/surfaces/",
+        may_name: &["domain", "engine", "config", "ports", "problem", "surfaces"],
+        must_not_use: &["lapin", "sled", "reqwest", "anyhow"],
+    },
+    Room { path: "src/config/", may_name: &["domain", "config"], must_not_use: IO_CRATES },
+    Room {
+        path: "src/simulator/",
+        may_name: &["simulator"],
+        must_not_use: &["lapin", "sled", "prometheus", "clap", "anyhow", "jsonwebtoken"],
+    },
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn sources() -> Vec<(String, String)> {
+    let files = rust_files(&root().join("src")).into_iter();
+    files
+        .map(|path| {
+            let name = path.strip_prefix(root()).expect("inside the project").display().to_string();
+            let text = fs::read_to_string(&path).expect("readable");
+            (name, text)
+        })
+        .collect()
+}
+
+/// The code of a file: no comments, and nothing from the test module on.
+fn code(text: &str) -> String {
+    let body = text.split("#[cfg(test)]").next().unwrap_or_default();
+    body.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The names that follow `crate::`, in paths and in braces.
+fn named_of_ours(code: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        match after.strip_prefix('{') {
+            Some(group) => named.extend(top_level_names(group)),
+            None => named.push(identifier(after)),
+        }
+    }
+    named
+}
+
+/// The first identifiers of a braced group, at its own depth.
+fn top_level_names(group: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut depth = 1;
+    let mut at_start = true;
+    for (index, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => at_start = true,
+            character if at_start && !character.is_whitespace() => {
+                names.push(identifier(&group[index..]));
+                at_start = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names
+}
+
+fn identifier(text: &str) -> String {
+    text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
+}
+
+/// Whether an outside crate is named: `name::` with nothing before it that makes it part of something else.
+fn uses(code: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    code.match_indices(&path).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        before.is_none_or(|before| !before.is_alphanumeric() && before != '_' && before != ':')
+    })
+}
+
+#[test]
+fn no_arrow_points_up() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let Some(room) = ROOMS.iter().find(|room| name.starts_with(room.path)) else { continue };
+        let code = code(&text);
+        for named in named_of_ours(&code) {
+            if !room.may_name.contains(&named.as_str()) {
+                wrong.push(format!("{name} names crate::{named}, which {} must not know", room.path));
+            }
+        }
+        for outside in room.must_not_use.iter().filter(|outside| uses(&code, outside)) {
+            wrong.push(format!("{name} uses {outside}, which has no place in {}", room.path));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_known_files_stand_outside_the_rooms() {
+    let outside: Vec<_> = sources()
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| !ROOMS.iter().any(|room| name.starts_with(room.path)))
+        .collect();
+    assert_eq!(outside, ["src/app.rs", "src/lib.rs", "src/main.rs", "src/shutdown.rs"]);
+}
+
+#[test]
+fn every_file_begins_with_its_reason() {
+    let tests = rust_files(&root().join("tests"));
+    let all = rust_files(&root().join("src")).into_iter().chain(tests);
+    let bare: Vec<_> =
+        all.filter(|path| !fs::read_to_string(path).expect("readable").starts_with("//!")).collect();
+    assert!(bare.is_empty(), "files without a head: {bare:?}");
+}
+
+#[test]
+fn nothing_is_left_to_do_in_a_comment() {
+    let marks = ["TODO", "FIXME", "XXX", "HACK", "unimplemented!", "todo!"];
+    for (name, text) in sources() {
+        for mark in marks {
+            assert!(!text.contains(mark), "{name} contains {mark}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_shows_the_whole_map() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let lib = fs::read_to_string(root().join("src/lib.rs")).expect("src/lib.rs");
+    let modules = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")).map(|line| line.trim_end_matches(';'));
+    for module in modules {
+        assert!(readme.contains(&format!("{module}")), "README.md does not mention src/{module}");
+    }
+}
+
+#[test]
+fn every_metric_in_the_prose_exists() {
+    let metrics = fs::read_to_string(root().join("src/surfaces/metrics.rs")).expect("src/surfaces/metrics.rs");
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    for after in readme.split("passback_").skip(1) {
+        let name = format!("passback_{}", identifier(after));
+        let bare = name.trim_start_matches("passback_");
+        assert!(metrics.contains(bare), "README.md names {name}, which is no metric");
+    }
+}
