@@ -1,1 +1,3 @@
 //! The adapters: each implements a port with one outside crate, and knows no other adapter.
+
+pub mod clock;
