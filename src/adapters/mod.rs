@@ -1,3 +1,4 @@
 //! The adapters: each implements a port with one outside crate, and knows no other adapter.
 
 pub mod clock;
+pub mod transport;

@@ -1,1 +1,3 @@
 //! The integration tests: one binary with modules, so that it links once.
+
+mod transport;
