@@ -1,4 +1,5 @@
 //! The adapters: each implements a port with one outside crate, and knows no other adapter.
 
 pub mod clock;
+pub mod secrets;
 pub mod transport;

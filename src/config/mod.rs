@@ -14,6 +14,7 @@ pub mod host;
 pub mod http;
 pub mod load;
 pub mod lti;
+pub mod names;
 mod reader;
 pub mod retry;
 pub mod rsa;

@@ -337,6 +337,8 @@ impl<B: Books> Desk<'_, B> {
         }
         let blank = || PlatformRecord { origin: origin.clone(), client_id: None, paused_since: None, held_since: None };
         let platform = PlatformRecord { client_id: client_id.cloned(), ..known.unwrap_or_else(blank) };
+        let client_id = platform.client_id.clone();
+        self.report.notices.push(Notice::PlatformMet { origin: origin.clone(), client_id });
         self.books.put_platform(platform);
         Ok(())
     }

@@ -189,6 +189,14 @@ pub enum Notice {
         /// The state after.
         to: Option<StateName>,
     },
+    /// A grade goes to a platform for the first time, or its client id became known. It comes before any other notice
+    /// of the platform, so that its name can be found.
+    PlatformMet {
+        /// The platform.
+        origin: Origin,
+        /// The client id of an AGS job that goes there.
+        client_id: Option<String>,
+    },
     /// A platform changed between open, held and paused.
     Platform {
         /// The platform.
