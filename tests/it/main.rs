@@ -1,3 +1,5 @@
 //! The integration tests: one binary with modules, so that it links once.
 
+mod store_common;
+mod store_model;
 mod transport;

@@ -1,0 +1,35 @@
+//! The version of the whole format: which keys there are and what they mean. A store of an older version is brought up
+//! step by step before anything else reads it; one of a newer version is left alone.
+//!
+//! To change the format: raise [`VERSION`], add the step to [`upgrade`], and keep the golden records of `record`.
+
+use super::{
+    OpenError,
+    disk::{Disk, Fault},
+    keys,
+};
+
+/// The version that this program reads and writes.
+pub(super) const VERSION: u32 = 1;
+
+/// Makes sure that the store is of this version.
+pub(super) fn upgrade(disk: &Disk) -> Result<(), OpenError> {
+    let damaged = |fault: &Fault| OpenError::Unusable { detail: fault.to_string() };
+    let found = disk.get(keys::VERSION).map_err(|fault| damaged(&fault))?;
+    match found.as_deref().map(<[u8; 4]>::try_from) {
+        None => write_version(disk).map_err(|fault| damaged(&fault)),
+        Some(Ok(version)) if u32::from_be_bytes(version) == VERSION => Ok(()),
+        // There is no older version yet.
+        Some(Ok(version)) => Err(OpenError::Newer { found: u32::from_be_bytes(version), known: VERSION }),
+        Some(Err(_)) => Err(OpenError::Unusable { detail: "its version cannot be read".into() }),
+    }
+}
+
+/// A store without a version must be a new one.
+fn write_version(disk: &Disk) -> Result<(), Fault> {
+    if let Some(record) = disk.scan_prefix(&[]).next() {
+        let (key, _) = record?;
+        return Err(Fault::Damaged { key: key.to_vec(), why: super::codec::Damage::Missing("the store's version") });
+    }
+    disk.commit(vec![(keys::VERSION.to_vec(), Some(VERSION.to_be_bytes().to_vec()))])
+}
