@@ -16,7 +16,8 @@ use std::{
 };
 
 use passback::{
-    adapters::transport::{EgressRules, HostPattern, HttpTransport, Lookup, Options, TransportSetupError},
+    adapters::transport::{EgressRules, HttpTransport, Lookup, Options, TransportSetupError},
+    config::host::HostPattern,
     domain::destination::ServiceUrl,
     lti::wire::{Answer, Method, Reply, Request, TransportFailure, TransportFault, Written},
     ports::Transport,

@@ -13,6 +13,8 @@ use std::{
 
 use url::{Host, Url};
 
+use crate::config::host::HostPattern;
+
 /// The section `[egress]`: what the worker may call, and how it gets there.
 #[derive(Clone, Default)]
 pub struct EgressRules {
@@ -59,7 +61,7 @@ impl EgressRules {
         let Some(host) = url.host() else {
             return Err(Forbidden("the URL names no host".to_owned()));
         };
-        if !self.allow_hosts.is_empty() && !self.allow_hosts.iter().any(|pattern| pattern.admits(&host)) {
+        if !self.allow_hosts.is_empty() && !self.allow_hosts.iter().any(|pattern| pattern.matches(&host.to_string())) {
             return Err(Forbidden(format!("{host} is not among the [egress] allow_hosts")));
         }
         match host {
@@ -80,52 +82,6 @@ impl EgressRules {
             Standing::Never(kind) => Err(Forbidden(format!("{address} is {kind}, which is never called"))),
         }
     }
-}
-
-/// A host that may be called: `lms.example.edu`, an address, or `*.example.edu` for every name below that one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
-    /// This host.
-    Exactly(Host),
-    /// Every name that ends in a dot and this one.
-    Below(String),
-}
-
-/// The text is neither a host nor `*.` and a name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no host pattern; write a host such as lms.example.edu, or *.example.edu")]
-pub struct BadHostPattern(String);
-
-impl HostPattern {
-    /// Reads a pattern. Upper case and names in other scripts become what they are in a URL.
-    pub fn parse(text: &str) -> Result<Self, BadHostPattern> {
-        let bad = || BadHostPattern(text.to_owned());
-        let (below, name) = text.strip_prefix("*.").map_or((false, text), |name| (true, name));
-        match Host::parse(name).map_err(|_| bad())? {
-            Host::Domain(name) if name.contains('*') => Err(bad()),
-            Host::Domain(name) if below => Ok(Self::Below(without_root(&name).to_owned())),
-            Host::Domain(name) => Ok(Self::Exactly(Host::Domain(without_root(&name).to_owned()))),
-            _ if below => Err(bad()),
-            address => Ok(Self::Exactly(address)),
-        }
-    }
-
-    fn admits(&self, host: &Host<&str>) -> bool {
-        match (self, host) {
-            (Self::Exactly(Host::Domain(wanted)), Host::Domain(name)) => wanted == without_root(name),
-            (Self::Exactly(Host::Ipv4(wanted)), Host::Ipv4(address)) => wanted == address,
-            (Self::Exactly(Host::Ipv6(wanted)), Host::Ipv6(address)) => wanted == address,
-            (Self::Below(parent), Host::Domain(name)) => without_root(name)
-                .strip_suffix(parent.as_str())
-                .is_some_and(|front| front.len() > 1 && front.ends_with('.')),
-            _ => false,
-        }
-    }
-}
-
-/// A name without the dot of the root at its end, which changes nothing.
-fn without_root(name: &str) -> &str {
-    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// What kind of address this is; the text goes on from "is".

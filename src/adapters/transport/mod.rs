@@ -19,7 +19,7 @@ use reqwest::{
 };
 use url::{Host, Url};
 
-pub use self::egress::{BadHostPattern, EgressRules, Forbidden, HostPattern};
+pub use self::egress::{EgressRules, Forbidden};
 pub use self::guard::Lookup;
 use self::{
     diagnosis::Diagnosis,
