@@ -1,5 +1,6 @@
 //! The integration tests: one binary with modules, so that it links once.
 
+mod ledger;
 mod store_common;
 mod store_model;
 mod transport;

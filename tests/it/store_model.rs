@@ -159,11 +159,9 @@ fn order_of(step: &Step, ids: &[JobId], now: Timestamp, luck: u128) -> Option<Or
         Step::Interrupt(job) => Work::Interrupt { id: id(job)? },
         Step::Replay(job) => Work::Replay { id: id(job)?, mode: Mode::Earnest },
         Step::Discard(job) => Work::Discard { id: id(job)? },
-        Step::Platform { which, paused } => Work::NotePlatform {
-            origin: origin(*which),
-            paused_since: paused.then_some(now),
-            held_since: None,
-        },
+        Step::Platform { which, paused } => {
+            Work::NotePlatform { origin: origin(*which), paused_since: paused.then_some(now), held_since: None }
+        }
         Step::Column { which, length } => {
             Work::PutColumn { key: [*which; 16], url: length.map(|length| "u".repeat(length.into())) }
         }
@@ -437,7 +435,9 @@ fn the_largest_jobs_stay_out_of_the_blobs() {
     assert_eq!((job.attempts.len(), job.body.len()), (100, 65_536));
     assert!(job.attempts[99].message.starts_with("99 "));
     let prune = Work::Prune { ended_before: now, limit: 100 };
-    ids.iter().for_each(|id| drop(carry_out(&store, Work::Discard { id: *id }, NOW)));
+    for id in &ids {
+        carry_out(&store, Work::Discard { id: *id }, NOW);
+    }
     assert!(matches!(carry_out(&store, prune, now), Answer::Pruned(0 | 20)));
     assert!(store.check().expect("reading works").is_sound());
     assert_no_blobs(folder.path());

@@ -1,0 +1,354 @@
+//! The order of grades, as promises: what the ledger makes of events, attempts and admins' words, on the real store.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use passback::{
+    adapters::store::Store,
+    domain::{
+        job::{Job, JobId, StateName},
+        ledger::{Answer, Mode, Rules, Work},
+        outcome::{FailureReason, Finding, NotNewer, Verdict},
+        time::Timestamp,
+        transition::Trial,
+    },
+    ports::JobStore,
+};
+use serde_json::{Value, json};
+
+use crate::store_common::{admit, carry_out, open, rules};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// A store, a time that goes on by hand, and the verbs of the ledger.
+struct Scene {
+    _folder: tempfile::TempDir,
+    store: Store,
+    now: Timestamp,
+    luck: u128,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(rules())
+    }
+
+    fn with(rules: Rules) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path: &Path = folder.path();
+        let (store, _) = open(path, rules).expect("a new store");
+        Self { _folder: folder, store, now: NOW, luck: 0 }
+    }
+
+    fn take(&mut self, event: &Value) -> Answer {
+        self.luck += 1;
+        carry_out(&self.store, admit(&event.to_string(), self.luck), self.now)
+    }
+
+    fn stored(&mut self, event: &Value) -> JobId {
+        match self.take(event) {
+            Answer::Stored(id) => id,
+            other => panic!("{event} was answered with {other:?}"),
+        }
+    }
+
+    fn job(&self, id: JobId) -> Job {
+        self.store.job(id).expect("reading works").expect("the job")
+    }
+
+    fn state(&self, id: JobId) -> StateName {
+        self.job(id).state_name()
+    }
+
+    fn start(&self, id: JobId) -> Option<Arc<Job>> {
+        match carry_out(&self.store, Work::Start { id }, self.now) {
+            Answer::Job(job) => Some(job),
+            Answer::NotNow => None,
+            other => panic!("a start was answered with {other:?}"),
+        }
+    }
+
+    fn finish(&self, id: JobId, finding: Finding) {
+        self.finish_with(id, Verdict::without_reply(finding, "words"));
+    }
+
+    fn finish_with(&self, id: JobId, verdict: Verdict) {
+        let work = Work::Finish { id, verdict, trial: Trial::Regular };
+        assert!(matches!(carry_out(&self.store, work, self.now), Answer::Job(_)));
+    }
+
+    /// Makes attempts until the job is not queued any more.
+    fn fail_for_good(&mut self, id: JobId) {
+        while self.state(id) == StateName::Queued {
+            self.pass(Duration::from_secs(24 * 3600));
+            assert!(self.start(id).is_some(), "a due job can be started");
+            self.finish(id, Finding::Failed(FailureReason::ServerError));
+        }
+        assert_eq!(self.state(id), StateName::Flagged);
+    }
+
+    fn replay(&self, id: JobId) -> Answer {
+        carry_out(&self.store, Work::Replay { id, mode: Mode::Earnest }, self.now)
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now + span;
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert!(self.store.check().expect("reading works").is_sound(), "the indexes are what the jobs imply");
+        }
+    }
+}
+
+fn lti11(score: u32, occurred: Option<u32>) -> Value {
+    let mut event = json!({
+        "session_id": "s", "score": score, "max_score": 10,
+        "lis_data": {
+            "lis_outcome_service_url": "https://lms.example.edu/outcomes",
+            "lis_result_sourcedid": "student", "oauth_consumer_key": "key",
+        },
+    });
+    at(&mut event, occurred);
+    event
+}
+
+fn ags(score: Option<u32>, occurred: Option<u32>) -> Value {
+    let mut event = json!({
+        "session_id": "s",
+        "lis_data": {
+            "lti_version": "1.3", "client_id": "c", "user_id": "u", "lineitem": "https://lms.example.edu/1/lineitem",
+        },
+    });
+    match score {
+        Some(score) => (event["score"], event["max_score"]) = (score.into(), 10.into()),
+        None => event["activity_progress"] = "Started".into(),
+    }
+    at(&mut event, occurred);
+    event
+}
+
+/// `occurred_at`, in seconds before [`NOW`].
+fn at(event: &mut Value, occurred: Option<u32>) {
+    if let Some(seconds) = occurred {
+        event["occurred_at"] = Timestamp::from_secs(NOW.as_secs() - i64::from(seconds)).to_string().into();
+    }
+}
+
+#[test]
+fn eight_nine_eight_are_three_jobs_and_eight_eight_is_one() {
+    let mut scene = Scene::new();
+    let first = scene.stored(&lti11(8, None));
+    assert!(matches!(scene.take(&lti11(8, None)), Answer::Duplicate(id) if id == first));
+    scene.pass(Duration::from_secs(1));
+    let second = scene.stored(&lti11(9, None));
+    scene.pass(Duration::from_secs(1));
+    let third = scene.stored(&lti11(8, None));
+    assert_eq!(
+        [first, second, third].map(|id| scene.state(id)),
+        [StateName::Superseded, StateName::Superseded, StateName::Queued]
+    );
+}
+
+#[test]
+fn the_same_event_id_is_one_job_whatever_else_differs() {
+    let mut scene = Scene::new();
+    let mut event = lti11(8, None);
+    event["event_id"] = "e-1".into();
+    let first = scene.stored(&event);
+    event["score"] = 9.into();
+    event["lis_data"]["lis_result_sourcedid"] = "somebody else".into();
+    assert!(matches!(scene.take(&event), Answer::Duplicate(id) if id == first));
+}
+
+#[test]
+fn an_older_event_that_comes_late_is_superseded_at_once() {
+    let mut scene = Scene::new();
+    let newer = scene.stored(&lti11(9, Some(10)));
+    let older = scene.stored(&lti11(5, Some(60)));
+    assert_eq!((scene.state(newer), scene.state(older)), (StateName::Queued, StateName::Superseded));
+    let same_time = scene.stored(&lti11(7, Some(10)));
+    assert_eq!((scene.state(newer), scene.state(same_time)), (StateName::Superseded, StateName::Queued));
+}
+
+#[test]
+fn a_time_in_the_future_is_taken_as_the_arrival() {
+    let mut scene = Scene::new();
+    let mut event = lti11(9, None);
+    event["occurred_at"] = "2999-01-01T00:00:00Z".into();
+    let id = scene.stored(&event);
+    assert_eq!(scene.job(id).occurred_at, NOW);
+}
+
+#[test]
+fn an_attempt_under_way_ends_before_the_newer_grade_goes() {
+    let mut scene = Scene::new();
+    let older = scene.stored(&lti11(5, Some(60)));
+    assert!(scene.start(older).is_some());
+    let newer = scene.stored(&lti11(9, Some(10)));
+    assert_eq!(scene.state(older), StateName::Queued);
+    assert!(scene.start(newer).is_none(), "one attempt at a time per cell");
+    scene.finish(older, Finding::Failed(FailureReason::Timeout));
+    assert_eq!(scene.state(older), StateName::Superseded);
+    assert!(scene.start(newer).is_some());
+}
+
+#[test]
+fn an_older_grade_that_arrives_during_its_attempt_stays_delivered() {
+    let mut scene = Scene::new();
+    let older = scene.stored(&lti11(5, Some(60)));
+    scene.start(older);
+    let newer = scene.stored(&lti11(9, Some(10)));
+    scene.finish(older, Finding::Accepted);
+    assert_eq!(scene.state(older), StateName::Delivered);
+    assert!(scene.start(newer).is_some());
+}
+
+#[test]
+fn without_superseding_each_grade_goes_oldest_first() {
+    let mut scene = Scene::with(Rules { supersede: false, ..rules() });
+    let second = scene.stored(&lti11(6, Some(50)));
+    let first = scene.stored(&lti11(5, Some(60)));
+    let third = scene.stored(&lti11(7, Some(40)));
+    for (id, waiting) in [(first, [second, third]), (second, [third, third]), (third, [first, second])] {
+        assert!(waiting.iter().all(|other| scene.start(*other).is_none()));
+        assert!(scene.start(id).is_some());
+        scene.finish(id, Finding::Accepted);
+    }
+    let late = scene.stored(&lti11(1, Some(90)));
+    assert_eq!(scene.state(late), StateName::Superseded);
+}
+
+#[test]
+fn a_state_change_waits_for_the_score_before_it_and_supersedes_state_changes_only() {
+    let mut scene = Scene::new();
+    let begun = scene.stored(&ags(None, Some(90)));
+    let score = scene.stored(&ags(Some(5), Some(60)));
+    assert_eq!(scene.state(begun), StateName::Superseded);
+    let again = scene.stored(&ags(None, Some(30)));
+    assert_eq!((scene.state(score), scene.start(again).is_none()), (StateName::Queued, true));
+    assert!(scene.start(score).is_some());
+    scene.finish(score, Finding::Accepted);
+    assert!(scene.start(again).is_some());
+}
+
+#[test]
+fn delegated_deliveries_are_all_made_in_their_order() {
+    let mut scene = Scene::new();
+    let event = |score: u32| {
+        json!({
+            "session_id": "s", "score": score, "max_score": 10,
+            "lis_data": {"lti_version": "1.3", "grade_passback_url": "https://c.example/p", "oauth_consumer_key": "k"},
+        })
+    };
+    let first = scene.stored(&event(5));
+    scene.pass(Duration::from_secs(1));
+    let second = scene.stored(&event(6));
+    assert!(scene.start(second).is_none() && scene.start(first).is_some());
+    scene.finish(first, Finding::Accepted);
+    assert!(scene.start(second).is_some());
+    scene.finish(second, Finding::Accepted);
+    assert_eq!([scene.state(first), scene.state(second)], [StateName::Delivered; 2]);
+}
+
+#[test]
+fn six_attempts_and_then_the_flag_and_a_replay_keeps_the_history() {
+    let mut scene = Scene::new();
+    let id = scene.stored(&lti11(5, None));
+    scene.fail_for_good(id);
+    let job = scene.job(id);
+    assert_eq!((job.attempts.len(), job.reason), (6, Some(FailureReason::ServerError)));
+    assert!(matches!(scene.replay(id), Answer::Job(_)));
+    scene.start(id);
+    scene.finish(id, Finding::Accepted);
+    let job = scene.job(id);
+    assert_eq!((job.state_name(), job.attempts.len(), job.reason), (StateName::Delivered, 7, None));
+    assert!(matches!(scene.replay(id), Answer::Refused(_)), "a delivered job stays delivered");
+}
+
+#[test]
+fn a_replay_of_an_older_grade_is_superseded_unless_the_newer_one_was_discarded() {
+    let mut scene = Scene::new();
+    let older = scene.stored(&lti11(5, Some(60)));
+    scene.fail_for_good(older);
+    let newer = scene.stored(&lti11(9, Some(10)));
+    scene.fail_for_good(newer);
+    let rehearsed = carry_out(&scene.store, Work::Replay { id: older, mode: Mode::Rehearsal }, scene.now);
+    assert!(matches!(rehearsed, Answer::Job(job) if job.state_name() == StateName::Superseded));
+    assert_eq!(scene.state(older), StateName::Flagged, "a rehearsal changes nothing");
+    carry_out(&scene.store, Work::Discard { id: newer }, scene.now);
+    scene.replay(older);
+    assert_eq!(scene.state(older), StateName::Queued);
+}
+
+#[test]
+fn what_not_newer_means_depends_on_what_came_before() {
+    let not_newer = Finding::NotNewer(NotNewer::AlreadyExists);
+    let check = |first: Option<Verdict>, state: StateName| {
+        let mut scene = Scene::new();
+        let id = scene.stored(&ags(Some(5), Some(60)));
+        if let Some(first) = first {
+            scene.start(id);
+            scene.finish_with(id, first);
+            scene.pass(Duration::from_secs(3600));
+        }
+        scene.start(id).expect("it is due");
+        scene.finish(id, not_newer);
+        assert_eq!(scene.state(id), state);
+        scene.job(id)
+    };
+    let failed = |reason| Verdict::without_reply(Finding::Failed(reason), "");
+    check(None, StateName::Superseded);
+    check(Some(failed(FailureReason::Connection)), StateName::Superseded);
+    check(Some(Verdict { reply_lost: true, ..failed(FailureReason::Timeout) }), StateName::Delivered);
+    let doubtful =
+        check(Some(Verdict { http_status: Some(500), ..failed(FailureReason::ServerError) }), StateName::Flagged);
+    assert_eq!(doubtful.reason, Some(FailureReason::Rejected));
+    assert!(doubtful.advice().is_some_and(|advice| advice.contains("look at the grade")));
+}
+
+#[test]
+fn an_attempt_that_was_cut_off_counts_and_its_reply_is_lost() {
+    let mut scene = Scene::new();
+    let id = scene.stored(&ags(Some(5), Some(60)));
+    scene.start(id);
+    carry_out(&scene.store, Work::Interrupt { id }, scene.now);
+    let job = scene.job(id);
+    assert_eq!((job.tries, job.lost_a_reply(), job.state_name()), (1, true, StateName::Queued));
+    assert!(scene.start(id).is_none(), "it is due again by the schedule");
+}
+
+#[test]
+fn ags_timestamps_rise_by_a_second_in_a_cell_and_are_never_in_the_future() {
+    let mut scene = Scene::new();
+    let first = scene.stored(&ags(Some(5), Some(0)));
+    let sent = scene.start(first).expect("it is due").ags_timestamp.expect("a timestamp");
+    assert_eq!(sent, NOW);
+    scene.finish(first, Finding::Accepted);
+    let second = scene.stored(&ags(Some(6), Some(0)));
+    assert!(scene.start(second).is_none(), "its timestamp would be in the future");
+    assert!(scene.job(second).attempts.is_empty());
+    scene.pass(Duration::from_secs(1));
+    let sent = scene.start(second).expect("it is due").ags_timestamp;
+    assert_eq!(sent, Some(NOW + Duration::from_secs(1)));
+    scene.finish(second, Finding::Failed(FailureReason::Timeout));
+    scene.pass(Duration::from_secs(3600));
+    assert_eq!(scene.start(second).expect("it is due").ags_timestamp, sent, "the same through all tries");
+}
+
+#[test]
+fn an_old_grade_is_kept_as_long_as_an_older_flagged_one_could_be_replayed() {
+    let mut scene = Scene::new();
+    let older = scene.stored(&lti11(5, Some(60)));
+    scene.fail_for_good(older);
+    let newer = scene.stored(&lti11(9, Some(10)));
+    scene.start(newer);
+    scene.finish(newer, Finding::Accepted);
+    scene.pass(Duration::from_secs(40 * 86_400));
+    carry_out(&scene.store, Work::Prune { ended_before: scene.now, limit: 100 }, scene.now);
+    assert_eq!(scene.state(newer), StateName::Delivered);
+    scene.replay(older);
+    assert_eq!(scene.state(older), StateName::Superseded);
+}
