@@ -1,3 +1,29 @@
-//! The protocols as plain values: requests out, replies in.
+//! The protocols as plain values: requests out, replies in. No clock, no chance, no socket: time and luck are arguments.
+//!
+//! | standard | what of it | file |
+//! | --- | --- | --- |
+//! | LTI 1.1.1, Basic Outcomes | replaceResult, deleteResult, and their replies | `basic_outcomes` |
+//! | RFC 5849 (OAuth 1.0a), OAuth Request Body Hash | the signature over both | `oauth1` |
+//! | Learnosity's delegated LTI 1.3 | the POST to a `grade_passback_url` | `delegated` |
+//! | 1EdTech Security Framework 1.0, RFC 6749, RFC 7523 | client assertion, token, token cache | [`access_token`] |
+//! | LTI AGS 2.0, score service | score documents and where they go | `ags` |
+//! | LTI AGS 2.0, line item service | columns: look, page, match, make | `columns` |
+//! | RFC 9110 | what statuses and headers mean for a grade | `classify` |
+//!
+//! [`exchange`] is the door: one delivery as a conversation, that of AGS in
+//! `ags_exchange`. [`wire`] is HTTP as plain values. `words` makes a
+//! platform's words fit to be shown, `json` writes and reads JSON as platforms need it.
 
+mod ags;
+mod ags_exchange;
+mod basic_outcomes;
+mod classify;
+mod columns;
+mod delegated;
+mod json;
+mod oauth1;
+mod words;
+
+pub mod access_token;
+pub mod exchange;
 pub mod wire;

@@ -1,0 +1,257 @@
+//! The conversation of an AGS delivery: a token; the column, where it is not known; the score. Once in an attempt a
+//! refused token is replaced, and once a column that is gone is looked for again.
+
+use std::{mem, sync::Arc};
+
+use super::{
+    access_token::{AccessToken, Freshness, TokenRequest},
+    ags,
+    classify::{Ask, classify, speaks_of_user_or_course},
+    columns::{self, ColumnSearch, Making, Progress},
+    exchange::{Step, lost_thread},
+    wire::Answer,
+    words::{self, Hidden},
+};
+use crate::domain::{
+    destination::{AgsTarget, Column, ServiceUrl, WantedColumn},
+    event::GradeEvent,
+    outcome::{FailureReason, Finding, Verdict},
+    platform::{Registration, SigningKey},
+    score::Points,
+    time::Timestamp,
+};
+
+/// An AGS delivery under way.
+pub(super) struct AgsExchange {
+    turn: Turn,
+    document: String,
+    /// Where the column has to be looked for.
+    sought: Option<Sought>,
+    request: TokenRequest,
+    token: Option<AccessToken>,
+    /// One new token in an attempt.
+    refreshed: bool,
+    /// What the event says of the registration, and was not believed.
+    ignored_claims: Vec<&'static str>,
+}
+
+/// A column that is known by what finds it.
+struct Sought {
+    key: [u8; 16],
+    container: ServiceUrl,
+    wanted: WantedColumn,
+    making: Making,
+    maximum: Option<Points>,
+    /// The column that answered 404, and its words: it is looked for once more in an attempt.
+    dead: Option<(ServiceUrl, Verdict)>,
+}
+
+enum Turn {
+    /// Get a token, then go on with this.
+    Token(Freshness, Box<Turn>),
+    Recall(Key),
+    Forget(Key),
+    Search(Box<ColumnSearch>),
+    Remember(Key, ServiceUrl),
+    /// Send the score to this column.
+    Score(ServiceUrl),
+    Done(Verdict),
+}
+
+/// What a column is remembered by.
+type Key = [u8; 16];
+
+impl AgsExchange {
+    /// The delivery of an event under `timestamp`.
+    pub(super) fn new(
+        target: &AgsTarget,
+        event: &GradeEvent,
+        registration: Registration,
+        signing_key: Arc<SigningKey>,
+        timestamp: Timestamp,
+    ) -> Self {
+        let scopes = ags::scopes(target);
+        let is_asked = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
+        let making = if is_asked(ags::SCOPE_LINEITEM) { Making::Allowed } else { Making::Forbidden };
+        let (first, sought) = match &target.column {
+            Column::Known(url) => (Turn::Score(url.clone()), None),
+            Column::Sought { container, wanted } => {
+                let sought = Sought {
+                    key: columns::key(&target.client_id, container, wanted),
+                    container: container.clone(),
+                    wanted: wanted.clone(),
+                    making,
+                    maximum: event.score.as_ref().map(|score| score.maximum().clone()),
+                    dead: None,
+                };
+                (Turn::Recall(sought.key), Some(sought))
+            }
+        };
+        let turn = if is_asked(ags::SCOPE_SCORE) {
+            Turn::Token(Freshness::Any, Box::new(first))
+        } else {
+            Turn::Done(no_score_scope())
+        };
+        Self {
+            turn,
+            document: ags::score_document(&target.user_id, event, timestamp),
+            sought,
+            ignored_claims: registration.ignored_claims.clone(),
+            request: TokenRequest::new(Arc::new(registration), signing_key, scopes),
+            token: None,
+            refreshed: false,
+        }
+    }
+
+    /// What to do next.
+    pub(super) fn poll(&self) -> Step {
+        match (&self.turn, &self.token) {
+            (Turn::Done(verdict), _) => Step::Done(self.with_remarks(verdict)),
+            (Turn::Token(freshness, _), _) => Step::Token(self.request.clone(), freshness.clone()),
+            (Turn::Recall(key), _) => Step::RecallColumn { key: *key },
+            (Turn::Forget(key), _) => Step::RememberColumn { key: *key, url: None },
+            (Turn::Remember(key, url), _) => {
+                Step::RememberColumn { key: *key, url: Some(url.as_url().as_str().to_owned()) }
+            }
+            (Turn::Search(search), Some(token)) => Step::Send(search.request(token)),
+            (Turn::Score(column), Some(token)) => Step::Send(ags::score_request(column, &self.document, token)),
+            (Turn::Search(_) | Turn::Score(_), None) => Step::Done(lost_thread()),
+        }
+    }
+
+    /// Whether the request that is polled now is the one with the score.
+    pub(super) fn sends_score(&self) -> bool {
+        matches!(self.turn, Turn::Score(_))
+    }
+
+    /// Whether the column has to be kept locked.
+    pub(super) fn holds_column(&self) -> bool {
+        let turn = match &self.turn {
+            Turn::Token(_, next) => next,
+            turn => turn,
+        };
+        matches!(turn, Turn::Forget(_) | Turn::Search(_) | Turn::Remember(..))
+    }
+
+    /// Takes in a token, or why there is none.
+    pub(super) fn handle_token(&mut self, token: Result<AccessToken, Verdict>) {
+        self.turn = match (self.take_turn(), token) {
+            (Turn::Token(_, next), Ok(token)) => {
+                self.token = Some(token);
+                *next
+            }
+            (Turn::Token(..), Err(verdict)) => Turn::Done(verdict),
+            (other, _) => other,
+        };
+    }
+
+    /// Takes in the URL that is remembered for the column.
+    pub(super) fn handle_column(&mut self, remembered: Option<&str>) {
+        let (Turn::Recall(key), Some(sought)) = (&self.turn, &self.sought) else {
+            return;
+        };
+        let usable = remembered.and_then(|url| ServiceUrl::parse(url).ok());
+        self.turn = match usable.filter(|url| url.origin() == sought.container.origin()) {
+            Some(url) if sought.verdict_of(&url).is_some() => Turn::Forget(*key),
+            Some(url) => Turn::Score(url),
+            None => sought.search(),
+        };
+    }
+
+    /// Takes note that the column was remembered, or forgotten.
+    pub(super) fn handle_remembered(&mut self) {
+        self.turn = match (self.take_turn(), &self.sought) {
+            (Turn::Remember(_, url), _) => Turn::Score(url),
+            (Turn::Forget(_), Some(sought)) => sought.search(),
+            (other, _) => other,
+        };
+    }
+
+    /// Takes in what came back.
+    pub(super) fn handle_reply(&mut self, answer: &Answer, now: Timestamp, hidden: &Hidden) {
+        self.turn = match self.take_turn() {
+            Turn::Score(column) => self.after_score(column, answer, now, hidden),
+            Turn::Search(mut search) => {
+                let progress = search.handle_reply(answer, now, hidden);
+                self.after_search(search, progress)
+            }
+            other => other,
+        };
+    }
+
+    fn take_turn(&mut self) -> Turn {
+        mem::replace(&mut self.turn, Turn::Done(lost_thread()))
+    }
+
+    fn after_score(&mut self, column: ServiceUrl, answer: &Answer, now: Timestamp, hidden: &Hidden) -> Turn {
+        let verdict = classify(Ask::Score, answer, now, hidden);
+        if let Some(freshness) = self.refresh(&verdict) {
+            return Turn::Token(freshness, Box::new(Turn::Score(column)));
+        }
+        let is_gone =
+            answer.as_ref().is_ok_and(|reply| reply.status == 404 && !speaks_of_user_or_course(reply, hidden));
+        match &mut self.sought {
+            Some(sought) if is_gone && sought.dead.is_none() => {
+                sought.dead = Some((column, verdict));
+                Turn::Recall(sought.key)
+            }
+            _ => Turn::Done(verdict),
+        }
+    }
+
+    fn after_search(&mut self, search: Box<ColumnSearch>, progress: Progress) -> Turn {
+        match (progress, &self.sought) {
+            (Progress::Goes, _) => Turn::Search(search),
+            (Progress::Found(url), Some(sought)) => match sought.verdict_of(&url) {
+                // The list still shows the column that answers 404: asking it again would change nothing.
+                Some(verdict) => Turn::Done(verdict.clone()),
+                None => Turn::Remember(sought.key, url),
+            },
+            (Progress::Found(url), None) => Turn::Score(url),
+            (Progress::Ends(verdict), _) => match self.refresh(&verdict) {
+                Some(freshness) => Turn::Token(freshness, Box::new(Turn::Search(search))),
+                None => Turn::Done(verdict),
+            },
+        }
+    }
+
+    /// Which token to ask for where a request was refused: any but the one that was; none the second time.
+    fn refresh(&mut self, verdict: &Verdict) -> Option<Freshness> {
+        if verdict.finding != Finding::Failed(FailureReason::Unauthorized) || mem::replace(&mut self.refreshed, true) {
+            return None;
+        }
+        Some(self.token.clone().map_or(Freshness::Any, Freshness::Not))
+    }
+
+    /// A verdict, with what an admin has to know besides.
+    fn with_remarks(&self, verdict: &Verdict) -> Verdict {
+        let mut remarks = Vec::new();
+        let is_refused = verdict.finding == Finding::Failed(FailureReason::Unauthorized);
+        let missing = self.token.as_ref().map(|token| token.missing_scopes(&self.request)).unwrap_or_default();
+        if is_refused && !missing.is_empty() {
+            remarks.push(format!("the platform gave a token without {}", missing.join(", ")));
+        }
+        if !self.ignored_claims.is_empty() {
+            let claims = self.ignored_claims.join(", ");
+            remarks.push(format!("the registration's own values were used, not those of lis_data: {claims}"));
+        }
+        Verdict { message: words::message(&verdict.message, &remarks.join("; ")), ..verdict.clone() }
+    }
+}
+
+impl Sought {
+    fn search(&self) -> Turn {
+        let (container, wanted) = (self.container.clone(), self.wanted.clone());
+        Turn::Search(Box::new(ColumnSearch::new(container, wanted, self.making, self.maximum.as_ref())))
+    }
+
+    /// What a column answered that is known to be gone.
+    fn verdict_of(&self, column: &ServiceUrl) -> Option<&Verdict> {
+        self.dead.as_ref().filter(|(dead, _)| dead == column).map(|(_, verdict)| verdict)
+    }
+}
+
+fn no_score_scope() -> Verdict {
+    let finding = Finding::Failed(FailureReason::TokenRefused);
+    Verdict::without_reply(finding, "the launch did not grant the scope to write scores (lis_data.scope)")
+}

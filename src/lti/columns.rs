@@ -1,0 +1,453 @@
+//! AGS 2.0, line item service: the column that a score belongs to is looked for, page by page, and made where there is
+//! none.
+//!
+//! No platform prevents two columns of the same name, so nothing is made before the whole list was read, and never
+//! twice in one search: a making that may have happened is followed by one more look. The caller holds the column
+//! for itself meanwhile.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{
+    access_token::AccessToken,
+    classify::{Ask, classify, may_have_been_done},
+    json::{self, Object},
+    oauth1::escape,
+    wire::{Answer, Method, Reply, Request},
+    words::Hidden,
+};
+use crate::domain::{
+    destination::{ServiceUrl, WantedColumn},
+    outcome::{FailureReason, Finding, Verdict},
+    score::Points,
+    time::Timestamp,
+};
+
+const CONTAINER_TYPE: &str = "application/vnd.ims.lis.v2.lineitemcontainer+json";
+const COLUMN_TYPE: &str = "application/vnd.ims.lis.v2.lineitem+json";
+
+/// How many pages of a list are read. A course has dozens of columns, and Canvas shows ten at a time.
+const PAGES_MAX: u32 = 20;
+
+/// Open edX takes no longer label.
+const LABEL_CHARS_MAX: usize = 100;
+
+/// The name under which the URL of a column is remembered: a digest of who looks, where, and for what.
+pub(super) fn key(client_id: &str, container: &ServiceUrl, wanted: &WantedColumn) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in [
+        client_id,
+        container.as_url().as_str(),
+        wanted.resource_link_id.as_deref().unwrap_or_default(),
+        wanted.resource_id.as_deref().unwrap_or_default(),
+        wanted.tag.as_deref().unwrap_or_default(),
+    ] {
+        // Its length before each part, so that no two lists are alike.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let full = hash.finalize();
+    let mut half = [0; 16];
+    half.copy_from_slice(&full[..16]);
+    half
+}
+
+/// Whether a column that is not there may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Making {
+    /// It may.
+    Allowed,
+    /// The launch granted no scope for it.
+    Forbidden,
+}
+
+/// The search for a column.
+pub(super) struct ColumnSearch {
+    container: ServiceUrl,
+    wanted: WantedColumn,
+    making: Making,
+    /// The column as it would be made.
+    document: String,
+    turn: Turn,
+    pages: u32,
+    /// What came of a making that may have happened.
+    doubtful: Option<Verdict>,
+}
+
+enum Turn {
+    Look(ServiceUrl),
+    Make,
+}
+
+/// Where a search stands after a reply.
+pub(super) enum Progress {
+    /// There is more to ask.
+    Goes,
+    /// Here it is.
+    Found(ServiceUrl),
+    /// It ends here.
+    Ends(Verdict),
+}
+
+impl ColumnSearch {
+    /// A search in `container`. `maximum` is the score maximum of a column that has to be made.
+    pub(super) fn new(container: ServiceUrl, wanted: WantedColumn, making: Making, maximum: Option<&Points>) -> Self {
+        let document = new_column(&wanted, maximum);
+        let turn = Turn::Look(filtered(&container, &wanted));
+        Self { container, wanted, making, document, turn, pages: 0, doubtful: None }
+    }
+
+    /// What to send now.
+    pub(super) fn request(&self, token: &AccessToken) -> Request {
+        let authorization = ("authorization", token.authorization());
+        match &self.turn {
+            Turn::Look(url) => Request {
+                method: Method::Get,
+                url: url.clone(),
+                // Moodle takes this type alone and no list of types.
+                headers: vec![("accept", CONTAINER_TYPE.to_owned()), authorization],
+                body: Vec::new(),
+            },
+            Turn::Make => Request {
+                method: Method::Post,
+                url: self.container.clone(),
+                headers: vec![
+                    ("content-type", COLUMN_TYPE.to_owned()),
+                    ("accept", COLUMN_TYPE.to_owned()),
+                    authorization,
+                ],
+                body: self.document.as_bytes().to_vec(),
+            },
+        }
+    }
+
+    /// Takes in what came back. After an end the same request can be sent again, with another token.
+    pub(super) fn handle_reply(&mut self, answer: &Answer, now: Timestamp, hidden: &Hidden) -> Progress {
+        match &self.turn {
+            Turn::Look(page) => {
+                let listed = answer.as_ref().ok().and_then(|reply| Some((reply, columns(reply)?)));
+                let Some((reply, listed)) = listed else {
+                    return Progress::Ends(classify(Ask::Columns, answer, now, hidden));
+                };
+                let page = page.clone();
+                self.handle_page(&page, reply, &listed)
+            }
+            Turn::Make => self.handle_made(answer, now, hidden),
+        }
+    }
+
+    fn handle_page(&mut self, page: &ServiceUrl, reply: &Reply, listed: &[Value]) -> Progress {
+        self.pages += 1;
+        if let Some(column) = listed.iter().find(|column| is_wanted(column, &self.wanted)) {
+            return match self.address(column) {
+                Some(url) => Progress::Found(url),
+                None => Progress::Ends(own_words(reply, "the column's id is no address on the container's platform")),
+            };
+        }
+        match next_page(reply, page) {
+            None => self.handle_end_of_list(reply),
+            Some(_) if self.pages >= PAGES_MAX => {
+                Progress::Ends(own_words(reply, "the list of columns has more than 20 pages and ours is not on them"))
+            }
+            Some(next) if next.origin() == self.container.origin() => {
+                self.turn = Turn::Look(next);
+                Progress::Goes
+            }
+            Some(_) => Progress::Ends(own_words(
+                reply,
+                "the list of columns goes on at another address, which is not followed",
+            )),
+        }
+    }
+
+    fn handle_end_of_list(&mut self, reply: &Reply) -> Progress {
+        match (self.doubtful.take(), self.making) {
+            (Some(verdict), _) => Progress::Ends(verdict),
+            (None, Making::Allowed) => {
+                self.turn = Turn::Make;
+                Progress::Goes
+            }
+            (None, Making::Forbidden) => Progress::Ends(Verdict {
+                http_status: Some(reply.status),
+                ..Verdict::without_reply(
+                    Finding::Failed(FailureReason::NotFound),
+                    "no column fits, and the launch did not grant the scope to make one",
+                )
+            }),
+        }
+    }
+
+    fn handle_made(&mut self, answer: &Answer, now: Timestamp, hidden: &Hidden) -> Progress {
+        let taken = answer.as_ref().ok().filter(|reply| matches!(reply.status, 200..=299));
+        let made = taken.and_then(|reply| json::read(&reply.body, '{')).and_then(|column| self.address(&column));
+        if let Some(url) = made {
+            return Progress::Found(url);
+        }
+        let verdict = classify(Ask::NewColumn, answer, now, hidden);
+        if taken.is_none() && !may_have_been_done(answer) {
+            return Progress::Ends(verdict);
+        }
+        self.doubtful = Some(verdict);
+        self.pages = 0;
+        self.turn = Turn::Look(filtered(&self.container, &self.wanted));
+        Progress::Goes
+    }
+
+    /// A column's own URL. It must be on the container's platform: our token goes there.
+    fn address(&self, column: &Value) -> Option<ServiceUrl> {
+        let id = json::member(column, "id")?;
+        let url = ServiceUrl::parse(self.container.as_url().join(id.trim()).ok()?.as_str()).ok()?;
+        (!id.trim().is_empty() && url.origin() == self.container.origin()).then_some(url)
+    }
+}
+
+fn own_words(reply: &Reply, words: &str) -> Verdict {
+    let verdict = Verdict::without_reply(Finding::Failed(FailureReason::BadResponse), words);
+    Verdict { http_status: Some(reply.status), ..verdict }
+}
+
+/// The columns of a page; none where it is no list.
+fn columns(reply: &Reply) -> Option<Vec<Value>> {
+    match json::read(&reply.body, '[') {
+        Some(Value::Array(columns)) if matches!(reply.status, 200..=299) => Some(columns),
+        _ => None,
+    }
+}
+
+/// Whether a column has everything that is wanted. Not every platform knows every filter, so the list is not trusted.
+fn is_wanted(column: &Value, wanted: &WantedColumn) -> bool {
+    let has = |name: &str, want: Option<&String>| {
+        want.is_none_or(|want| json::member(column, name).is_some_and(|known| known == want.as_str()))
+    };
+    has("resourceLinkId", wanted.resource_link_id.as_ref())
+        && has("resourceId", wanted.resource_id.as_ref())
+        && has("tag", wanted.tag.as_ref())
+}
+
+/// The container with the filters behind its own query. Open edX's keys hold a `+`, which has to be `%2B`.
+fn filtered(container: &ServiceUrl, wanted: &WantedColumn) -> ServiceUrl {
+    let filters =
+        [("resource_link_id", &wanted.resource_link_id), ("resource_id", &wanted.resource_id), ("tag", &wanted.tag)];
+    let filters = filters.into_iter().filter_map(|(name, want)| Some(format!("{name}={}", escape(want.as_ref()?))));
+    let mut url = container.as_url().clone();
+    let own = url.query().filter(|query| !query.is_empty()).map(str::to_owned);
+    let query: Vec<String> = own.into_iter().chain(filters).collect();
+    url.set_query(Some(&query.join("&")));
+    url.set_fragment(None);
+    ServiceUrl::parse(url.as_str()).unwrap_or_else(|_| container.clone())
+}
+
+/// The document of a new column.
+fn new_column(wanted: &WantedColumn, maximum: Option<&Points>) -> String {
+    let names = [&wanted.label, &wanted.resource_id, &wanted.tag, &wanted.resource_link_id];
+    let name = names.into_iter().flatten().next().map_or("", String::as_str);
+    let label: String = name.trim().chars().take(LABEL_CHARS_MAX).collect();
+    Object::new()
+        .raw("scoreMaximum", &maximum.map_or("100".to_owned(), score_maximum))
+        .text("label", label.trim_end())
+        .maybe("resourceId", wanted.resource_id.as_deref())
+        .maybe("tag", wanted.tag.as_deref())
+        .maybe("resourceLinkId", wanted.resource_link_id.as_deref())
+        .finish()
+}
+
+/// A maximum as an integer where it is one, as Open edX and Blackboard want it; else as it came.
+fn score_maximum(maximum: &Points) -> String {
+    let value = maximum.value();
+    if value.fract() == 0.0 && value < 1e15 { format!("{value:.0}") } else { maximum.as_json().to_owned() }
+}
+
+/// The `next` link of a page (RFC 8288). Moodle writes its quotes curly and its ampersands as `&amp;`.
+fn next_page(reply: &Reply, page: &ServiceUrl) -> Option<ServiceUrl> {
+    let links = reply.headers.iter().filter(|(name, _)| name == "link").map(|(_, value)| value.as_str());
+    let target = links.flat_map(links_of).find(|(_, params)| is_next(params)).map(|(target, _)| target)?;
+    let url = page.as_url().join(&target.trim().replace("&amp;", "&")).ok()?;
+    ServiceUrl::parse(url.as_str()).ok()
+}
+
+/// The targets of a `Link` header, each with its parameters.
+fn links_of(header: &str) -> impl Iterator<Item = (&str, &str)> {
+    header.split('<').skip(1).filter_map(|link| link.split_once('>'))
+}
+
+fn is_next(params: &str) -> bool {
+    params.split(';').filter_map(|param| param.split_once('=')).any(|(name, value)| {
+        let mut relations = value.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lti::wire::{TransportFailure, TransportFault, Written};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn url(text: &str) -> ServiceUrl {
+        ServiceUrl::parse(text).expect("a URL")
+    }
+
+    fn wanted() -> WantedColumn {
+        WantedColumn {
+            resource_link_id: Some("rl+1".to_owned()),
+            resource_id: Some("r 1".to_owned()),
+            tag: None,
+            label: Some("Quiz".to_owned()),
+        }
+    }
+
+    fn token() -> AccessToken {
+        let reply = Reply { status: 200, headers: Vec::new(), body: br#"{"access_token":"t"}"#.to_vec() };
+        super::super::access_token::read(&Ok(reply), NOW).expect("a token")
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "answers come as the transport gives them")]
+    fn page(link: &str, body: &str) -> Answer {
+        let headers = if link.is_empty() { Vec::new() } else { vec![("link".to_owned(), link.to_owned())] };
+        Ok(Reply { status: 200, headers, body: body.as_bytes().to_vec() })
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "answers come as the transport gives them")]
+    fn status(status: u16) -> Answer {
+        Ok(Reply { status, ..Reply::default() })
+    }
+
+    fn lost() -> Answer {
+        let detail = "no answer".to_owned();
+        Err(TransportFailure { fault: TransportFault::Timeout, written: Written::Perhaps, status: None, detail })
+    }
+
+    /// Plays a search: each line is what must be asked, and what is answered; then how it must end.
+    fn check(making: Making, talk: &[(&str, Answer)], want: &Result<&str, FailureReason>) {
+        let mut search = ColumnSearch::new(url("https://l/items?x=1"), wanted(), making, None);
+        for (number, (asked, answer)) in talk.iter().enumerate() {
+            let request = search.request(&token());
+            assert_eq!(format!("{:?} {}", request.method, request.url.as_url()), *asked, "request {number}");
+            match search.handle_reply(answer, NOW, &Hidden::default()) {
+                Progress::Goes => assert!(number + 1 < talk.len(), "it should have ended: {want:?}"),
+                Progress::Found(found) => {
+                    assert_eq!((number + 1, Ok(found.as_url().as_str())), (talk.len(), *want));
+                }
+                Progress::Ends(verdict) => {
+                    let got = match verdict.finding {
+                        Finding::Failed(reason) => Err(reason),
+                        other => panic!("{other:?}"),
+                    };
+                    assert_eq!((number + 1, got), (talk.len(), *want), "{}", verdict.message);
+                    assert!(!verdict.reply_lost, "no score was sent");
+                }
+            }
+        }
+    }
+
+    const FIRST: &str = "Get https://l/items?x=1&resource_link_id=rl%2B1&resource_id=r%201";
+    const POST: &str = "Post https://l/items?x=1";
+    const OURS: &str = r#"[{"id":"https://l/items/7","resourceLinkId":"rl+1","resourceId":"r 1","tag":"other"}]"#;
+    const OTHERS: &str =
+        r#"[{"id":"https://l/items/1","resourceLinkId":"rl+1"},{"id":"https://l/items/2","resourceId":"r 1"},7]"#;
+
+    #[test]
+    fn a_column_is_found_by_all_that_is_wanted() {
+        check(Making::Allowed, &[(FIRST, page("", OURS))], &Ok("https://l/items/7"));
+        let relative = OURS.replace("https://l/items/7", "items/7?type_id=1");
+        check(Making::Allowed, &[(FIRST, page("", &relative))], &Ok("https://l/items/7?type_id=1"));
+        let elsewhere = OURS.replace("https://l/", "https://evil.example/");
+        check(Making::Allowed, &[(FIRST, page("", &elsewhere))], &Err(FailureReason::BadResponse));
+    }
+
+    #[test]
+    fn a_list_is_read_to_its_end_before_anything_is_made() {
+        let moodle = "<https://l/items?from=10&amp;limit=10>; rel=\u{201c}next\u{201d}";
+        let second = "Get https://l/items?from=10&limit=10";
+        let made = page("", r#"{"id":"https://l/items/9","label":"Quiz"}"#);
+        check(
+            Making::Allowed,
+            &[(FIRST, page(moodle, OTHERS)), (second, page("", "[]")), (POST, made)],
+            &Ok("https://l/items/9"),
+        );
+        check(Making::Allowed, &[(FIRST, page(moodle, OTHERS)), (second, page("", OURS))], &Ok("https://l/items/7"));
+        check(Making::Forbidden, &[(FIRST, page("", "[]"))], &Err(FailureReason::NotFound));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_makes_nothing() {
+        let check = |answer, reason| check(Making::Allowed, &[(FIRST, answer)], &Err(reason));
+        check(status(404), FailureReason::NotFound);
+        check(status(401), FailureReason::Unauthorized);
+        check(status(500), FailureReason::ServerError);
+        check(page("", "{}"), FailureReason::BadResponse);
+        check(page("", "<html>"), FailureReason::BadResponse);
+        check(page("<https://evil.example/items>; rel=next", "[]"), FailureReason::BadResponse);
+        check(page("<http://l/items>; rel=next", "[]"), FailureReason::BadResponse);
+        check(lost(), FailureReason::Timeout);
+    }
+
+    #[test]
+    fn at_most_twenty_pages_are_read() {
+        let mut talk = vec![(FIRST, page("<?p=2>; rel=\"next\"", "[]"))];
+        talk.resize(20, ("Get https://l/items?p=2", page("<?p=2>; rel=\"next\"", "[]")));
+        check(Making::Allowed, &talk, &Err(FailureReason::BadResponse));
+    }
+
+    #[test]
+    fn a_doubtful_making_is_followed_by_one_look_and_no_other_making() {
+        let empty = || (FIRST, page("", "[]"));
+        let gateway = || status(504);
+        let broken = || Ok(Reply { status: 201, ..Reply::default() });
+        check(Making::Allowed, &[empty(), (POST, lost()), (FIRST, page("", OURS))], &Ok("https://l/items/7"));
+        check(Making::Allowed, &[empty(), (POST, lost()), empty()], &Err(FailureReason::Timeout));
+        check(Making::Allowed, &[empty(), (POST, gateway()), empty()], &Err(FailureReason::ServerError));
+        check(Making::Allowed, &[empty(), (POST, broken()), (FIRST, page("", OURS))], &Ok("https://l/items/7"));
+        check(Making::Allowed, &[empty(), (POST, broken()), empty()], &Err(FailureReason::BadResponse));
+        check(Making::Allowed, &[empty(), (POST, status(500))], &Err(FailureReason::ServerError));
+        check(Making::Allowed, &[empty(), (POST, status(403))], &Err(FailureReason::Unauthorized));
+    }
+
+    #[test]
+    fn the_next_link_is_found_in_any_writing() {
+        let check = |header: &str, want: Option<&str>| {
+            let answer = page(header, "[]").expect("a reply");
+            let next = next_page(&answer, &url("https://l/a/items?p=1"));
+            assert_eq!(next.as_ref().map(|next| next.as_url().as_str()), want, "{header}");
+        };
+        check("<https://l/b?p=2>; rel=\"next\"", Some("https://l/b?p=2"));
+        check("<https://l/b?a=1,2>;title=\"x\"; REL=Next", Some("https://l/b?a=1,2"));
+        check("<https://l/1>; rel=\"first\", </b?p=2>; rel=\"last next\"", Some("https://l/b?p=2"));
+        check("<https://l/b>; rel=\u{e2}\u{80}\u{9c}next\u{e2}\u{80}\u{9d}", Some("https://l/b"));
+        check("<?p=2>;rel='next'", Some("https://l/a/items?p=2"));
+        check("<https://l/1>; rel=\"prev\"", None);
+        check("<https://l/1>; rel=\"nextish\"", None);
+        check("<https://u:p@l/1>; rel=next", None);
+        check("rel=next", None);
+        check("<https://l/1", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_new_column_has_what_finds_it_again() {
+        let points = |json: &str| Points::from_json(serde_json::from_str(json).expect("JSON")).expect("points");
+        let check = |wanted: &WantedColumn, maximum: Option<&str>, want: &str| {
+            assert_eq!(new_column(wanted, maximum.map(points).as_ref()), want);
+        };
+        let full = r#""label":"Quiz","resourceId":"r 1","resourceLinkId":"rl+1"}"#;
+        check(&wanted(), None, &format!(r#"{{"scoreMaximum":100,{full}"#));
+        check(&wanted(), Some("10.0"), &format!(r#"{{"scoreMaximum":10,{full}"#));
+        check(&wanted(), Some("1e2"), &format!(r#"{{"scoreMaximum":100,{full}"#));
+        check(&wanted(), Some("7.50"), &format!(r#"{{"scoreMaximum":7.50,{full}"#));
+        let nameless = WantedColumn { tag: Some("t".to_owned()), ..WantedColumn::default() };
+        check(&nameless, None, r#"{"scoreMaximum":100,"label":"t","tag":"t"}"#);
+        let long = WantedColumn { label: Some("ä".repeat(120)), ..nameless };
+        assert!(new_column(&long, None).contains(&format!("\"{}\"", "ä".repeat(100))));
+    }
+
+    #[test]
+    fn a_key_tells_columns_apart() {
+        let container = url("https://l/items");
+        let one = key("c", &container, &wanted());
+        assert_eq!(one, key("c", &container, &WantedColumn { label: None, ..wanted() }), "its name is no part of it");
+        assert_ne!(one, key("d", &container, &wanted()));
+        assert_ne!(one, key("c", &url("https://l/items?x"), &wanted()));
+        assert_ne!(one, key("c", &container, &WantedColumn { tag: Some("t".to_owned()), ..wanted() }));
+    }
+}

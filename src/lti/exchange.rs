@@ -1,0 +1,454 @@
+//! One delivery as a conversation: what to do next, and what was heard.
+//!
+//! LTI 1.1 and delegated deliveries are one request and one reply. AGS begins with a token, may have to find or make
+//! the column, and asks once more where the token had died or the column was gone.
+//!
+//! ```text
+//!   loop { match exchange.poll(now, luck) {
+//!       Send(request)                 → the transport, then handle_reply
+//!       Token(request, freshness)     → the token cache, else the token endpoint, then handle_token
+//!       RecallColumn { key }          → lock the column, look into the store, then handle_column
+//!       RememberColumn { key, url }   → the store, then handle_remembered
+//!       Done(verdict)                 → the end
+//!   }}
+//! ```
+//!
+//! The lock of a column is held for as long as [`Exchange::holds_column`] says, so that two workers on one class do
+//! not make two columns; the scores themselves go side by side.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    access_token::{AccessToken, Freshness, TokenRequest},
+    ags_exchange::AgsExchange,
+    basic_outcomes::OutcomeErrand,
+    classify::{Ask, classify},
+    delegated,
+    wire::{Answer, Request},
+    words::Hidden,
+};
+use crate::domain::{
+    destination::Destination,
+    event::GradeEvent,
+    outcome::{FailureReason, Finding, Verdict},
+    platform::{Registration, SharedSecret, SigningKey},
+    time::Timestamp,
+};
+
+/// What a delivery signs in with.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// LTI 1.1 and delegated: the secret of the consumer key.
+    Shared(SharedSecret),
+    /// AGS: the tool's registration at the platform, and the key that signs for it.
+    Platform {
+        /// The registration.
+        registration: Registration,
+        /// The key of client assertions.
+        key: Arc<SigningKey>,
+    },
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Send this; then [`Exchange::handle_reply`].
+    Send(Request),
+    /// Get a token, from the cache where it has one that is fresh enough; then [`Exchange::handle_token`].
+    Token(TokenRequest, Freshness),
+    /// Lock this column and look whether its URL is remembered; then [`Exchange::handle_column`].
+    RecallColumn {
+        /// What the column is remembered by.
+        key: [u8; 16],
+    },
+    /// Remember the URL of this column, or forget it; then [`Exchange::handle_remembered`].
+    RememberColumn {
+        /// What the column is remembered by.
+        key: [u8; 16],
+        /// Its URL; none forgets it.
+        url: Option<String>,
+    },
+    /// The delivery is over.
+    Done(Verdict),
+}
+
+/// One delivery, from the first request to its verdict. It never prints what it carries.
+pub struct Exchange {
+    talk: Talk,
+    /// Whether the score request is out and unanswered.
+    score_is_out: bool,
+    hidden: Hidden,
+}
+
+enum Talk {
+    /// LTI 1.1: signed anew each time.
+    Outcome(OutcomeErrand),
+    Delegated(Request),
+    Ags(Box<AgsExchange>),
+    /// LTI 1.1 and delegated are over with the first reply.
+    Done(Verdict),
+}
+
+impl Exchange {
+    /// An exchange for an event. `ags_timestamp` is the one that the job keeps through all of its tries, else
+    /// `occurred_at`. Fails with the reason where nothing can be sent.
+    pub fn new(
+        event: &GradeEvent,
+        credentials: Credentials,
+        ags_timestamp: Option<Timestamp>,
+        occurred_at: Timestamp,
+    ) -> Result<Self, FailureReason> {
+        let mut hidden = Hidden::default();
+        hidden.add(event.comment.as_deref().unwrap_or_default());
+        if let Credentials::Shared(secret) = &credentials {
+            hidden.add(secret.expose());
+        }
+        let talk = match (&event.destination, credentials) {
+            (Destination::Lti11(service), Credentials::Shared(secret)) => {
+                hidden.add(service.sourcedid.as_str());
+                Talk::Outcome(OutcomeErrand::new(service.clone(), secret, event, occurred_at)?)
+            }
+            (Destination::Delegated(endpoint), Credentials::Shared(secret)) => {
+                Talk::Delegated(delegated::request(endpoint, &secret, event)?)
+            }
+            (Destination::Ags(target), Credentials::Platform { registration, key }) => {
+                let timestamp = ags_timestamp.unwrap_or(occurred_at);
+                Talk::Ags(Box::new(AgsExchange::new(target, event, registration, key, timestamp)))
+            }
+            (Destination::Lti11(_) | Destination::Delegated(_), _) => return Err(FailureReason::UnknownKey),
+            (Destination::Ags(_), _) => return Err(FailureReason::UnknownPlatform),
+        };
+        Ok(Self { talk, score_is_out: false, hidden })
+    }
+
+    /// What to do next. Call it once after each `handle_…`; `luck` must never repeat: nonces are made of it.
+    pub fn poll(&mut self, now: Timestamp, luck: u128) -> Step {
+        let (step, bears_score) = match &self.talk {
+            Talk::Outcome(errand) => (Step::Send(errand.request(now, luck)), true),
+            Talk::Delegated(request) => (Step::Send(request.clone()), true),
+            Talk::Ags(ags) => (ags.poll(), ags.sends_score()),
+            Talk::Done(verdict) => (Step::Done(verdict.clone()), false),
+        };
+        if let Step::Send(request) = &step {
+            self.score_is_out = bears_score;
+            self.hide(request);
+        }
+        step
+    }
+
+    /// Takes in what came back for a [`Step::Send`].
+    pub fn handle_reply(&mut self, answer: &Answer, now: Timestamp) {
+        self.score_is_out = false;
+        let ask = match &mut self.talk {
+            Talk::Outcome(_) => Ask::Outcome,
+            Talk::Delegated(_) => Ask::Delegated,
+            Talk::Ags(ags) => return ags.handle_reply(answer, now, &self.hidden),
+            Talk::Done(_) => return,
+        };
+        self.talk = Talk::Done(classify(ask, answer, now, &self.hidden));
+    }
+
+    /// Takes in the token of a [`Step::Token`], or why there is none.
+    pub fn handle_token(&mut self, token: Result<AccessToken, Verdict>) {
+        if let Talk::Ags(ags) = &mut self.talk {
+            ags.handle_token(token);
+        }
+    }
+
+    /// Takes in the URL that is remembered for the column of a [`Step::RecallColumn`].
+    pub fn handle_column(&mut self, remembered: Option<&str>) {
+        if let Talk::Ags(ags) = &mut self.talk {
+            ags.handle_column(remembered);
+        }
+    }
+
+    /// Takes note that a [`Step::RememberColumn`] was carried out.
+    pub fn handle_remembered(&mut self) {
+        if let Talk::Ags(ags) = &mut self.talk {
+            ags.handle_remembered();
+        }
+    }
+
+    /// Whether the lock that [`Step::RecallColumn`] took is still needed. Ask after each `handle_…`, and let it go as
+    /// soon as it is not: an exchange may take it a second time.
+    pub fn holds_column(&self) -> bool {
+        matches!(&self.talk, Talk::Ags(ags) if ags.holds_column())
+    }
+
+    /// The verdict where the time for the whole attempt ran out.
+    pub fn interrupt(&self) -> Verdict {
+        let finding = Finding::Failed(FailureReason::Timeout);
+        let verdict = Verdict::without_reply(finding, "the attempt as a whole took longer than [delivery] timeout");
+        Verdict { reply_lost: self.score_is_out, ..verdict }
+    }
+
+    /// A platform may echo what it got: the body, and whatever we signed in with.
+    fn hide(&mut self, request: &Request) {
+        self.hidden.add(String::from_utf8_lossy(&request.body));
+        for (_, value) in request.headers.iter().filter(|(name, _)| *name == "authorization") {
+            self.hidden.add(value.split_once(' ').map_or(value.as_str(), |(_, credentials)| credentials));
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("score_is_out", &self.score_is_out).finish_non_exhaustive()
+    }
+}
+
+/// For a driver that calls out of turn. A bug, but none that may take the worker down or pass for a delivery.
+pub(super) fn lost_thread() -> Verdict {
+    Verdict::without_reply(Finding::Failed(FailureReason::BadResponse), "the delivery lost its thread: report this")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{destination::ServiceUrl, event::Door, outcome::NotNewer},
+        lti::{
+            access_token,
+            wire::{Reply, TransportFailure, TransportFault, Written},
+        },
+    };
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const LTI11: &str = r#""lis_outcome_service_url":"https://l/o?a=1","lis_result_sourcedid":"hush-sourcedid","oauth_consumer_key":"key""#;
+    const DELEGATED: &str =
+        r#""lti_version":"1.3","grade_passback_url":"https://c/p","oauth_consumer_key":"key","x":"hush-x""#;
+    const KNOWN: &str = r#""lti_version":"1.3","client_id":"c","user_id":"hush-user","lineitem":"https://l/1?t=2""#;
+    const SOUGHT: &str =
+        r#""lti_version":"1.3","client_id":"c","user_id":"hush-user","lineitems":"https://l/items","tag":"t""#;
+
+    fn exchange(lis_data: &str) -> Exchange {
+        let json = format!(
+            r#"{{"session_id":"s","score":8,"max_score":10,"comment":"hush-comment","lis_data":{{{lis_data}}}}}"#
+        );
+        let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect(&json);
+        let credentials = match &event.destination {
+            Destination::Ags(_) => Credentials::Platform {
+                registration: Registration {
+                    name: None,
+                    client_id: "c".to_owned(),
+                    token_url: ServiceUrl::parse("https://l/token").expect("a URL"),
+                    token_audience: "https://l/token".to_owned(),
+                    deployment_id: None,
+                    ignored_claims: vec!["token_url"],
+                },
+                key: Arc::new(SigningKey::new("kid", "hush-pem")),
+            },
+            _ => Credentials::Shared(SharedSecret::new("hush-secret")),
+        };
+        Exchange::new(&event, credentials, Some(NOW), NOW).expect("an exchange")
+    }
+
+    /// What the world gives back.
+    enum Give {
+        Reply(u16, &'static str),
+        Lost,
+        Token(&'static str),
+        NoToken,
+        Column(Option<&'static str>),
+        Remembered,
+    }
+
+    fn token(name: &str) -> AccessToken {
+        let body = format!(r#"{{"access_token":"{name}","scope":"other"}}"#).into_bytes();
+        access_token::read(&Ok(Reply { status: 200, headers: Vec::new(), body }), NOW).expect("a token")
+    }
+
+    fn told(step: &Step) -> String {
+        match step {
+            Step::Send(request) => format!("{:?} {}", request.method, request.url.as_url()),
+            Step::Token(_, Freshness::Any) => "token".to_owned(),
+            Step::Token(_, Freshness::Not(_)) => "another token".to_owned(),
+            Step::RecallColumn { .. } => "recall".to_owned(),
+            Step::RememberColumn { url, .. } => format!("remember {}", url.as_deref().unwrap_or("nothing")),
+            Step::Done(_) => "done".to_owned(),
+        }
+    }
+
+    /// Plays an exchange: what must be polled, and what is given back; then its verdict. `*` before a step: the column
+    /// is locked while it is carried out.
+    fn play(lis_data: &str, talk: &[(&str, Give)]) -> Verdict {
+        let mut exchange = exchange(lis_data);
+        for (number, (want, give)) in talk.iter().enumerate() {
+            let step = exchange.poll(NOW, number as u128);
+            let lock = if exchange.holds_column() { "*" } else { "" };
+            assert_eq!(format!("{lock}{}", told(&step)), *want, "step {number} of {lis_data}");
+            assert!(!format!("{step:?} {exchange:?}").contains("hush"), "{step:?}");
+            let is_score = want.contains("Post") && !want.ends_with("/items");
+            assert_eq!(exchange.interrupt().reply_lost, is_score, "step {number}");
+            match give {
+                Give::Reply(status, body) => {
+                    let reply = Reply { status: *status, headers: Vec::new(), body: body.as_bytes().to_vec() };
+                    exchange.handle_reply(&Ok(reply), NOW);
+                }
+                Give::Lost => {
+                    let (fault, written) = (TransportFault::Timeout, Written::Perhaps);
+                    let detail = "no answer in 10 s".to_owned();
+                    exchange.handle_reply(&Err(TransportFailure { fault, written, status: None, detail }), NOW);
+                }
+                Give::Token(name) => exchange.handle_token(Ok(token(name))),
+                Give::NoToken => exchange.handle_token(Err(Verdict::without_reply(
+                    Finding::Failed(FailureReason::TokenRefused),
+                    "invalid_client",
+                ))),
+                Give::Column(url) => exchange.handle_column(*url),
+                Give::Remembered => exchange.handle_remembered(),
+            }
+            assert!(!exchange.interrupt().reply_lost, "step {number} was answered");
+        }
+        match exchange.poll(NOW, u128::MAX) {
+            Step::Done(verdict) => {
+                assert!(!verdict.message.contains("hush"), "{}", verdict.message);
+                verdict
+            }
+            step => panic!("{} is still to do", told(&step)),
+        }
+    }
+
+    fn check(lis_data: &str, talk: &[(&str, Give)], want: Result<(), FailureReason>) -> Verdict {
+        let verdict = play(lis_data, talk);
+        let finding = want.map_or_else(Finding::Failed, |()| Finding::Accepted);
+        assert_eq!(verdict.finding, finding, "{}", verdict.message);
+        verdict
+    }
+
+    use FailureReason as F;
+    use Give::{Column, Lost, NoToken, Remembered, Reply as Says, Token};
+
+    #[test]
+    fn one_request_delivers_lti11_and_delegated() {
+        const SUCCESS: &str = "<imsx_codeMajor>success</imsx_codeMajor>";
+        const ECHO: &str = "<imsx_codeMajor>failure</imsx_codeMajor><imsx_description>No hush-sourcedid; oauth_signature=hush \
+            hush-secret</imsx_description>";
+        check(LTI11, &[("Post https://l/o?a=1", Says(200, SUCCESS))], Ok(()));
+        check(LTI11, &[("Post https://l/o?a=1", Says(200, ECHO))], Err(F::Unauthorized));
+        check(LTI11, &[("Post https://l/o?a=1", Says(401, ""))], Err(F::Unauthorized));
+        check(DELEGATED, &[("Post https://c/p", Says(204, ""))], Ok(()));
+        check(DELEGATED, &[("Post https://c/p", Says(400, "bad {\"x\":\"hush-x\",\"oauth"))], Err(F::Rejected));
+        assert!(check(DELEGATED, &[("Post https://c/p", Lost)], Err(F::Timeout)).reply_lost);
+    }
+
+    #[test]
+    fn a_known_column_takes_a_token_and_a_score() {
+        const POST: &str = "Post https://l/1/scores?t=2";
+        let verdict = check(KNOWN, &[("token", Token("t")), (POST, Says(200, ""))], Ok(()));
+        assert_eq!(verdict.message, "the registration's own values were used, not those of lis_data: token_url");
+        check(KNOWN, &[("token", NoToken)], Err(F::TokenRefused));
+        check(KNOWN, &[("token", Token("t")), (POST, Says(404, "gone"))], Err(F::NotFound));
+        assert!(check(KNOWN, &[("token", Token("t")), (POST, Says(504, ""))], Err(F::ServerError)).reply_lost);
+        let verdict = play(KNOWN, &[("token", Token("t")), (POST, Says(409, ""))]);
+        assert_eq!(verdict.finding, Finding::NotNewer(NotNewer::Older));
+        check(&format!(r#"{KNOWN},"scope":["x"]"#), &[], Err(F::TokenRefused));
+    }
+
+    #[test]
+    fn a_refused_token_is_replaced_once() {
+        const POST: &str = "Post https://l/1/scores?t=2";
+        let refused = |status| [("token", Token("a")), (POST, Says(status, "no")), ("another token", Token("b"))];
+        for status in [401, 403] {
+            let talk = refused(status).into_iter().chain([(POST, Says(200, ""))]).collect::<Vec<_>>();
+            check(KNOWN, &talk, Ok(()));
+            let talk = refused(status).into_iter().chain([(POST, Says(status, "still no"))]).collect::<Vec<_>>();
+            let verdict = check(KNOWN, &talk, Err(F::Unauthorized));
+            assert!(verdict.message.starts_with("still no (the platform gave a token without https://"));
+        }
+        check(KNOWN, &[("token", Token("a")), (POST, Says(401, "")), ("another token", NoToken)], Err(F::TokenRefused));
+        let limit = "403 Forbidden (Rate Limit Exceeded)";
+        check(KNOWN, &[("token", Token("a")), (POST, Says(403, limit))], Err(F::RateLimited));
+    }
+
+    const LIST: &str = "*Get https://l/items?tag=t";
+    const ITEM_7: &str = r#"[{"id":"https://l/items/7","tag":"t"}]"#;
+    const SCORE_7: &str = "Post https://l/items/7/scores";
+    const SCORE_9: &str = "Post https://l/items/9/scores";
+    const MADE_9: &str = r#"{"id":"https://l/items/9"}"#;
+
+    #[test]
+    fn a_column_is_remembered_found_or_made() {
+        let start = || ("token", Token("t"));
+        check(SOUGHT, &[start(), ("recall", Column(Some("https://l/items/7"))), (SCORE_7, Says(200, ""))], Ok(()));
+        let found = [
+            start(),
+            ("recall", Column(None)),
+            (LIST, Says(200, ITEM_7)),
+            ("*remember https://l/items/7", Remembered),
+            (SCORE_7, Says(200, "")),
+        ];
+        check(SOUGHT, &found, Ok(()));
+        let made = [
+            start(),
+            ("recall", Column(Some("https://elsewhere/7"))),
+            (LIST, Says(200, "[]")),
+            ("*Post https://l/items", Says(201, MADE_9)),
+            ("*remember https://l/items/9", Remembered),
+            (SCORE_9, Says(200, "")),
+        ];
+        check(SOUGHT, &made, Ok(()));
+        check(SOUGHT, &[start(), ("recall", Column(None)), (LIST, Says(404, ""))], Err(F::NotFound));
+        let refreshed = [
+            start(),
+            ("recall", Column(None)),
+            (LIST, Says(401, "")),
+            ("*another token", Token("b")),
+            (LIST, Says(401, "")),
+        ];
+        check(SOUGHT, &refreshed, Err(F::Unauthorized));
+        let lost = [
+            start(),
+            ("recall", Column(None)),
+            (LIST, Says(200, "[]")),
+            ("*Post https://l/items", Lost),
+            (LIST, Says(200, "[]")),
+        ];
+        assert!(!check(SOUGHT, &lost, Err(F::Timeout)).reply_lost, "no score was sent");
+    }
+
+    #[test]
+    fn a_column_that_is_gone_is_looked_for_again_once() {
+        let gone = |body| {
+            [("token", Token("t")), ("recall", Column(Some("https://l/items/7"))), (SCORE_7, Says(404, body))]
+                .into_iter()
+        };
+        let then = |body, more: Vec<(&'static str, Give)>| gone(body).chain(more).collect::<Vec<_>>();
+        let forget = || [("recall", Column(Some("https://l/items/7"))), ("*remember nothing", Remembered)];
+        let made = || {
+            forget().into_iter().chain([
+                (LIST, Says(200, "[]")),
+                ("*Post https://l/items", Says(201, MADE_9)),
+                ("*remember https://l/items/9", Remembered),
+            ])
+        };
+        check(SOUGHT, &then("", made().chain([(SCORE_9, Says(200, ""))]).collect()), Ok(()));
+        check(SOUGHT, &then("", made().chain([(SCORE_9, Says(404, ""))]).collect()), Err(F::NotFound));
+        let listed = forget().into_iter().chain([(LIST, Says(200, ITEM_7))]).collect();
+        check(SOUGHT, &then("", listed), Err(F::NotFound));
+        let no_container = forget().into_iter().chain([(LIST, Says(404, ""))]).collect();
+        check(SOUGHT, &then("", no_container), Err(F::NotFound));
+        // Somebody else has found the new column meanwhile.
+        let mended = vec![("recall", Column(Some("https://l/items/9"))), (SCORE_9, Says(200, ""))];
+        check(SOUGHT, &then("", mended), Ok(()));
+        check(SOUGHT, &then("User in requested score does not exist", vec![]), Err(F::NotFound));
+        check(SOUGHT, &then("Course 7 was deleted", vec![]), Err(F::NotFound));
+    }
+
+    #[test]
+    fn a_driver_out_of_turn_does_no_harm() {
+        let mut exchange = exchange(SOUGHT);
+        exchange.handle_remembered();
+        exchange.handle_column(Some("https://l/items/7"));
+        exchange.handle_reply(&Ok(Reply { status: 200, ..Reply::default() }), NOW);
+        assert_eq!(told(&exchange.poll(NOW, 1)), "token");
+    }
+
+    #[test]
+    fn without_the_right_credentials_nothing_is_sent() {
+        let json = format!(r#"{{"session_id":"s","score":8,"max_score":10,"lis_data":{{{KNOWN}}}}}"#);
+        let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect("an event");
+        let shared = Credentials::Shared(SharedSecret::new("hush"));
+        assert_eq!(Exchange::new(&event, shared, None, NOW).err(), Some(F::UnknownPlatform));
+    }
+}
