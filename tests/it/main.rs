@@ -2,5 +2,6 @@
 
 mod ledger;
 mod store_common;
+mod store_durability;
 mod store_model;
 mod transport;
