@@ -207,3 +207,9 @@ pub trait Registry: Send + Sync + 'static {
     /// The platform's one public name: the configured one, else its host.
     fn label(&self, origin: &Origin, client_id: Option<&str>) -> String;
 }
+
+/// Whether events can come in from the broker.
+pub trait QueueHealth: Send + Sync + 'static {
+    /// The queues that are configured and have no consumer now.
+    fn queues_without_consumer(&self) -> Vec<String>;
+}

@@ -228,15 +228,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_means_nothing_is_refused() {
-        for text in
-            ["", "*", "*.", "*.*.example.edu", "a*.example.edu", "https://example.edu", "example.edu:8443", "*.1.2.3.4"]
-        {
-            assert!(HostPattern::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn the_proxy_password_is_not_shown() {
         let proxy = Url::parse("http://user:hunter2@proxy.example:3128").ok();
         let shown = format!("{:?}", EgressRules { proxy, ..EgressRules::default() });

@@ -1,0 +1,41 @@
+//! Events in: parsed at the door, made into a job by the ledger, and vouched for only when the job is on disk.
+
+use crate::{
+    domain::{
+        event::{GradeEvent, Refused},
+        job::IdempotencyKey,
+        ledger::{Answer, Arrival, Work},
+        notice::Notice,
+    },
+    ports::{Incoming, Intake, Pending, Receipt, StoreError},
+};
+
+use super::EngineHandle;
+
+/// The 80 bits of chance that a job's id takes.
+const LUCK_MASK: u128 = (1 << 80) - 1;
+
+impl Intake for EngineHandle {
+    fn read(&self, incoming: Incoming) -> Result<Box<Arrival>, Refused> {
+        let Incoming { body, door, source, message_id, sent_at, user } = incoming;
+        let event = GradeEvent::parse(&body, door).inspect_err(|refused| {
+            let Refused { field, detail } = refused.clone();
+            self.shared.notice(&Notice::EventRefused { source, field, detail });
+        })?;
+        let key = IdempotencyKey::of(event.event_id.as_deref(), message_id.as_deref(), &body, user.as_deref());
+        let luck = self.shared.world.clock.luck() & LUCK_MASK;
+        Ok(Box::new(Arrival { event, body, door, source, key, sent_at, luck }))
+    }
+
+    fn store(&self, arrival: Box<Arrival>) -> Pending<'static, Result<Receipt, StoreError>> {
+        let event_id = arrival.event.event_id.clone();
+        let answer = self.shared.world.submit(Work::Admit(arrival));
+        Box::pin(async move {
+            match answer.await? {
+                Answer::Duplicate(id) => Ok(Receipt { id, event_id, duplicate: true }),
+                Answer::Stored(id) => Ok(Receipt { id, event_id, duplicate: false }),
+                other => Err(StoreError(format!("the store answered an event with {other:?}").into())),
+            }
+        })
+    }
+}

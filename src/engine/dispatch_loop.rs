@@ -1,0 +1,179 @@
+//! The loop: wait, turn what happened into one [`Happening`], let the dispatcher decide, carry it out.
+//!
+//! Every attempt is a task of this loop's own set; it ends by itself, by its time limits, or by the abort token, and
+//! its end always comes back as [`Happening::Ended`], also when it panicked.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{
+        destination::Origin,
+        dispatch::{Dispatcher, WINDOW},
+        ledger::Work,
+        notice::{Loop, Notice},
+        time::Timestamp,
+    },
+    ports::StoreError,
+};
+
+use super::{Ended, Happening, Picture, PlatformPicture, Shared, deliver, recover};
+
+/// The longest sleep: a clock that is set, or a machine that was suspended, is noticed within it.
+const NAP_MAX: Duration = Duration::from_secs(1);
+/// Happenings taken at once.
+const BATCH: usize = 512;
+
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    mut receiver: mpsc::UnboundedReceiver<Happening>,
+    drain: CancellationToken,
+) -> Result<(), StoreError> {
+    let mut desk = Desk { shared, dispatcher: Dispatcher::new(shared.options.limits), attempts: JoinSet::new() };
+    recover::remember_platforms(&shared.world, &mut desk.dispatcher, shared.world.clock.now())?;
+    let mut batch = Vec::with_capacity(BATCH);
+    while !drain.is_cancelled() {
+        desk.start_what_may_start();
+        let nap = desk.nap();
+        tokio::select! {
+            biased;
+            () = drain.cancelled() => {}
+            _ = receiver.recv_many(&mut batch, BATCH) => {}
+            Some(_) = desk.attempts.join_next() => {}
+            () = sleep(nap) => {}
+        }
+        desk.handle_all(&mut batch);
+    }
+    desk.drain(&mut receiver, &mut batch).await;
+    Ok(())
+}
+
+struct Desk<'a> {
+    shared: &'a Arc<Shared>,
+    dispatcher: Dispatcher,
+    attempts: JoinSet<()>,
+}
+
+impl Desk<'_> {
+    fn now(&self) -> Timestamp {
+        self.shared.world.clock.now()
+    }
+
+    fn nap(&self) -> Duration {
+        self.dispatcher.poll_wakeup().map_or(NAP_MAX, |wakeup| wakeup.since(self.now()).min(NAP_MAX))
+    }
+
+    /// Reads more where a window runs low, and launches every job whose turn it is.
+    fn start_what_may_start(&mut self) {
+        let store = &self.shared.world.store;
+        while self.attempts.try_join_next().is_some() {}
+        if !store.is_writable() {
+            return;
+        }
+        loop {
+            while let Some(refill) = self.dispatcher.poll_refill() {
+                match store.due(&refill.origin, refill.after, WINDOW) {
+                    Ok(entries) => self.dispatcher.handle_refill(&refill.origin, &entries),
+                    Err(error) => self.shared.notice(&Notice::StoreFailed { error: error.to_string() }),
+                }
+            }
+            let Some(launch) = self.dispatcher.poll_start(self.now()) else { break };
+            let shared = Arc::clone(self.shared);
+            self.attempts.spawn(async move {
+                let ended = deliver::attempt(&shared, launch).await;
+                // The loop outlives its attempts, so somebody listens.
+                drop(shared.inbox.send(Happening::Ended(ended)));
+            });
+        }
+        self.shared.notice(&Notice::Beat { of: Loop::Dispatch });
+    }
+
+    fn handle_all(&mut self, batch: &mut Vec<Happening>) {
+        for happening in batch.drain(..) {
+            match happening {
+                Happening::Committed(report) => {
+                    report.notices.iter().for_each(|notice| self.shared.notice(notice));
+                    report.queued.iter().for_each(|entry| self.dispatcher.handle_queued(entry));
+                }
+                Happening::Ended(ended) => self.handle_ended(&ended),
+                Happening::Pause(origin, done) => {
+                    let notices = self.dispatcher.handle_pause(&origin, self.now());
+                    done.send(self.dispatcher.health(&origin).is_some()).ok();
+                    self.tell(notices);
+                }
+                Happening::Resume(origin, done) => {
+                    let notices = self.dispatcher.handle_resume(&origin);
+                    done.send(self.dispatcher.health(&origin).is_some()).ok();
+                    self.tell(notices);
+                }
+                Happening::Look(reply) => drop(reply.send(self.picture())),
+            }
+        }
+    }
+
+    fn handle_ended(&mut self, ended: &Ended) {
+        let draw = self.shared.world.clock.draw();
+        let error = ended.error.as_deref();
+        let notices = self.dispatcher.handle_ended(&ended.launch, ended.signal, error, self.now(), draw);
+        if let Some(again) = &ended.again {
+            self.dispatcher.handle_queued(again);
+        }
+        self.tell(notices);
+    }
+
+    /// Tells what happened to platforms, and has it remembered.
+    fn tell(&self, notices: Vec<Notice>) {
+        for notice in notices {
+            if let Notice::Platform { origin, .. } = &notice {
+                self.remember(origin);
+            }
+            self.shared.notice(&notice);
+        }
+    }
+
+    /// A hold and a pause are remembered over restarts. Nobody waits for it: if the commit fails the store is loud.
+    fn remember(&self, origin: &Origin) {
+        let Some(health) = self.dispatcher.health(origin) else { return };
+        let (paused_since, held_since) = (health.paused_since(), health.held_since());
+        drop(self.shared.world.submit(Work::NotePlatform { origin: origin.clone(), paused_since, held_since }));
+    }
+
+    fn picture(&self) -> Picture {
+        let platforms = self.dispatcher.lanes().map(|lane| PlatformPicture {
+            origin: lane.origin.clone(),
+            state: lane.health.state(),
+            since: lane.health.paused_since().or(lane.health.held_since()),
+            next_probe_at: lane.health.next_probe_at(),
+            last_error: lane.last_error.map(str::to_owned),
+        });
+        Picture {
+            under_way: self.dispatcher.under_way(),
+            oldest_due: self.dispatcher.oldest_due(self.now()),
+            platforms: platforms.collect(),
+        }
+    }
+
+    /// Starts nothing more; lets what is under way end within the drain time, then cuts it off and waits until that
+    /// is on disk.
+    async fn drain(mut self, receiver: &mut mpsc::UnboundedReceiver<Happening>, batch: &mut Vec<Happening>) {
+        let deadline = Instant::now() + self.shared.options.drain;
+        while self.dispatcher.under_way() > 0 {
+            if timeout_at(deadline, receiver.recv_many(batch, BATCH)).await.is_err() {
+                break;
+            }
+            self.handle_all(batch);
+        }
+        self.shared.abort.cancel();
+        while self.attempts.join_next().await.is_some() {}
+        while let Ok(happening) = receiver.try_recv() {
+            batch.push(happening);
+        }
+        self.handle_all(batch);
+    }
+}

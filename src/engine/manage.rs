@@ -1,0 +1,152 @@
+//! What admins and programs ask of the engine: look, replay, discard, pause, resume. Each change goes through the same
+//! ledger as everything else.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{
+    domain::{
+        destination::Origin,
+        job::{Job, JobId, StateName},
+        ledger::{Answer, Mode, Work},
+        transition::Refused,
+    },
+    ports::{Census, JobFilter, JobPage, StoreError},
+};
+
+use super::{EngineHandle, Happening, Picture};
+
+/// The longest wait for the loop, which never does more than one screenful of work at a time.
+const LOOP_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// Jobs that a bulk change has in the store's hands at once.
+const BULK_STEP: usize = 500;
+
+/// Why a change was not made.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotDone {
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NoSuchJob(JobId),
+    /// The job's state does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a replay of many came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReplayCount {
+    /// Jobs that passed the filter and could be replayed.
+    pub matched: u64,
+    /// Jobs that are queued again.
+    pub replayed: u64,
+    /// Jobs whose cell has a newer grade.
+    pub superseded: u64,
+}
+
+impl EngineHandle {
+    /// What the loop knows now.
+    pub async fn look(&self) -> Option<Picture> {
+        self.ask(Happening::Look).await
+    }
+
+    /// How many jobs there are.
+    pub fn census(&self) -> Census {
+        self.shared.world.store.census()
+    }
+
+    /// Whether the store takes writes.
+    pub fn is_writable(&self) -> bool {
+        self.shared.world.store.is_writable()
+    }
+
+    /// A job.
+    pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.shared.world.store.job(id)
+    }
+
+    /// A page of jobs, newest first.
+    pub fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {
+        self.shared.world.store.list(filter, before, limit)
+    }
+
+    /// The platform's one public name.
+    pub fn label(&self, origin: &Origin, client_id: Option<&str>) -> String {
+        self.shared.world.registry.label(origin, client_id)
+    }
+
+    /// Every platform with its public name.
+    pub fn labels(&self) -> Result<Vec<(Origin, String)>, StoreError> {
+        let records = self.shared.world.store.platforms()?;
+        let named = records.into_iter().map(|known| {
+            let label = self.label(&known.origin, known.client_id.as_deref());
+            (known.origin, label)
+        });
+        Ok(named.collect())
+    }
+
+    /// Tries a job again, now.
+    pub async fn replay(&self, id: JobId) -> Result<Arc<Job>, NotDone> {
+        self.change(id, Work::Replay { id, mode: Mode::Earnest }).await
+    }
+
+    /// Gives a job up.
+    pub async fn discard(&self, id: JobId) -> Result<Arc<Job>, NotDone> {
+        self.change(id, Work::Discard { id }).await
+    }
+
+    /// Replays every flagged job that passes the filter; in a rehearsal, says what would happen.
+    pub async fn replay_many(&self, filter: JobFilter, mode: Mode) -> Result<ReplayCount, StoreError> {
+        let filter = JobFilter { state: filter.state.or(Some(StateName::Flagged)), ..filter };
+        let mut count = ReplayCount::default();
+        let mut before = None;
+        loop {
+            let page = self.list(&filter, before, BULK_STEP)?;
+            let ids = page.jobs.iter().map(|job| job.id);
+            let answers: Vec<_> = ids.map(|id| self.shared.world.submit(Work::Replay { id, mode })).collect();
+            for answer in answers {
+                count.add(&answer.await?);
+            }
+            let Some(next) = page.next else { return Ok(count) };
+            before = Some(next);
+        }
+    }
+
+    /// Stops a platform's deliveries. False if there is no such platform.
+    pub async fn pause(&self, origin: &Origin) -> bool {
+        self.ask(|done| Happening::Pause(origin.clone(), done)).await.unwrap_or(false)
+    }
+
+    /// Lets a platform's deliveries go on. False if there is no such platform.
+    pub async fn resume(&self, origin: &Origin) -> bool {
+        self.ask(|done| Happening::Resume(origin.clone(), done)).await.unwrap_or(false)
+    }
+
+    async fn change(&self, id: JobId, work: Work) -> Result<Arc<Job>, NotDone> {
+        match self.shared.world.order(work).await? {
+            Answer::Job(job) => Ok(job),
+            Answer::Refused(refused) => Err(refused.into()),
+            _ => Err(NotDone::NoSuchJob(id)),
+        }
+    }
+
+    async fn ask<T>(&self, happening: impl FnOnce(oneshot::Sender<T>) -> Happening) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.inbox.send(happening(sender)).ok()?;
+        timeout(LOOP_ANSWERS_WITHIN, receiver).await.ok()?.ok()
+    }
+}
+
+impl ReplayCount {
+    fn add(&mut self, answer: &Answer) {
+        let Answer::Job(job) = answer else { return };
+        self.matched += 1;
+        match job.state_name() {
+            StateName::Superseded => self.superseded += 1,
+            _ => self.replayed += 1,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Forgetting: delivered, superseded and discarded jobs older than `retain_delivered` go, with their idempotency
+//! keys, in small steps that leave the store's writer to its real work. Flagged jobs never go by themselves.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{
+    ledger::{Answer, Work},
+    time::Timestamp,
+};
+
+use super::EngineHandle;
+
+/// At least once a minute.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Jobs removed in one commit.
+const STEP: usize = 200;
+
+impl EngineHandle {
+    /// Sweeps until `drain` is cancelled.
+    pub async fn run_retention(&self, drain: CancellationToken) {
+        while drain.run_until_cancelled(tokio::time::sleep(self.sweep_interval())).await.is_some() {
+            // A store that takes no writes is loud elsewhere; the next sweep tries again.
+            drain.run_until_cancelled(self.sweep()).await;
+        }
+    }
+
+    fn sweep_interval(&self) -> Duration {
+        SWEEP_EVERY.min(self.shared.options.retain.max(Duration::from_millis(100)))
+    }
+
+    async fn sweep(&self) {
+        let world = &self.shared.world;
+        let retain = i64::try_from(self.shared.options.retain.as_micros()).unwrap_or(i64::MAX);
+        let ended_before = Timestamp::from_micros(world.clock.now().as_micros().saturating_sub(retain));
+        while let Ok(Answer::Pruned(STEP)) = world.order(Work::Prune { ended_before, limit: STEP }).await {}
+    }
+}
