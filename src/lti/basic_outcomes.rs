@@ -214,7 +214,7 @@ fn content(text: &str, name: &str) -> Option<String> {
 fn closing_tag(text: &str, name: &str) -> Option<usize> {
     text.match_indices("</").map(|(at, _)| at).find(|at| {
         let tag = &text[at + 2..];
-        is_named(&tag[..tag.find('>').unwrap_or(tag.len())], name)
+        is_named(&tag[..tag.find(['>', '<']).unwrap_or(tag.len())], name)
     })
 }
 

@@ -245,7 +245,7 @@ const SIGNATURE_WORDS: [&str; 7] =
 /// Words of a platform that failed on its own side: Moodle "Error writing to database".
 const INTERNAL_WORDS: [&str; 5] = ["database", "internal error", "internal server error", "deadlock", "try again"];
 
-/// In any case of the letters, as CONTRACT.md section 10 has them.
+/// Words of Canvas and Open edX, in any case of the letters.
 const OLDER_WORDS: [&str; 2] = ["before last updated timestamp", "updated to a later point in time"];
 
 #[rustfmt::skip]
@@ -255,31 +255,32 @@ static TABLE: [Row; 38] = {
         Unauthorized,
     };
     [
-        // No whole reply (CONTRACT section 10, "Reasons"; LMS section 3, the first two rows).
+        // No whole reply. Nothing but the transport can tell why.
         row("blocked", |s| s.is_fault(TransportFault::Blocked), Finding::Unsendable(BlockedDestination), ""),
         row("connection", |s| s.is_fault(TransportFault::Connection), failed(Connection), ""),
         row("timeout", |s| s.is_fault(TransportFault::Timeout), failed(Timeout), ""),
         row("tls", |s| s.is_fault(TransportFault::Tls), failed(Tls), ""),
         row("too large", |s| s.is_fault(TransportFault::TooLarge), failed(BadResponse), "larger than any answer of a grade service"),
         row("broken reply", |s| s.is_fault(TransportFault::Unreadable), failed(BadResponse), ""),
-        // "Not now" (LMS section 3: 408, 425, 429, and Canvas's 403).
+        // "Not now" (RFC 6585, section 4; RFC 9110, section 15.5.9; RFC 8470): the same request may do well later, so
+        // these are no refusals. Canvas said 403 before it learned 429.
         row("429", |s| s.status == 429, failed(RateLimited), ""),
         row("Canvas rate limit", |s| s.status == 403 && s.has_no_rate_left(), failed(RateLimited), ""),
         row("425", |s| s.status == 425, failed(RateLimited), ""),
         row("408", |s| s.status == 408, failed(Timeout), ""),
         // What the status alone decides, whoever was asked. A page that moves us on is never followed: a POST would
-        // become a GET, and its login page would say 200 (LMS section 2, 20).
+        // become a GET, and its login page would say 200.
         row("redirect", |s| matches!(s.status, 300..=399), failed(BadResponse), "a redirect, which is not followed: correct the service URL"),
         row("5xx", |s| matches!(s.status, 500..=599), failed(ServerError), ""),
-        // The token endpoint. Moodle answers with a 404 page when it cannot fetch our keys (LMS section 1.2).
+        // The token endpoint (RFC 6749, section 5.2). Moodle 4.5 answers with a 404 page when it cannot fetch our keys.
         row("token 404 page", |s| s.ask == Ask::Token && s.status == 404 && s.body() == Body::Markup, failed(TokenRefused),
             "the platform may not be able to fetch our JWKS"),
         row("token 4xx", |s| s.ask == Ask::Token && s.is_refusal(), failed(TokenRefused), ""),
-        // Who we are, and what is not there (CONTRACT section 10, "Reasons").
+        // Who we are, and what is not there. Open edX and Sakai say 403 where a token has died.
         row("401", |s| s.status == 401, failed(Unauthorized), ""),
         row("403", |s| s.status == 403, failed(Unauthorized), ""),
         row("404, 410", |s| matches!(s.status, 404 | 410), failed(NotFound), ""),
-        // LTI 1.1: the code decides, with 200 and with Canvas's 422 (LMS section 1.1).
+        // LTI 1.1 (Basic Outcomes, imsx_codeMajor): the code decides, with 200 and with Canvas's 422.
         row("1.1 success", |s| s.is_code(&CodeMajor::Success), Finding::Accepted, ""),
         row("1.1 processing", |s| s.is_code(&CodeMajor::Processing), failed(BadResponse),
             "the platform is still at work on the grade, and does not say that it has it"),
@@ -289,11 +290,12 @@ static TABLE: [Row; 38] = {
         row("1.1 sourcedid", |s| s.is_failure_about(&["sourcedid"]), failed(Rejected), ""),
         row("1.1 signature", |s| s.is_failure_about(&SIGNATURE_WORDS), failed(Unauthorized), ""),
         row("1.1 internal", |s| s.is_failure_about(&INTERNAL_WORDS), failed(ServerError), ""),
-        // A locked grade, in the words of a success (LMS section 1.1).
+        // Moodle 4.5: a locked grade, in the words of a success.
         row("1.1 Moodle locked", |s| s.is_failure_about(&["grade replace response", "grade delete response"]), failed(Rejected),
             "Moodle says so when the grade is locked"),
         row("1.1 failure", |s| s.is_code(&CodeMajor::Failure), failed(Rejected), ""),
-        // AGS: not newer (CONTRACT section 4; LMS section 1.3), and Moodle's refusal in the clothes of a success.
+        // AGS 2.0, a score that is not newer: 409 in the specification and Moodle, 400 in Open edX ("exists", "later
+        // point") and Canvas ("before last"). And Moodle's refusal in the clothes of a success.
         row("409", |s| s.ask == Ask::Score && s.status == 409, Finding::NotNewer(NotNewer::Older), ""),
         row("400 exists", |s| s.ask == Ask::Score && s.status == 400 && s.says_one_of(&["already exists for the provided timestamp"]),
             Finding::NotNewer(NotNewer::AlreadyExists), ""),
@@ -316,6 +318,8 @@ static TABLE: [Row; 38] = {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::lti::wire::TransportFailure;
@@ -545,6 +549,68 @@ mod tests {
         // A student's own comment, echoed, must not be read as the platform's word.
         let echo = reply(400, &[], "bad comment: this was already exists for the provided timestamp");
         assert_eq!(classify(Ask::Score, &echo, NOW, &hidden).finding, failed(FailureReason::Rejected));
+    }
+
+    /// What the readers look for.
+    const PIECES: &[&str] = &[
+        "<imsx_codeMajor>",
+        "</imsx_codeMajor>",
+        "success",
+        "failure",
+        "<imsx_description>",
+        "</",
+        "<",
+        ">",
+        "<!--",
+        "-->",
+        "&",
+        ";",
+        "&#x41;",
+        "<![CDATA[",
+        "]]>",
+        "<script",
+        "</style",
+        "{\"a\":",
+        "[",
+        "]",
+        "}",
+        "\"",
+        "eyJhbGciOiJSUzI1NiJ9",
+        "Bearer ",
+        "ä",
+        "\u{202e}",
+        "hush-hush",
+        "hush-hush and more than that",
+        "oauth_signature=",
+        " ",
+        "\n",
+    ];
+
+    /// Bodies of such stuff, in any order.
+    fn any_body() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            proptest::sample::select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..4),
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_back_is_read_in_few_words(status in 0_u16..700, ask in 0_usize..6, body in any_body(), header in "[ -~]{0,12}") {
+            let asks = [Ask::Outcome, Ask::Delegated, Ask::Score, Ask::Token, Ask::Columns, Ask::NewColumn];
+            let mut hidden = Hidden::default();
+            hidden.add("hush-hush and more than that, much more");
+            let names = ["retry-after", "content-type", "location", "x-rate-limit-remaining", "link"];
+            let headers = names.map(|name| (name.to_owned(), header.clone())).to_vec();
+            let answer = Ok(Reply { status, headers, body });
+            let verdict = classify(asks[ask], &answer, NOW, &hidden);
+            prop_assert!(verdict.message.chars().count() <= words::MESSAGE_CHARS_MAX);
+            prop_assert!(!verdict.message.contains("hush-hush and more"), "{}", verdict.message);
+            prop_assert!(!verdict.message.contains("eyJhbGciOiJSUzI1NiJ9"), "{}", verdict.message);
+            prop_assert!(!verdict.message.chars().any(char::is_control));
+            prop_assert!(verdict.finding != Finding::Accepted || status < 500, "{status}");
+        }
     }
 
     #[test]

@@ -230,7 +230,8 @@ pub(super) fn decode_entities(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         decoded.push_str(&rest[..at]);
         rest = &rest[at..];
-        let name = rest[1..].find(';').filter(|end| *end <= 8).map(|end| &rest[1..=end]);
+        let end = rest.bytes().skip(1).take(ENTITY_BYTES_MAX).position(|byte| byte == b';');
+        let name = end.and_then(|end| rest.get(1..=end));
         match name.and_then(|name| entity(name).map(|c| (name.len(), c))) {
             Some((len, c)) => {
                 decoded.push(c);
@@ -245,6 +246,9 @@ pub(super) fn decode_entities(text: &str) -> String {
     decoded.push_str(rest);
     decoded
 }
+
+/// The longest entity that is looked for, so that a page of ampersands takes no longer than any other.
+const ENTITY_BYTES_MAX: usize = 9;
 
 fn entity(name: &str) -> Option<char> {
     match name {
@@ -268,6 +272,7 @@ fn entity(name: &str) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lti::basic_outcomes::PoxStatus;
 
     #[test]
     fn a_body_becomes_one_readable_line() {
@@ -317,6 +322,17 @@ mod tests {
         check("u-1, not u-12 nor (u-1)", "[hidden], not u-12 nor ([hidden])");
         check("7 of 17", "7 of 17");
         check("got: a comment of more t", "got: [hidden]");
+    }
+
+    #[test]
+    fn a_hostile_page_takes_no_longer_than_any_other() {
+        for piece in ["&", "</", "<", "<!--", "<script>", "eyJ", "Bearer ", "\u{202e}"] {
+            let page = piece.repeat(1_000_000 / piece.len());
+            assert!(
+                message(&redact(&readable(page.as_bytes()), &Hidden::default()), "").len() <= 4 * MESSAGE_CHARS_MAX
+            );
+            assert!(PoxStatus::read(page.as_bytes()).is_none());
+        }
     }
 
     #[test]
