@@ -23,7 +23,7 @@ use crate::{
     ports::StoreError,
 };
 
-use super::{Ended, Happening, Picture, PlatformPicture, Shared, deliver, recover};
+use super::{Ended, Happening, Picture, PlatformPicture, Remembered, Shared, deliver, recover};
 
 /// The longest sleep: a clock that is set, or a machine that was suspended, is noticed within it.
 const NAP_MAX: Duration = Duration::from_secs(1);
@@ -104,13 +104,13 @@ impl Desk<'_> {
                 Happening::Ended(ended) => self.handle_ended(&ended),
                 Happening::Pause(origin, done) => {
                     let notices = self.dispatcher.handle_pause(&origin, self.now());
-                    done.send(self.dispatcher.health(&origin).is_some()).ok();
-                    self.tell(notices);
+                    done.send(self.remember(&origin)).ok();
+                    self.tell(&notices);
                 }
                 Happening::Resume(origin, done) => {
                     let notices = self.dispatcher.handle_resume(&origin);
-                    done.send(self.dispatcher.health(&origin).is_some()).ok();
-                    self.tell(notices);
+                    done.send(self.remember(&origin)).ok();
+                    self.tell(&notices);
                 }
                 Happening::Look(reply) => drop(reply.send(self.picture())),
             }
@@ -124,24 +124,26 @@ impl Desk<'_> {
         if let Some(again) = &ended.again {
             self.dispatcher.handle_queued(again);
         }
-        self.tell(notices);
+        for notice in &notices {
+            if let Notice::Platform { origin, .. } = notice {
+                // Nobody waits for it: if the commit fails the store is loud, and a hold is found again.
+                drop(self.remember(origin));
+            }
+        }
+        self.tell(&notices);
     }
 
-    /// Tells what happened to platforms, and has it remembered.
-    fn tell(&self, notices: Vec<Notice>) {
+    fn tell(&self, notices: &[Notice]) {
         for notice in notices {
-            if let Notice::Platform { origin, .. } = &notice {
-                self.remember(origin);
-            }
-            self.shared.notice(&notice);
+            self.shared.notice(notice);
         }
     }
 
-    /// A hold and a pause are remembered over restarts. Nobody waits for it: if the commit fails the store is loud.
-    fn remember(&self, origin: &Origin) {
-        let Some(health) = self.dispatcher.health(origin) else { return };
+    /// A hold and a pause are remembered over restarts; none for a platform that nobody knows.
+    fn remember(&self, origin: &Origin) -> Option<Remembered> {
+        let health = self.dispatcher.health(origin)?;
         let (paused_since, held_since) = (health.paused_since(), health.held_since());
-        drop(self.shared.world.submit(Work::NotePlatform { origin: origin.clone(), paused_since, held_since }));
+        Some(self.shared.world.submit(Work::NotePlatform { origin: origin.clone(), paused_since, held_since }))
     }
 
     fn picture(&self) -> Picture {

@@ -15,7 +15,7 @@ use crate::{
     ports::{Census, JobFilter, JobPage, StoreError},
 };
 
-use super::{EngineHandle, Happening, Picture};
+use super::{EngineHandle, Happening, Picture, Remembered};
 
 /// The longest wait for the loop, which never does more than one screenful of work at a time.
 const LOOP_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -115,14 +115,24 @@ impl EngineHandle {
         }
     }
 
-    /// Stops a platform's deliveries. False if there is no such platform.
-    pub async fn pause(&self, origin: &Origin) -> bool {
-        self.ask(|done| Happening::Pause(origin.clone(), done)).await.unwrap_or(false)
+    /// Stops a platform's deliveries, and has that on disk. False if there is no such platform.
+    pub async fn pause(&self, origin: &Origin) -> Result<bool, StoreError> {
+        self.change_platform(|done| Happening::Pause(origin.clone(), done)).await
     }
 
-    /// Lets a platform's deliveries go on. False if there is no such platform.
-    pub async fn resume(&self, origin: &Origin) -> bool {
-        self.ask(|done| Happening::Resume(origin.clone(), done)).await.unwrap_or(false)
+    /// Lets a platform's deliveries go on, and has that on disk. False if there is no such platform.
+    pub async fn resume(&self, origin: &Origin) -> Result<bool, StoreError> {
+        self.change_platform(|done| Happening::Resume(origin.clone(), done)).await
+    }
+
+    async fn change_platform(
+        &self,
+        happening: impl FnOnce(oneshot::Sender<Option<Remembered>>) -> Happening,
+    ) -> Result<bool, StoreError> {
+        match self.ask(happening).await.flatten() {
+            Some(remembered) => remembered.await.map(|_| true),
+            None => Ok(false),
+        }
     }
 
     async fn change(&self, id: JobId, work: Work) -> Result<Arc<Job>, NotDone> {

@@ -27,7 +27,7 @@ use crate::{
         notice::{Notice, PlatformState},
         time::Timestamp,
     },
-    ports::{Clock, JobStore, Observer, Registry, ReportSink, StoreError, Transport},
+    ports::{Clock, JobStore, Observer, Pending, Registry, ReportSink, StoreError, Transport},
 };
 
 use self::{deliver::Columns, tokens::Tokens};
@@ -66,22 +66,24 @@ impl World {
         self.submit(work).await
     }
 
-    fn submit(&self, work: Work) -> crate::ports::Pending<'static, Result<Answer, StoreError>> {
+    fn submit(&self, work: Work) -> Pending<'static, Result<Answer, StoreError>> {
         self.store.submit(Order { work, now: self.clock.now(), draw: self.clock.draw() })
     }
 }
 
+/// A change to a platform on its way to the disk.
+type Remembered = Pending<'static, Result<Answer, StoreError>>;
+
 /// Everything that can make the loop act.
-#[derive(Debug)]
 enum Happening {
     /// A commit is on disk.
     Committed(Report),
     /// An attempt ended, or did not begin.
     Ended(Ended),
     /// An admin stops a platform's deliveries.
-    Pause(Origin, oneshot::Sender<bool>),
+    Pause(Origin, oneshot::Sender<Option<Remembered>>),
     /// An admin lets them go on.
-    Resume(Origin, oneshot::Sender<bool>),
+    Resume(Origin, oneshot::Sender<Option<Remembered>>),
     /// Somebody looks.
     Look(oneshot::Sender<Picture>),
 }

@@ -249,7 +249,7 @@ const INTERNAL_WORDS: [&str; 5] = ["database", "internal error", "internal serve
 const OLDER_WORDS: [&str; 2] = ["before last updated timestamp", "updated to a later point in time"];
 
 #[rustfmt::skip]
-static TABLE: [Row; 38] = {
+static TABLE: [Row; 36] = {
     use FailureReason::{
         BadResponse, BlockedDestination, Connection, NotFound, RateLimited, Rejected, ServerError, Timeout, Tls, TokenRefused,
         Unauthorized,
@@ -262,12 +262,10 @@ static TABLE: [Row; 38] = {
         row("tls", |s| s.is_fault(TransportFault::Tls), failed(Tls), ""),
         row("too large", |s| s.is_fault(TransportFault::TooLarge), failed(BadResponse), "larger than any answer of a grade service"),
         row("broken reply", |s| s.is_fault(TransportFault::Unreadable), failed(BadResponse), ""),
-        // "Not now" (RFC 6585, section 4; RFC 9110, section 15.5.9; RFC 8470): the same request may do well later, so
-        // these are no refusals. Canvas said 403 before it learned 429.
+        // "Not now" (RFC 6585, section 4): the same request may do well later, so this is no refusal. Canvas said 403
+        // before it learned 429.
         row("429", |s| s.status == 429, failed(RateLimited), ""),
         row("Canvas rate limit", |s| s.status == 403 && s.has_no_rate_left(), failed(RateLimited), ""),
-        row("425", |s| s.status == 425, failed(RateLimited), ""),
-        row("408", |s| s.status == 408, failed(Timeout), ""),
         // What the status alone decides, whoever was asked. A page that moves us on is never followed: a POST would
         // become a GET, and its login page would say 200.
         row("redirect", |s| matches!(s.status, 300..=399), failed(BadResponse), "a redirect, which is not followed: correct the service URL"),
@@ -373,8 +371,8 @@ mod tests {
                 failed(F::RateLimited),
             ),
             (Ask::Score, reply(403, &[("x-rate-limit-remaining", "500.2")], ""), "403", failed(F::Unauthorized)),
-            (Ask::Score, plain(425, ""), "425", failed(F::RateLimited)),
-            (Ask::Delegated, plain(408, ""), "408", failed(F::Timeout)),
+            (Ask::Score, plain(425, ""), "4xx", failed(F::Rejected)),
+            (Ask::Delegated, plain(408, ""), "4xx", failed(F::Rejected)),
             (Ask::Score, plain(303, "<html>see other</html>"), "redirect", failed(F::BadResponse)),
             (Ask::Token, plain(301, ""), "redirect", failed(F::BadResponse)),
             (Ask::Outcome, plain(500, &pox("success", "")), "5xx", failed(F::ServerError)),
