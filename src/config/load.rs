@@ -401,4 +401,51 @@ mod tests {
         let told = Config::load(missing).map(|_| ()).expect_err("it is not there").to_string();
         assert!(told.starts_with("cannot read the configuration no/such.toml: "), "{told}");
     }
+    #[test]
+    fn the_example_has_every_setting_and_its_defaults_are_the_defaults() {
+        const EXAMPLE: &str = include_str!("../../deploy/passback.toml");
+        let sections = [
+            include_str!("store.rs"),
+            include_str!("amqp.rs"),
+            include_str!("http.rs"),
+            include_str!("delivery.rs"),
+            include_str!("retry.rs"),
+            include_str!("egress.rs"),
+            include_str!("lti.rs"),
+            include_str!("tokens.rs"),
+        ];
+        let fields = sections.iter().flat_map(|source| source.lines()).filter_map(|line| line.strip_prefix("    pub "));
+        let fields: Vec<&str> = fields.filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+        assert!(fields.len() > 40, "{fields:?}");
+        for field in fields.iter().filter(|field| !field.contains(' ')) {
+            assert!(EXAMPLE.contains(&format!("\n#{field} = ")), "{field} is not in deploy/passback.toml");
+        }
+
+        let untouched = load(EXAMPLE, &[]).expect("it is right as it is");
+        assert_eq!(format!("{untouched:?}"), format!("{:?}", Config::default()));
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let pem = rsa::generate_signing_key().expect("a key");
+        for name in ["ca.pem", "2026-11.pem"] {
+            fs::write(folder.path().join(name), secrecy::ExposeSecret::expose_secret(&pem)).expect("it is written");
+        }
+        let is_setting =
+            |line: &str| line.starts_with("#[") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains("# "));
+        let uncommented =
+            EXAMPLE.lines().map(|line| if is_setting(line) { line.trim_start_matches('#') } else { line });
+        let text = uncommented.collect::<Vec<_>>().join("\n");
+        let text = text.replace("/etc/passback", &folder.path().to_string_lossy());
+        let env = [("PASSBACK_AMQP_URL", "amqp://h"), ("LTI_SECRET", "s"), ("PASSBACK_OPS_TOKEN", "t")];
+        let config = load(&text, &env).expect("it is right without its comments");
+        assert_eq!((config.platforms.len(), config.tokens.len(), config.egress.allow_hosts.len()), (2, 1, 2));
+        let same = |ours: &dyn std::fmt::Debug, default: &dyn std::fmt::Debug| {
+            assert_eq!(format!("{ours:?}"), format!("{default:?}"));
+        };
+        let default = Config::default();
+        same(&config.store, &default.store);
+        same(&config.http, &default.http);
+        same(&config.delivery, &default.delivery);
+        same(&config.retry, &default.retry);
+        assert_eq!((config.amqp.prefetch, config.amqp.queues), (default.amqp.prefetch, default.amqp.queues));
+    }
 }
