@@ -68,3 +68,4 @@ pub mod config;
 pub mod problem;
 
 pub mod simulator;
+pub mod surfaces;

@@ -1,0 +1,6 @@
+//! The surfaces: where people and other programs look at the worker. They count, log and show what the core tells
+//! them; they decide nothing.
+
+pub mod audience;
+pub mod log;
+pub mod metrics;
