@@ -2,5 +2,6 @@
 //! them; they decide nothing.
 
 pub mod audience;
+pub mod cli;
 pub mod log;
 pub mod metrics;

@@ -1,0 +1,182 @@
+//! What the API answers, read leniently: a member that is missing or new does not hinder the rest from being shown.
+//! The whole of an answer is never lost by this, since `--json` prints it as it came.
+
+use serde::Deserialize;
+use serde_json::{Number, Value, value::RawValue};
+
+/// A page of jobs. Each is kept as text, so that several pages can be joined without a change.
+#[derive(Deserialize)]
+pub(super) struct JobPage {
+    /// The jobs, newest first.
+    pub jobs: Vec<Box<RawValue>>,
+    /// Where the next page begins, if there is one.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+/// A job.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Job {
+    /// Its name.
+    pub id: String,
+    /// One of the five states.
+    pub state: String,
+    /// `lti11`, `lti13-delegated`, `lti13-ags`.
+    pub delivery: Option<String>,
+    /// The platform's name, or its host.
+    pub platform: Option<String>,
+    /// Of the event.
+    pub session_id: Option<String>,
+    /// Of the event.
+    pub user_id: Option<String>,
+    /// Of the event.
+    pub activity_id: Option<String>,
+    /// Of the event.
+    pub score: Option<Number>,
+    /// Of the event.
+    pub max_score: Option<Number>,
+    /// How many, or which.
+    pub attempts: Attempts,
+    /// Why the last attempt failed.
+    pub reason: Option<String>,
+    /// What to do about it.
+    pub advice: Option<String>,
+    /// The platform's words.
+    pub last_error: Option<String>,
+    /// When it was stored.
+    pub created_at: Option<String>,
+    /// When it last changed.
+    pub updated_at: Option<String>,
+    /// When it is tried next.
+    pub next_attempt_at: Option<String>,
+    /// When the platform took the grade.
+    pub delivered_at: Option<String>,
+    /// When it was given up.
+    pub flagged_at: Option<String>,
+    /// The event as it came; in `GET /jobs/{id}` alone.
+    pub event: Option<Value>,
+}
+
+/// A job's attempts: a count in a list, all of them in `GET /jobs/{id}`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Attempts {
+    /// How many.
+    Count(u64),
+    /// Which, oldest first.
+    List(Vec<Attempt>),
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self::Count(0)
+    }
+}
+
+impl Attempts {
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        match self {
+            Self::Count(count) => *count,
+            Self::List(attempts) => attempts.len() as u64,
+        }
+    }
+}
+
+/// One attempt.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Attempt {
+    /// When it began.
+    pub started_at: Option<String>,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
+    /// The status of the answer that decided.
+    pub http_status: Option<u16>,
+    /// `delivered`, `superseded`, or a failure reason.
+    pub outcome: Option<String>,
+    /// The platform's words.
+    pub message: Option<String>,
+}
+
+impl Job {
+    /// `8 / 10`, or nothing.
+    pub(super) fn score_text(&self) -> Option<String> {
+        match (&self.score, &self.max_score) {
+            (Some(score), Some(max)) => Some(format!("{score} / {max}")),
+            (Some(score), None) => Some(score.to_string()),
+            _ => None,
+        }
+    }
+
+    /// A member of the event that is a text.
+    pub(super) fn event_text(&self, name: &str) -> Option<&str> {
+        self.event.as_ref()?.get(name)?.as_str()
+    }
+
+    /// The address that the grade goes to.
+    pub(super) fn service_url(&self) -> Option<&str> {
+        let lis_data = self.event.as_ref()?.get("lis_data")?;
+        let names = ["grade_passback_url", "lis_outcome_service_url", "lineitem", "lineitems"];
+        names.iter().find_map(|name| lis_data.get(name)?.as_str())
+    }
+}
+
+/// What a replay of many did, or would do.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ReplayNumbers {
+    /// Jobs that the filter fits.
+    pub matched: u64,
+    /// Those that go out again.
+    pub replayed: u64,
+    /// Those whose cell has a newer grade.
+    pub superseded: u64,
+}
+
+/// The numbers of a worker.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Stats {
+    /// Jobs by state.
+    pub jobs: serde_json::Map<String, Value>,
+    /// Since when the longest waiting due job is due.
+    pub oldest_due_at: Option<String>,
+    /// Each platform's health.
+    pub platforms: Vec<PlatformHealth>,
+}
+
+/// One platform's health.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PlatformHealth {
+    /// The configured name, or the host.
+    pub name: String,
+    /// `open`, `held` or `paused`.
+    pub state: String,
+    /// Since when it is in that state.
+    pub since: Option<String>,
+    /// Jobs that wait for it.
+    pub queued: u64,
+    /// Jobs that were given up.
+    pub flagged: u64,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When a held one is tried again.
+    pub next_probe_at: Option<String>,
+}
+
+/// What `POST /v1/events` says about events that it took.
+#[derive(Debug, Deserialize)]
+pub(super) struct Accepted {
+    /// Each event, in order.
+    pub events: Vec<AcceptedEvent>,
+}
+
+/// One event that was taken.
+#[derive(Debug, Deserialize)]
+pub(super) struct AcceptedEvent {
+    /// `stored` or `duplicate`.
+    pub result: String,
+}

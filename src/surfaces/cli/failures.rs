@@ -1,0 +1,215 @@
+//! `passback failures list|show|replay|discard`: the jobs that were given up, and what an admin does about them.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    answers::{Job, ReplayNumbers},
+    client::{Client, ClientError, Payload},
+    connect::{ConnectArgs, FindLocal},
+    fault::CliError,
+    filter::FilterArgs,
+    jobs::{self, ListKind, ListingArgs, ShowArgs},
+    output::{Screen, counted, note, printable},
+};
+use crate::domain::job::JobId;
+
+/// `passback failures …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// List flagged jobs, newest first
+    #[command(after_long_help = LIST_EXAMPLES)]
+    List(ListingArgs),
+    /// Show one job: who, what, where, its reason with advice, and every attempt
+    Show(ShowArgs),
+    /// Give flagged jobs a fresh set of attempts
+    #[command(after_long_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+    /// Give jobs up for good; a discarded job is not sent and cannot be replayed
+    Discard(DiscardArgs),
+}
+
+const LIST_EXAMPLES: &str = "Examples:
+  passback failures list
+  passback failures list --platform moodle --reason unauthorized
+  passback failures list --since 3d --limit 200
+  passback failures list --json | jq -r '.jobs[].id'";
+
+const REPLAY_EXAMPLES: &str = "Examples:
+  passback failures replay 01JD8Y3K5V7Q2W9XZB4N6M8P0R
+  passback failures replay --platform moodle --dry-run
+  passback failures replay --reason server_error --since 2h
+  passback failures replay --all
+
+A job whose gradebook cell has got a newer grade meanwhile is not sent: it becomes superseded.
+A job that waits for its next retry can be replayed by its id: it is then tried at once.";
+
+/// `passback failures replay`
+#[derive(Args, Clone, Debug)]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true)
+    .args(["ids", "all", "platform", "reason", "since", "until", "user", "activity"])))]
+pub struct ReplayArgs {
+    /// The ids of the jobs
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "FilterArgs"])]
+    pub ids: Vec<JobId>,
+    /// Which flagged jobs.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// All flagged jobs
+    #[arg(long, conflicts_with = "FilterArgs")]
+    pub all: bool,
+    /// Say what would happen, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON, as the API answers it; of several ids one answer a line
+    #[arg(long)]
+    pub json: bool,
+    /// The worker.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `passback failures discard`
+#[derive(Args, Clone, Debug)]
+pub struct DiscardArgs {
+    /// The ids of the jobs
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<JobId>,
+    /// Print JSON, as the API answers it; of several ids one answer a line
+    #[arg(long)]
+    pub json: bool,
+    /// The worker.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// Carries the command out.
+pub async fn run(command: &Command, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
+    match command {
+        Command::List(args) => jobs::list(ListKind::Failures, Some("flagged"), args, local, screen).await,
+        Command::Show(args) => jobs::show(args, local, screen).await,
+        Command::Replay(args) if args.ids.is_empty() => replay_many(args, local, screen).await,
+        Command::Replay(args) => {
+            let action = if args.dry_run { Action::TryReplay } else { Action::Replay };
+            one_by_one(action, &args.ids, args.json, &args.connect.client(local)?, screen).await
+        }
+        Command::Discard(args) => {
+            one_by_one(Action::Discard, &args.ids, args.json, &args.connect.client(local)?, screen).await
+        }
+    }
+}
+
+async fn replay_many(args: &ReplayArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
+    let request = json!({ "filter": args.filter.object(screen.look.now)?, "dry_run": args.dry_run });
+    let client = args.connect.client(local)?;
+    let body = client.post(&["api", "v1", "replay"], Payload::Json(request.to_string())).await?;
+    if args.json {
+        return screen.json(&body);
+    }
+    let replayed: ReplayNumbers = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+    screen.line(&in_words(&replayed, args.dry_run))
+}
+
+fn in_words(replayed: &ReplayNumbers, dry_run: bool) -> String {
+    let matched = counted(replayed.matched, "flagged job matches", "flagged jobs match");
+    if replayed.matched == 0 {
+        return format!("{matched}: nothing to replay");
+    }
+    let (go, becomes) = if dry_run {
+        ("would go out again", "would become superseded")
+    } else {
+        (if replayed.replayed == 1 { "goes out again" } else { "go out again" }, "superseded")
+    };
+    let replayed_jobs = counted(replayed.replayed, "job", "jobs");
+    let superseded = match replayed.superseded {
+        0 => String::new(),
+        count => format!(", {} {becomes} (the gradebook cell has a newer grade)", counted(count, "job", "jobs")),
+    };
+    let end = if dry_run { "; nothing was changed" } else { "" };
+    format!("{matched}: {replayed_jobs} {go}{superseded}{end}")
+}
+
+/// What is done to a single job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Replay,
+    TryReplay,
+    Discard,
+}
+
+/// One job after the other. A job that is refused does not hinder the next; a worker that is away does.
+async fn one_by_one(
+    action: Action,
+    ids: &[JobId],
+    json: bool,
+    client: &Client,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
+    let mut refused = 0_u64;
+    for id in ids {
+        match act(action, *id, client).await {
+            Ok(body) if json => screen.json(&body)?,
+            Ok(body) => {
+                let job: Job = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+                screen.line(&format!("{id}: {}", outcome(action, &job)))?;
+            }
+            Err(error) if error.is_about_this_one_alone() && ids.len() > 1 => {
+                note(&format!("{id}: {error}"));
+                refused += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match refused {
+        0 => Ok(()),
+        refused => Err(CliError::Failed(format!(
+            "{} of {} refused, as said above",
+            refused,
+            counted(ids.len() as u64, "job was", "jobs were"),
+        ))),
+    }
+}
+
+async fn act(action: Action, id: JobId, client: &Client) -> Result<String, ClientError> {
+    let id = id.to_string();
+    match action {
+        Action::TryReplay => client.get(&["api", "v1", "jobs", &id], &[]).await,
+        Action::Replay => client.post(&["api", "v1", "jobs", &id, "replay"], Payload::Empty).await,
+        Action::Discard => client.post(&["api", "v1", "jobs", &id, "discard"], Payload::Empty).await,
+    }
+}
+
+fn outcome(action: Action, job: &Job) -> String {
+    match (action, job.state.as_str()) {
+        (Action::TryReplay, "flagged") => {
+            "flagged: would go out again, unless its gradebook cell has a newer grade".to_owned()
+        }
+        (Action::TryReplay, "queued") => "queued: would be tried at once, unless an attempt is under way".to_owned(),
+        (Action::TryReplay, state) => format!("{}: cannot be replayed", printable(state)),
+        (Action::Replay, "queued") => "goes out again".to_owned(),
+        (Action::Replay, "superseded") => "superseded: its gradebook cell has a newer grade".to_owned(),
+        (_, state) => printable(state),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_of_many_is_told_in_words() {
+        let check = |matched, replayed, superseded, dry_run, text: &str| {
+            assert_eq!(in_words(&ReplayNumbers { matched, replayed, superseded }, dry_run), text);
+        };
+        check(0, 0, 0, false, "0 flagged jobs match: nothing to replay");
+        check(1, 1, 0, false, "1 flagged job matches: 1 job goes out again");
+        check(
+            1200,
+            1198,
+            2,
+            false,
+            "1,200 flagged jobs match: 1,198 jobs go out again, 2 jobs superseded (the gradebook cell has a newer grade)",
+        );
+        check(3, 3, 0, true, "3 flagged jobs match: 3 jobs would go out again; nothing was changed");
+    }
+}

@@ -1,0 +1,191 @@
+//! One job in plain words: who, what, where to, how it stands, what to do, and the timeline of its attempts.
+
+use super::{
+    answers::{Attempt, Attempts, Job},
+    job_table::tone,
+    output::{Column, Fit, Look, NOTHING, Rows, Tone, facts, printable, table},
+    when,
+};
+
+/// The page.
+pub(super) fn render(job: &Job, look: Look) -> String {
+    let heading = look.paint(Tone::Quiet, &printable(&job.id));
+    let state = look.paint(tone(&job.state), &printable(&job.state));
+    let attempts = match &job.attempts {
+        Attempts::List(attempts) if !attempts.is_empty() => timeline(attempts, look),
+        attempts if attempts.count() == 0 => "  none yet\n".to_owned(),
+        _ => "  not shown\n".to_owned(),
+    };
+    format!("{heading}  {state}\n\n{}\nAttempts\n{attempts}", facts(look, &facts_of(job, look)))
+}
+
+fn facts_of(job: &Job, look: Look) -> Vec<(&'static str, String)> {
+    let optional = [
+        ("Who", who(job)),
+        ("What", what(job)),
+        ("Score", job.score_text()),
+        ("Where", Some(place(job))),
+        ("Address", job.service_url().map(str::to_owned)),
+        ("Stored", job.created_at.as_deref().map(|at| look.full_moment(at))),
+        ("State", Some(standing(job, look))),
+        ("Reason", job.reason.clone()),
+        ("Last words", job.last_error.clone()),
+        ("Advice", job.advice.clone()),
+        ("To replay", command(job, "replay")),
+        ("To give up", command(job, "discard")),
+    ];
+    optional.into_iter().filter_map(|(label, text)| Some((label, text?))).collect()
+}
+
+fn who(job: &Job) -> Option<String> {
+    match (&job.user_id, &job.session_id) {
+        (Some(user), Some(session)) => Some(format!("user {user}, session {session}")),
+        (Some(user), None) => Some(format!("user {user}")),
+        (None, Some(session)) => Some(format!("session {session}")),
+        (None, None) => None,
+    }
+}
+
+fn what(job: &Job) -> Option<String> {
+    let clears = job.event_text("operation") == Some("delete");
+    let activity = match (job.event_text("activity_name"), job.activity_id.as_deref()) {
+        (Some(name), Some(id)) => Some(format!("{name} (activity {id})")),
+        (Some(name), None) => Some(name.to_owned()),
+        (None, Some(id)) => Some(format!("activity {id}")),
+        (None, None) => None,
+    };
+    match activity {
+        Some(activity) if clears => Some(format!("clears the grade of {activity}")),
+        None if clears => Some("clears the grade".to_owned()),
+        activity => activity,
+    }
+}
+
+fn place(job: &Job) -> String {
+    let way = match job.delivery.as_deref() {
+        Some("lti11") => "LTI 1.1 Basic Outcomes",
+        Some("lti13-delegated") => "LTI 1.3, delegated",
+        Some("lti13-ags") => "LTI 1.3 AGS",
+        Some(other) => other,
+        None => "an unknown delivery",
+    };
+    format!("{} by {way}", job.platform.as_deref().unwrap_or("an unknown platform"))
+}
+
+/// How it stands, in a sentence.
+fn standing(job: &Job, look: Look) -> String {
+    let at = |text: &Option<String>| text.as_deref().map(|at| format!(" {}", look.full_moment(at))).unwrap_or_default();
+    match job.state.as_str() {
+        "queued" if job.next_attempt_at.is_some() => format!("queued; next attempt{}", at(&job.next_attempt_at)),
+        "queued" => "queued; an attempt is under way".to_owned(),
+        "delivered" => format!("delivered{}", at(&job.delivered_at)),
+        "flagged" => format!("flagged{}: given up, waits for you", at(&job.flagged_at)),
+        "superseded" => format!("superseded{}: a newer grade has taken its place", at(&job.updated_at)),
+        "discarded" => format!("discarded{}: an admin gave it up", at(&job.updated_at)),
+        other => other.to_owned(),
+    }
+}
+
+/// What an admin can do; each on a line of its own, to be copied.
+fn command(job: &Job, verb: &str) -> Option<String> {
+    (job.state == "flagged").then(|| format!("passback failures {verb} {}", job.id))
+}
+
+const TIMELINE: [Column; 6] = [
+    Column { heading: "  #", width_min: 0, fit: Fit::Number },
+    Column { heading: "WHEN", width_min: 0, fit: Fit::Whole },
+    Column { heading: "TOOK", width_min: 70, fit: Fit::Number },
+    Column { heading: "HTTP", width_min: 0, fit: Fit::Number },
+    Column { heading: "OUTCOME", width_min: 0, fit: Fit::Whole },
+    Column { heading: "WORDS", width_min: 0, fit: Fit::Words },
+];
+
+fn timeline(attempts: &[Attempt], look: Look) -> String {
+    let row = |(index, attempt): (usize, &Attempt)| {
+        let moment = attempt.started_at.as_deref().map(|at| look.time(at));
+        let outcome = attempt.outcome.clone().unwrap_or_default();
+        let tone = if outcome == "delivered" { Tone::Good } else { Tone::Plain };
+        vec![
+            (Tone::Plain, (index + 1).to_string()),
+            (Tone::Plain, moment.unwrap_or_default()),
+            (Tone::Plain, attempt.duration_ms.map(when::span).unwrap_or_default()),
+            (Tone::Plain, attempt.http_status.map(|status| status.to_string()).unwrap_or_default()),
+            (tone, outcome),
+            (Tone::Plain, attempt.message.clone().unwrap_or_else(|| NOTHING.to_owned())),
+        ]
+    };
+    table(look, &TIMELINE, Rows::Wrap, &attempts.iter().enumerate().map(row).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing, *};
+
+    const JOB: &str = r#"{
+        "id": "01JD8Y3K5V7Q2W9XZB4N6M8P0R", "state": "flagged", "delivery": "lti13-ags", "platform": "moodle",
+        "session_id": "s-1", "user_id": "u-1", "activity_id": "a-1", "score": 8, "max_score": 10, "reason": "rejected",
+        "advice": "The platform refused this grade: read its words below; most often the student is not enrolled or the activity is closed.",
+        "last_error": "User is not enrolled", "created_at": "2026-11-21T10:00:00.000Z",
+        "flagged_at": "2026-11-21T10:26:40.000Z", "updated_at": "2026-11-21T10:26:40.000Z",
+        "event": {"session_id": "s-1", "activity_name": "Algebra",
+                  "lis_data": {"lti_version": "1.3", "lineitem": "https://lms.example.edu/li/3"}},
+        "attempts": [
+            {"started_at": "2026-11-21T10:00:00.000Z", "duration_ms": 30004, "http_status": null, "outcome": "timeout",
+             "message": null},
+            {"started_at": "2026-11-21T10:26:39.500Z", "duration_ms": 85, "http_status": 403, "outcome": "rejected",
+             "message": "User is not enrolled in the course that this line item belongs to, or was never known at all"}]}"#;
+
+    fn page(look: Look) -> String {
+        render(&serde_json::from_str(JOB).expect("a job"), look)
+    }
+
+    #[test]
+    fn a_job_is_shown_in_plain_words() {
+        let expected = "\
+01JD8Y3K5V7Q2W9XZB4N6M8P0R  flagged
+
+  Who         user u-1, session s-1
+  What        Algebra (activity a-1)
+  Score       8 / 10
+  Where       moodle by LTI 1.3 AGS
+  Address     https://lms.example.edu/li/3
+  Stored      2026-11-21 10:00:00Z (30 min ago)
+  State       flagged 2026-11-21 10:26:40Z (3 min ago): given up, waits for you
+  Reason      rejected
+  Last words  User is not enrolled
+  Advice      The platform refused this grade: read its words below; most often
+              the student is not enrolled or the activity is closed.
+  To replay   passback failures replay 01JD8Y3K5V7Q2W9XZB4N6M8P0R
+  To give up  passback failures discard 01JD8Y3K5V7Q2W9XZB4N6M8P0R
+
+Attempts
+  #  WHEN                    TOOK  HTTP  OUTCOME   WORDS
+  1  2026-11-21 10:00:00Z  30.0 s     -  timeout   -
+  2  2026-11-21 10:26:39Z   85 ms   403  rejected  User is not enrolled in the
+                                                   course that this line item
+                                                   belongs to, or was never
+                                                   known at all
+";
+        assert_eq!(page(testing::person(80)), expected);
+        let piped = page(testing::program());
+        assert!(piped.contains("  Stored      2026-11-21T10:00:00Z\n"), "{piped}");
+        assert!(piped.contains("never known at all\n") && !piped.contains("ago"), "{piped}");
+    }
+
+    #[test]
+    fn each_state_is_a_sentence() {
+        let check = |members: &str, words: &str| {
+            let job: Job = serde_json::from_str(members).expect(members);
+            let page = render(&job, testing::program());
+            assert!(page.contains(words), "{page}");
+        };
+        check(r#"{"state": "queued", "next_attempt_at": "2026-11-21T10:31:00Z"}"#, "next attempt 2026-11-21T10:31:00Z");
+        check(r#"{"state": "queued"}"#, "an attempt is under way");
+        check(r#"{"state": "delivered", "delivered_at": "2026-11-21T10:31:00Z"}"#, "delivered 2026-11-21T10:31:00Z");
+        check(r#"{"state": "superseded"}"#, "a newer grade has taken its place");
+        check(r#"{"state": "discarded"}"#, "an admin gave it up");
+        check(r#"{"state": "queued", "event": {"operation": "delete"}}"#, "clears the grade");
+        check(r#"{"state": "delivered", "attempts": 3}"#, "not shown");
+        check("{}", "none yet");
+    }
+}
