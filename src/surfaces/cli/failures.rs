@@ -35,6 +35,10 @@ const LIST_EXAMPLES: &str = "Examples:
   passback failures list --since 3d --limit 200
   passback failures list --json | jq -r '.jobs[].id'";
 
+const REPLAY_USAGE: &str = "passback failures replay [OPTIONS] <ID>...
+       passback failures replay [OPTIONS] <FILTER>...
+       passback failures replay [OPTIONS] --all";
+
 const REPLAY_EXAMPLES: &str = "Examples:
   passback failures replay 01JD8Y3K5V7Q2W9XZB4N6M8P0R
   passback failures replay --platform moodle --dry-run
@@ -46,15 +50,13 @@ A job that waits for its next retry can be replayed by its id: it is then tried 
 
 /// `passback failures replay`
 #[derive(Args, Clone, Debug)]
+#[command(override_usage = REPLAY_USAGE)]
 #[command(group(clap::ArgGroup::new("which").required(true).multiple(true)
     .args(["ids", "all", "platform", "reason", "since", "until", "user", "activity"])))]
 pub struct ReplayArgs {
     /// The ids of the jobs
     #[arg(value_name = "ID", conflicts_with_all = ["all", "FilterArgs"])]
     pub ids: Vec<JobId>,
-    /// Which flagged jobs.
-    #[command(flatten)]
-    pub filter: FilterArgs,
     /// All flagged jobs
     #[arg(long, conflicts_with = "FilterArgs")]
     pub all: bool,
@@ -64,6 +66,9 @@ pub struct ReplayArgs {
     /// Print JSON, as the API answers it; of several ids one answer a line
     #[arg(long)]
     pub json: bool,
+    /// Which flagged jobs.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// The worker.
     #[command(flatten)]
     pub connect: ConnectArgs,

@@ -11,7 +11,7 @@ use super::{
     fault::CliError,
     filter::FilterArgs,
     job_page, job_table,
-    output::{Screen, note},
+    output::{Screen, note, printable},
 };
 use crate::domain::job::{JobId, StateName};
 
@@ -49,12 +49,6 @@ pub struct ListArgs {
 /// What all lists take.
 #[derive(Args, Clone, Debug)]
 pub struct ListingArgs {
-    /// Which jobs.
-    #[command(flatten)]
-    pub filter: FilterArgs,
-    /// Only those of this session (the event's `session_id`)
-    #[arg(long, value_name = "ID", help_heading = "Filter")]
-    pub session: Option<String>,
     /// Show at most so many
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = value_parser!(u32).range(1..=LIMIT_MAX))]
     pub limit: u32,
@@ -64,6 +58,12 @@ pub struct ListingArgs {
     /// Print JSON, as the API answers it
     #[arg(long)]
     pub json: bool,
+    /// Which jobs.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only those of this session (the event's `session_id`)
+    #[arg(long, value_name = "ID", help_heading = "Filter")]
+    pub session: Option<String>,
     /// The worker.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -124,7 +124,8 @@ pub(super) async fn list(
     }
     screen.print(&job_table::render(kind, &jobs, screen.look))?;
     if let Some(cursor) = list.next_cursor {
-        note(&format!("{} shown, there are more: --limit COUNT for more, or --cursor {cursor} to go on", jobs.len()));
+        let (shown, cursor) = (jobs.len(), printable(&cursor));
+        note(&format!("{shown} shown, there are more: --limit COUNT for more, or --cursor {cursor} to go on"));
     }
     Ok(())
 }

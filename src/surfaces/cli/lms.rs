@@ -1,11 +1,16 @@
 //! `passback lms`: the simulated LMS as a program of its own. It says how to reach it, and runs until it is told to
 //! stop. What it can do is in `crate::simulator`; nothing is kept when it ends.
 
-use std::{fs::File, future::Future, io::Read as _, net::SocketAddr};
+use std::{
+    fs::File,
+    future::Future,
+    io::{self, Read as _},
+    net::SocketAddr,
+};
 
 use clap::Args;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     fault::CliError,
@@ -82,7 +87,7 @@ impl std::fmt::Debug for LmsArgs {
 pub async fn run(args: &LmsArgs, screen: &mut Screen, stop: impl Future<Output = ()>) -> Result<(), CliError> {
     let options = options(args)?;
     let lms = SimulatedLms::start(options).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidInput => CliError::Usage(error.to_string()),
+        io::ErrorKind::InvalidInput => CliError::Usage(error.to_string()),
         _ => CliError::Failed(format!("{} cannot be listened on: {error}", args.listen)),
     })?;
     let description = lms.describe();
@@ -102,18 +107,20 @@ pub async fn run(args: &LmsArgs, screen: &mut Screen, stop: impl Future<Output =
     Ok(())
 }
 
-/// Comes back at SIGINT or SIGTERM.
-pub async fn until_signal() {
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut signals) => drop(signals.recv().await),
-            // Without a handler the signal ends the process by itself.
-            Err(_) => std::future::pending().await,
-        }
+/// Comes back at SIGINT or SIGTERM. It listens from the call on, not only once it is awaited: whoever reads the
+/// addresses may send the signal at once.
+pub fn until_signal() -> impl Future<Output = ()> {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let wait = async |signals: io::Result<Signal>| match signals {
+        Ok(mut signals) => drop(signals.recv().await),
+        // Without a handler the signal ends the process by itself.
+        Err(_) => std::future::pending().await,
     };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::terminate()) => {}
+    async move {
+        tokio::select! {
+            () = wait(interrupt) => {}
+            () = wait(terminate) => {}
+        }
     }
 }
 

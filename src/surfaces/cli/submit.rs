@@ -191,13 +191,31 @@ struct Counts {
 async fn submit(args: &SubmitArgs, mut door: impl Door, screen: &mut Screen) -> Result<(), CliError> {
     let (reader, bytes) = open(&args.file).await?;
     let bar = progress_bar(bytes);
-    let mut batches = Batches::new(reader, args.batch as usize);
+    let counts = send_all(&args.file, Batches::new(reader, args.batch as usize), &mut door, &bar).await;
+    bar.finish_and_clear();
+    let counts = counts?;
+    screen.line(&summary(&counts, args.amqp.is_some()))?;
+    match counts.refused {
+        0 => Ok(()),
+        refused => Err(CliError::Failed(format!(
+            "{} not stored: mend the lines named above and submit them again with their batch",
+            counted(refused, "event is", "events are"),
+        ))),
+    }
+}
+
+async fn send_all<R: AsyncBufRead + Unpin>(
+    file: &str,
+    mut batches: Batches<R>,
+    door: &mut impl Door,
+    bar: &ProgressBar,
+) -> Result<Counts, CliError> {
     let mut counts = Counts::default();
     loop {
         let next = batches.next().await;
-        let next = next.map_err(|error| CliError::Failed(format!("{} cannot be read: {error}", args.file)))?;
-        let Some(batch) = next else { break };
-        check_form(&args.file, &batch)?;
+        let next = next.map_err(|error| CliError::Failed(format!("{file} cannot be read: {error}")))?;
+        let Some(batch) = next else { return Ok(counts) };
+        check_form(file, &batch)?;
         let verdict = if batch.too_long.is_empty() {
             door.send(&batch).await.map_err(|stopped| stopped_at(&batch, &stopped, &counts))?
         } else {
@@ -215,16 +233,6 @@ async fn submit(args: &SubmitArgs, mut door: impl Door, screen: &mut Screen) -> 
         }
         bar.set_position(batches.bytes());
         bar.set_message(counted(counts.fresh + counts.known, "event", "events"));
-    }
-    bar.finish_and_clear();
-    let has_broker = args.amqp.is_some();
-    screen.line(&summary(&counts, has_broker))?;
-    match counts.refused {
-        0 => Ok(()),
-        refused => Err(CliError::Failed(format!(
-            "{} not stored: mend the lines named above and submit them again with their batch",
-            counted(refused, "event is", "events are"),
-        ))),
     }
 }
 
@@ -266,8 +274,9 @@ fn check_form(file: &str, batch: &Batch) -> Result<(), CliError> {
         [b'[', ..] => ".[]",
         _ => return Ok(()),
     };
-    let hint = format!("`jq -c '{filter}' {file} | passback submit -`");
-    Err(CliError::Usage(format!("{file} has no event on each line of its own; try {hint}")))
+    let (name, argument) = if file == "-" { ("the input", String::new()) } else { (file, format!(" {file}")) };
+    let hint = format!("`jq -c '{filter}'{argument} | passback submit -`");
+    Err(CliError::Usage(format!("{name} must have each event on a line of its own; try {hint}")))
 }
 
 fn complaints(batch: &Batch, problem: &Problem) -> String {
