@@ -189,6 +189,10 @@ pub trait Intake: Send + Sync + 'static {
 
     /// Hands a parsed event to the store, in the order of the calls; the receipt comes when its job is on disk.
     fn store(&self, arrival: Box<Arrival>) -> Pending<'static, Result<Receipt, StoreError>>;
+
+    /// Whether the store takes events, from memory. Who brings events on their own account asks this after a failure
+    /// before they go on.
+    fn is_open(&self) -> bool;
 }
 
 /// The keys and registrations that the configuration names. What is missing comes back as the reason to flag with.
@@ -203,9 +207,6 @@ pub trait Registry: Send + Sync + 'static {
 
     /// The key that signs client assertions: [`FailureReason::UnknownKey`] where there is none.
     fn signing_key(&self) -> Result<Arc<SigningKey>, FailureReason>;
-
-    /// The platform's one public name: the configured one, else its host.
-    fn label(&self, origin: &Origin, client_id: Option<&str>) -> String;
 }
 
 /// Whether events can come in from the broker.

@@ -11,11 +11,10 @@ use crate::{
         Config,
         host::HostPattern,
         lti::{LtiKey, Platform, SigningKeyConfig},
-        names::PlatformNames,
         rsa::{self, NotAnRsaKey},
     },
     domain::{
-        destination::{AgsTarget, ClaimedRegistration, Origin},
+        destination::{AgsTarget, ClaimedRegistration},
         outcome::FailureReason,
         platform::{Registration, SharedSecret, SigningKey},
     },
@@ -33,7 +32,6 @@ struct Known {
     /// The first one signs.
     signing_key: Option<Arc<SigningKey>>,
     jwks: Arc<Value>,
-    names: PlatformNames,
 }
 
 /// A shared secret, and the hosts that it may be used at; none means any.
@@ -102,10 +100,6 @@ impl Registry for ConfiguredRegistry {
     fn signing_key(&self) -> Result<Arc<SigningKey>, FailureReason> {
         self.0.load().signing_key.clone().ok_or(FailureReason::UnknownKey)
     }
-
-    fn label(&self, origin: &Origin, client_id: Option<&str>) -> String {
-        self.0.load().names.label(origin, client_id).to_string()
-    }
 }
 
 impl Known {
@@ -126,7 +120,6 @@ impl Known {
             unregistered: if config.lti.allow_unregistered { Unregistered::Trusted } else { Unregistered::Refused },
             signing_key: signing_keys.into_iter().next().map(Arc::new),
             jwks,
-            names: PlatformNames::new(&config.platforms),
         })
     }
 }

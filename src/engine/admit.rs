@@ -27,6 +27,10 @@ impl Intake for EngineHandle {
         Ok(Box::new(Arrival { event, body, door, source, key, sent_at, luck }))
     }
 
+    fn is_open(&self) -> bool {
+        self.shared.world.store.is_writable()
+    }
+
     fn store(&self, arrival: Box<Arrival>) -> Pending<'static, Result<Receipt, StoreError>> {
         let event_id = arrival.event.event_id.clone();
         let answer = self.shared.world.submit(Work::Admit(arrival));

@@ -1,0 +1,104 @@
+//! The broker's address, and a connection to it: with a heartbeat, without lapin's recovery, within a limit.
+
+use std::{future::Future, time::Duration};
+
+use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use super::AmqpError;
+
+/// Where the broker is, and how to be let in. Has no `Debug`: the password is in here.
+#[derive(Clone)]
+pub(super) struct Broker {
+    uri: AMQPUri,
+}
+
+impl Broker {
+    /// Reads `[amqp] url`.
+    pub(super) fn parse(url: &SecretString) -> Result<Self, AmqpError> {
+        // Their messages may repeat the URL, and with it the password.
+        let parsed = Url::parse(url.expose_secret()).map_err(|_| AmqpError::Url)?;
+        let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| AmqpError::Url)?;
+        match parsed.host() {
+            // lapin's reader takes an IPv6 address for no host at all, and then goes to localhost.
+            Some(Host::Ipv6(address)) => uri.authority.host = address.to_string(),
+            Some(_) => {}
+            None => return Err(AmqpError::Url),
+        }
+        uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT_SECS));
+        uri.query.connection_timeout = uri.query.connection_timeout.or(Some(CONNECT_TIMEOUT_MS));
+        Ok(Self { uri })
+    }
+
+    /// The user that the broker knows us as.
+    pub(super) fn user(&self) -> &str {
+        &self.uri.authority.userinfo.username
+    }
+
+    /// Connects under a name that the broker's own pages show.
+    pub(super) async fn connect(&self, name: &str) -> Result<Connection, AmqpError> {
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connecting = Connection::connect_uri(self.uri.clone(), properties);
+        match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
+            Ok(connected) => connected.map_err(|cause| AmqpError::Connect { place: self.place(), cause }),
+            Err(_) => Err(AmqpError::OutOfTime { step: "open a connection", limit: CONNECT_LIMIT }),
+        }
+    }
+
+    fn place(&self) -> String {
+        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+}
+
+/// Takes a step with the broker, within the limit that holds for all of them.
+pub(super) async fn step<T>(
+    step: &'static str,
+    taking: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, AmqpError> {
+    match tokio::time::timeout(STEP_LIMIT, taking).await {
+        Ok(taken) => taken.map_err(|cause| AmqpError::Step { step, cause }),
+        Err(_) => Err(AmqpError::OutOfTime { step, limit: STEP_LIMIT }),
+    }
+}
+
+/// Closes a connection politely, but does not wait long for the answer.
+pub(super) async fn close(connection: Connection) {
+    let closing = connection.close(REPLY_SUCCESS, "done".into());
+    // If it fails, the connection is closed already; that is all that is wanted.
+    let _ = tokio::time::timeout(CLOSE_LIMIT, closing).await;
+}
+
+/// Both sides give up a connection that has been silent for about twice this.
+const HEARTBEAT_SECS: u16 = 20;
+const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// TCP, TLS and login together.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// Far more than a healthy broker needs; a broker that elects a new queue leader may take seconds.
+const STEP_LIMIT: Duration = Duration::from_secs(30);
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// AMQP 0-9-1, reply-success.
+const REPLY_SUCCESS: u16 = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_read_and_never_repeated() {
+        let parse = |url: &str| Broker::parse(&SecretString::from(url));
+        let check = |url: &str, place: &str, user: &str, vhost: &str| {
+            let broker = parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!((&*broker.place(), broker.user(), &*broker.uri.vhost), (place, user, vhost), "{url}");
+        };
+        check("amqp://rabbit.example", "rabbit.example:5672", "guest", "/");
+        check("amqp://ann:p%40ss@127.0.0.1:5673/%2f", "127.0.0.1:5673", "ann", "/");
+        check("amqps://ann:x@[::1]/grades", "::1:5671", "ann", "grades");
+        for url in
+            ["", "hunter2", "http://ann:hunter2@rabbit.example", "amqp:hunter2", "amqp://a:hunter2@h?heartbeat=x"]
+        {
+            let error = parse(url).err().expect(url);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! One session with the broker about one queue, from the connection to whatever ends it.
+//!
+//! Reading and settling run side by side in one task. The reader hands each event to the store in the order of the
+//! queue; the settler follows in the same order, waits until an event is on disk (or, if it was refused, in the
+//! dead-letter queue), and acknowledges all that have become so in one go. An acknowledgement never overtakes one
+//! before it: "all up to here" would otherwise cover what is not stored yet.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, poll};
+use lapin::{
+    Acker, Channel, Connection, Consumer,
+    message::Delivery,
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::FieldTable,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AmqpError, Options,
+    connect::{Broker, close, step},
+    dead_letters::DeadLetters,
+    health::AmqpHealth,
+    topology::Names,
+};
+use crate::{
+    domain::{
+        event::Door,
+        notice::{Loop, Notice, Source},
+        time::Timestamp,
+    },
+    ports::{Clock, Incoming, Intake, Observer, Pending},
+};
+
+/// What every session needs.
+pub(super) struct Desk {
+    pub(super) broker: Broker,
+    pub(super) options: Options,
+    pub(super) intake: Arc<dyn Intake>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) health: AmqpHealth,
+}
+
+/// One session.
+pub(super) struct Session<'a> {
+    desk: &'a Desk,
+    names: &'a Names,
+    drain: &'a CancellationToken,
+    /// Whether anything was acknowledged: then the next failure is the first of a new row.
+    settled: AtomicBool,
+}
+
+/// A delivery that waits for its turn to be acknowledged.
+struct Held {
+    acker: Acker,
+    /// Ends when nothing can be lost any more: on disk, or in the dead-letter queue.
+    safe: Pending<'static, Result<(), AmqpError>>,
+}
+
+/// Why no more is read, while what was read can still be settled.
+enum Closing {
+    /// The worker stops.
+    Drained,
+    /// The consumer is gone, but the channel is not.
+    ConsumerEnded,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(desk: &'a Desk, names: &'a Names, drain: &'a CancellationToken) -> Self {
+        Self { desk, names, drain, settled: AtomicBool::new(false) }
+    }
+
+    /// Whether anything was acknowledged.
+    pub(super) fn has_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Consumes until the worker stops (`Ok`) or something ends the session.
+    pub(super) async fn run(&mut self) -> Result<(), AmqpError> {
+        let (connection, channel, consumer) = tokio::select! {
+            biased;
+            () = self.drain.cancelled() => return Ok(()),
+            opened = self.open() => opened?,
+        };
+        let queue = self.names.queue.as_str();
+        self.desk.health.gained(queue);
+        self.desk.observer.observe(&Notice::AmqpConnected { queue: queue.to_owned() });
+        let ended = self.consume(&channel, consumer).await;
+        self.desk.health.lost(queue);
+        close(connection).await;
+        ended
+    }
+
+    async fn open(&self) -> Result<(Connection, Channel, Consumer), AmqpError> {
+        let queue = &self.names.queue;
+        let connection = self.desk.broker.connect(&format!("passback: {queue}")).await?;
+        if self.desk.options.declare {
+            self.names.declare(&connection).await?;
+        }
+        let channel = step("open a channel", connection.create_channel()).await?;
+        // The limit holds for consumers that come after it, so it comes first.
+        let prefetch = self.desk.options.prefetch.max(1);
+        step("limit the prefetch", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let options = BasicConsumeOptions::default();
+        let consuming = channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default());
+        let consumer = step("start a consumer", consuming).await?;
+        Ok((connection, channel, consumer))
+    }
+
+    async fn consume(&self, channel: &Channel, consumer: Consumer) -> Result<(), AmqpError> {
+        let (hand_on, handed) = mpsc::channel(usize::from(self.desk.options.prefetch.max(1)));
+        let mut settling = pin!(self.settle(handed));
+        let closing = tokio::select! {
+            // While the reader lives, the settler ends only because something failed.
+            ended = &mut settling => return ended,
+            closing = self.read(channel, consumer, hand_on) => closing?,
+        };
+        let limit = self.desk.options.drain;
+        let settled = timeout(limit, settling).await;
+        match closing {
+            // What is not settled in time comes again after the next start, and does no harm.
+            Closing::Drained => Ok(()),
+            Closing::ConsumerEnded => settled.unwrap_or(Ok(())).and(Err(AmqpError::ConsumerEnded)),
+        }
+    }
+
+    /// Reads deliveries and hands them on, in order.
+    async fn read(
+        &self,
+        channel: &Channel,
+        mut consumer: Consumer,
+        hand_on: mpsc::Sender<Held>,
+    ) -> Result<Closing, AmqpError> {
+        let mut dead_letters = DeadLetters::new(self.desk.broker.clone(), self.names.queue.clone());
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = self.drain.cancelled() => {
+                    let cancelling = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+                    // If it fails, the channel is gone, and the settler will say so.
+                    let _ = timeout(CANCEL_LIMIT, cancelling).await;
+                    return Ok(Closing::Drained);
+                }
+                delivery = consumer.next() => delivery,
+                // A connection that ends should end the stream. If it once does not, this notices.
+                _ = look.tick() => {
+                    if channel.status().connected() {
+                        continue;
+                    }
+                    return Err(AmqpError::Silent);
+                }
+            };
+            match delivery {
+                None => return Ok(Closing::ConsumerEnded),
+                Some(Err(cause)) => return Err(AmqpError::Step { step: "deliver", cause }),
+                Some(Ok(delivery)) => {
+                    let held = self.take_in(delivery, &mut dead_letters).await?;
+                    // There is room for all that the prefetch lets come; it is full only if the settler is gone.
+                    hand_on.send(held).await.map_err(|_| AmqpError::Silent)?;
+                }
+            }
+        }
+    }
+
+    /// Hands one event to the store; or, if it is refused, to the dead-letter queue.
+    async fn take_in(&self, delivery: Delivery, dead_letters: &mut DeadLetters) -> Result<Held, AmqpError> {
+        let Delivery { data, properties, acker, .. } = delivery;
+        let body: Arc<[u8]> = data.into();
+        let incoming = Incoming {
+            body: body.clone(),
+            door: Door::Event,
+            source: Source::Amqp,
+            message_id: properties.message_id().as_ref().map(ToString::to_string),
+            sent_at: properties.timestamp().and_then(|secs| i64::try_from(secs).ok()).map(Timestamp::from_secs),
+            user: None,
+        };
+        let safe: Pending<'static, _> = match self.desk.intake.read(incoming) {
+            Ok(arrival) => {
+                let stored = self.desk.intake.store(arrival);
+                Box::pin(async move { stored.await.map(drop).map_err(AmqpError::Store) })
+            }
+            Err(refused) => Box::pin(dead_letters.publish(&body, &properties, &refused).await?),
+        };
+        Ok(Held { acker, safe })
+    }
+
+    /// Acknowledges in order, as many at a time as are safe by then.
+    async fn settle(&self, mut handed: mpsc::Receiver<Held>) -> Result<(), AmqpError> {
+        let mut waiting = None;
+        loop {
+            let first = match waiting.take() {
+                Some(held) => Some(held),
+                None => handed.recv().await,
+            };
+            let Some(Held { mut acker, safe }) = first else {
+                return Ok(());
+            };
+            let limit = AmqpError::OutOfTime { step: "see an event stored", limit: SAFE_LIMIT };
+            timeout(SAFE_LIMIT, safe).await.unwrap_or(Err(limit))?;
+            let mut count = 1;
+            let mut failed = Ok(());
+            while let Ok(mut next) = handed.try_recv() {
+                match poll!(&mut next.safe) {
+                    Poll::Ready(Ok(())) => {
+                        acker = next.acker;
+                        count += 1;
+                    }
+                    Poll::Ready(Err(error)) => {
+                        failed = Err(error);
+                        break;
+                    }
+                    Poll::Pending => {
+                        waiting = Some(next);
+                        break;
+                    }
+                }
+            }
+            self.acknowledge(&acker, count).await?;
+            failed?;
+        }
+    }
+
+    /// Acknowledges everything up to here, so many deliveries.
+    async fn acknowledge(&self, up_to: &Acker, count: u64) -> Result<(), AmqpError> {
+        let acked = timeout(ACK_LIMIT, up_to.ack(BasicAckOptions { multiple: true })).await;
+        // `Ok(false)`: the channel is gone, and lapin sent nothing.
+        if let Ok(Ok(true)) = acked {
+            self.settled.store(true, Ordering::Relaxed);
+            self.desk.observer.observe(&Notice::Beat { of: Loop::Intake });
+            Ok(())
+        } else {
+            self.desk.observer.observe(&Notice::AcksLost { count });
+            Err(AmqpError::AckLost)
+        }
+    }
+}
+
+/// How often the reader makes sure that the channel still stands.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A store that takes longer than this for a commit has failed, whatever it says later. Far below the half hour after
+/// which the broker takes the delivery back by itself.
+const SAFE_LIMIT: Duration = Duration::from_secs(120);
+const ACK_LIMIT: Duration = Duration::from_secs(15);
+const CANCEL_LIMIT: Duration = Duration::from_secs(2);
