@@ -63,9 +63,14 @@ pub mod adapters;
 
 pub mod engine;
 
+pub mod surfaces;
+
 pub mod config;
 
 pub mod problem;
 
 pub mod simulator;
-pub mod surfaces;
+
+pub mod shutdown;
+
+pub mod app;

@@ -155,6 +155,7 @@ impl Desk<'_> {
             last_error: lane.last_error.map(str::to_owned),
         });
         Picture {
+            taken_at: self.now(),
             under_way: self.dispatcher.under_way(),
             oldest_due: self.dispatcher.oldest_due(self.now()),
             platforms: platforms.collect(),

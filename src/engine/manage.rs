@@ -9,7 +9,7 @@ use crate::{
     domain::{
         destination::Origin,
         job::{Job, JobId, StateName},
-        ledger::{Answer, Mode, Work},
+        ledger::{Answer, Mode, PlatformRecord, Work},
         transition::Refused,
     },
     ports::{Census, JobFilter, JobPage, StoreError},
@@ -73,19 +73,9 @@ impl EngineHandle {
         self.shared.world.store.list(filter, before, limit)
     }
 
-    /// The platform's one public name.
-    pub fn label(&self, origin: &Origin, client_id: Option<&str>) -> String {
-        self.shared.world.registry.label(origin, client_id)
-    }
-
-    /// Every platform with its public name.
-    pub fn labels(&self) -> Result<Vec<(Origin, String)>, StoreError> {
-        let records = self.shared.world.store.platforms()?;
-        let named = records.into_iter().map(|known| {
-            let label = self.label(&known.origin, known.client_id.as_deref());
-            (known.origin, label)
-        });
-        Ok(named.collect())
+    /// Every platform that a grade ever went to.
+    pub fn platforms(&self) -> Result<Vec<PlatformRecord>, StoreError> {
+        self.shared.world.store.platforms()
     }
 
     /// Tries a job again, now.

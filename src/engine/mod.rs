@@ -101,6 +101,8 @@ struct Ended {
 /// What the loop knows at a moment.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
+    /// The moment.
+    pub taken_at: Timestamp,
     /// Attempts under way.
     pub under_way: usize,
     /// The due time of the job that waits longest at a platform that takes deliveries.

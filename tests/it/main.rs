@@ -1,6 +1,7 @@
 //! The integration tests: one binary with modules, so that it links once.
 
 mod ledger;
+mod service;
 mod store_common;
 mod store_durability;
 mod store_model;

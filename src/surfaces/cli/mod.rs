@@ -17,6 +17,7 @@ mod answers;
 mod batches;
 mod client;
 mod connect;
+pub mod demo;
 pub mod failures;
 mod fault;
 mod filter;

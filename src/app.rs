@@ -1,0 +1,269 @@
+//! The composition root: configuration in, running service out. It decides nothing; it only knows everybody.
+
+mod commands;
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write as _},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use axum::Router;
+use tokio::net::TcpListener;
+
+use crate::{
+    adapters::{
+        amqp::{self, AmqpIntake},
+        clock::SystemClock,
+        intake::http::{self as http_intake, Doors},
+        secrets::ConfiguredRegistry,
+        store::{self, Store},
+        transport::{self, HttpTransport},
+    },
+    config::{
+        Config,
+        access::Access,
+        names::{Labels, PlatformNames},
+        secret::Secret,
+        tokens::{Role, Token},
+    },
+    domain::dispatch::Limits,
+    engine::{self, Engine, EngineHandle, Inbox, World},
+    ports::{Clock, JobStore as _, Observer, QueueHealth},
+    shutdown::Tasks,
+    surfaces::{
+        admin::{self, Surface, server},
+        audience::Audience,
+        log::LogObserver,
+        metrics::Metrics,
+    },
+};
+
+pub use self::commands::execute;
+
+/// A running service.
+pub struct Service {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// An operator's token for those on this machine.
+    pub operator_token: Option<Secret>,
+    tasks: Tasks,
+    store: Arc<Store>,
+    registry: Arc<ConfiguredRegistry>,
+    access: Arc<Access>,
+    labels: Arc<Labels>,
+    metrics: Arc<Metrics>,
+}
+
+impl Service {
+    /// Starts everything that the configuration asks for.
+    pub async fn launch(mut config: Config) -> anyhow::Result<Self> {
+        let operator_token = ensure_operator_token(&mut config)?;
+        let registry = Arc::new(ConfiguredRegistry::new(&config).context("[[signing_keys]] cannot be used")?);
+        let access = Arc::new(Access::new(&config.tokens, &config.lti_keys));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let labels = Arc::new(Labels::new(PlatformNames::new(&config.platforms)));
+        let queues = if config.amqp.url.is_some() { config.amqp.queues.len() } else { 0 };
+        let metrics = Arc::new(Metrics::new(Arc::clone(&labels), Arc::clone(&clock), queues));
+        let log = Arc::new(LogObserver::new(Arc::clone(&labels)));
+        let observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&metrics) as _, log];
+        let observer: Arc<dyn Observer> = Arc::new(Audience::new(Arc::clone(&labels), observers));
+        let inbox = Inbox::new();
+        let store = Arc::new(Store::open(store::Options {
+            path: config.store.path.clone(),
+            rules: config.rules(),
+            sink: inbox.report_sink(),
+            observer: Arc::clone(&observer),
+            clock: Arc::clone(&clock),
+        })?);
+        for known in store.platforms()? {
+            labels.meet(&known.origin, known.client_id.as_deref());
+        }
+        let transport = HttpTransport::new(transport_options(&config))?;
+        let world = World {
+            store: Arc::clone(&store) as _,
+            transport: Arc::new(transport),
+            clock: Arc::clone(&clock),
+            registry: Arc::clone(&registry) as _,
+            observer: Arc::clone(&observer),
+        };
+        let engine = Engine::new(engine_options(&config), world, inbox);
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} ([http] listen)", config.http.listen))?;
+        let address = listener.local_addr()?;
+        let tasks = Tasks::default();
+        let mut service = Self { address, operator_token, tasks, store, registry, access, labels, metrics };
+        service.start(&config, engine, listener, observer, clock)?;
+        Ok(service)
+    }
+
+    fn start(
+        &mut self,
+        config: &Config,
+        engine: Engine,
+        listener: TcpListener,
+        observer: Arc<dyn Observer>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<()> {
+        let handle = engine.handle();
+        let intake = amqp_options(config)
+            .map(|options| AmqpIntake::new(options, Arc::new(handle.clone()), observer, clock))
+            .transpose()?;
+        let health: Arc<dyn QueueHealth> = match &intake {
+            Some(intake) => Arc::new(intake.health()),
+            None => Arc::new(NoQueues),
+        };
+        let router = self.router(&handle, health);
+        let drain = self.tasks.drain();
+        self.tasks.start("the HTTP server", {
+            let drain = drain.clone();
+            async move { Ok(server::serve(listener, router, drain).await?) }
+        });
+        self.tasks.start("the engine", {
+            let drain = drain.clone();
+            async move { Ok(engine.run(drain).await?) }
+        });
+        self.tasks.start("the retention sweep", {
+            let drain = drain.clone();
+            async move {
+                handle.run_retention(drain).await;
+                Ok(())
+            }
+        });
+        if let Some(intake) = intake {
+            self.tasks.start("the RabbitMQ intake", async move {
+                intake.run(drain).await;
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+
+    fn router(&self, handle: &EngineHandle, intake: Arc<dyn QueueHealth>) -> Router {
+        let doors = Doors { intake: Arc::new(handle.clone()), access: Arc::clone(&self.access) };
+        let registry = Arc::clone(&self.registry);
+        let surface = Surface {
+            engine: handle.clone(),
+            access: Arc::clone(&self.access),
+            intake,
+            labels: Arc::clone(&self.labels),
+            metrics: Arc::clone(&self.metrics),
+            jwks: Arc::new(move || registry.jwks()),
+        };
+        admin::router(&surface, http_intake::events_router(doors.clone()), http_intake::grade_passback_router(doors))
+    }
+
+    /// Reads keys, platforms and tokens anew. What is wrong changes nothing.
+    pub fn reload(&self, mut config: Config) -> anyhow::Result<()> {
+        ensure_operator_token(&mut config)?;
+        self.registry.reload(&config).context("[[signing_keys]] cannot be used")?;
+        self.access.reload(&config.tokens, &config.lti_keys);
+        self.labels.reload(PlatformNames::new(&config.platforms));
+        self.metrics.reload();
+        Ok(())
+    }
+
+    /// Waits until something fails, which nothing should.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        self.tasks.failed().await
+    }
+
+    /// Takes nothing more in, lets attempts under way end, and closes the store.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let stopped = self.tasks.stop().await;
+        self.store.close()?;
+        stopped
+    }
+}
+
+/// Without `[amqp] url` no queue can be without a consumer.
+struct NoQueues;
+
+impl QueueHealth for NoQueues {
+    fn queues_without_consumer(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+fn engine_options(config: &Config) -> engine::Options {
+    let limits = Limits {
+        total: config.delivery.concurrency,
+        per_platform: config.delivery.per_platform,
+        retry: config.retry.policy(),
+    };
+    engine::Options {
+        limits,
+        timeout: config.delivery.timeout,
+        drain: config.delivery.drain,
+        retain: config.store.retain_delivered,
+    }
+}
+
+fn transport_options(config: &Config) -> transport::Options {
+    let egress = transport::EgressRules {
+        allow_http: config.egress.allow_http,
+        allow_private: config.egress.allow_private,
+        allow_hosts: config.egress.allow_hosts.clone(),
+        ca_file: config.egress.ca_file.clone(),
+        proxy: config.egress.proxy.as_ref().and_then(|url| url.expose().parse().ok()),
+    };
+    transport::Options {
+        egress,
+        timeout: config.delivery.timeout,
+        idle_per_host_max: config.delivery.per_platform,
+        ..transport::Options::default()
+    }
+}
+
+fn amqp_options(config: &Config) -> Option<amqp::Options> {
+    let url = config.amqp.url.as_ref()?;
+    let exchange = config.amqp.exchange.clone();
+    Some(amqp::Options {
+        queues: config.amqp.queues.clone(),
+        routing_key: exchange.is_some().then(|| config.amqp.routing_key.clone()),
+        exchange,
+        prefetch: config.amqp.prefetch,
+        declare: config.amqp.declare,
+        ..amqp::Options::at(url.expose())
+    })
+}
+
+/// The name of the token that is made where the configuration names none, and of its file.
+const OPERATOR: &str = "operator";
+
+/// With no `[[tokens]]` there is an operator's token in the folder of the store: made once, readable by its owner alone.
+fn ensure_operator_token(config: &mut Config) -> anyhow::Result<Option<Secret>> {
+    if !config.tokens.is_empty() {
+        return Ok(None);
+    }
+    let folder = &config.store.path;
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {} ([store] path)", folder.display()))?;
+    let path = folder.join("operator.token");
+    let text = read_or_make_token(&path).with_context(|| format!("cannot keep a token in {}", path.display()))?;
+    let token = Secret::new(text);
+    config.tokens.push(Token { name: OPERATOR.to_owned(), token: token.clone(), role: Role::Operator });
+    Ok(Some(token))
+}
+
+fn read_or_make_token(path: &Path) -> anyhow::Result<String> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let token = format!("{:032x}{:032x}", SystemClock.luck(), SystemClock.luck());
+            file.write_all(token.as_bytes())?;
+            file.sync_all()?;
+            Ok(token)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let token = fs::read_to_string(path)?.trim().to_owned();
+            anyhow::ensure!(token.len() >= 32, "it holds no token; delete the file to have a new one made");
+            Ok(token)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,229 @@
+//! The command line carried out: each subcommand gets what it needs from the rest of the house.
+
+use std::{path::Path, process::ExitCode};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing::{error, info};
+use url::Url;
+
+use super::Service;
+use crate::{
+    adapters::{
+        amqp::{self, Message, Publisher},
+        clock::SystemClock,
+    },
+    config::{
+        Config, load,
+        lti::{LtiKey, Platform, SigningKeyConfig},
+        rsa,
+        secret::{Secret, SecretUrl},
+    },
+    domain::destination::{Origin, ServiceUrl},
+    ports::Clock as _,
+    shutdown::{Asked, Signals},
+    surfaces::{
+        cli::{
+            self, Cli, CliError, Command, LocalWorker, Screen, demo, failures, jobs, keys, lms, stats,
+            submit::{self, BrokerTarget, NotPublished, Publish},
+        },
+        log,
+    },
+};
+
+/// Does what the command line asks for.
+pub async fn execute(cli: Cli) -> ExitCode {
+    let mut screen = Screen::stdout(SystemClock.now());
+    cli::finish(&carry_out(&cli, &mut screen).await)
+}
+
+async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
+    let path = cli.config.as_deref();
+    let local = || {
+        let config = load_config(path)?;
+        Ok(LocalWorker::new(config.http.listen, &config.store.path))
+    };
+    match &cli.command {
+        Command::Run(_) => run(path).await,
+        Command::Demo(args) => demo::run(args.amqp.as_ref(), args.keep, &Stage, screen).await,
+        Command::Submit(args) => match args.broker()? {
+            Some(target) => submit::publish(args, Broker::connect(target).await?, screen).await,
+            None => submit::run(args, &local, screen).await,
+        },
+        Command::Failures(command) => failures::run(command, &local, screen).await,
+        Command::Jobs(command) => jobs::run(command, &local, screen).await,
+        Command::Stats(args) => stats::run(args, &local, screen).await,
+        Command::Keys(keys::Command::Generate(args)) => {
+            let key = rsa::generate_signing_key().map_err(|error| failed(&error))?;
+            keys::generate(args, &key, screen)
+        }
+        Command::Keys(keys::Command::Jwks) => {
+            let config = load_config(path)?;
+            let signing_keys: Vec<_> = config.signing_keys.iter().map(SigningKeyConfig::signing_key).collect();
+            keys::jwks(&rsa::jwks(&signing_keys).map_err(|error| CliError::Usage(error.to_string()))?, screen)
+        }
+        Command::Lms(args) => lms::run(args, screen, lms::until_signal()).await,
+    }
+}
+
+fn load_config(path: Option<&Path>) -> Result<Config, CliError> {
+    let options = load::LoadOptions { path: path.map(Path::to_owned), env: load::process_env() };
+    Config::load(options).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// `passback run`: until SIGTERM or SIGINT, or until something fails.
+async fn run(path: Option<&Path>) -> Result<(), CliError> {
+    let options = log::LogOptions::from_env(|name| std::env::var(name).ok());
+    log::init(&options).map_err(|error| CliError::Usage(error.to_string()))?;
+    let mut signals = Signals::listen().map_err(|error| failed(&error))?;
+    let config = load_config(path)?;
+    let store = config.store.path.display().to_string();
+    let mut service = Service::launch(config).await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
+    info!(address = %service.address, store, version = env!("CARGO_PKG_VERSION"), "passback runs");
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::Reload => reload(&service, path),
+            },
+            error = service.failed() => {
+                error!(error = format!("{error:#}"), "passback stops because a part of it failed");
+                // What else goes wrong on the way out follows from it.
+                drop(service.stop().await);
+                return Err(CliError::Failed(format!("{error:#}")));
+            }
+        }
+    }
+    info!("passback stops: nothing more is taken in, attempts under way are let end");
+    tokio::select! {
+        stopped = service.stop() => stopped.map_err(|error| CliError::Failed(format!("{error:#}")))?,
+        () = stop_again(&mut signals) => return Err(CliError::Failed("stopped at once, as asked a second time".to_owned())),
+    }
+    info!("passback has stopped");
+    Ok(())
+}
+
+/// Waits for a second word to stop; whoever says it does not want to wait for the drain.
+async fn stop_again(signals: &mut Signals) {
+    while signals.next().await != Asked::Stop {}
+}
+
+fn reload(service: &Service, path: Option<&Path>) {
+    let reloaded = load_config(path).map_err(|error| error.to_string());
+    match reloaded.and_then(|config| service.reload(config).map_err(|error| format!("{error:#}"))) {
+        Ok(()) => info!("keys, platforms and tokens were read anew"),
+        Err(error) => error!(error, "the configuration was not read anew: nothing has changed"),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> CliError {
+    CliError::Failed(chain(error))
+}
+
+/// An error with all of its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The broker, for `submit --amqp` and `demo --amqp`.
+struct Broker(Publisher);
+
+impl Broker {
+    async fn connect(target: BrokerTarget<'_>) -> Result<Self, CliError> {
+        let by_exchange = !target.exchange.is_empty();
+        let options = amqp::Options {
+            queues: vec![target.routing_key.to_owned()],
+            exchange: by_exchange.then(|| target.exchange.to_owned()),
+            routing_key: by_exchange.then(|| target.routing_key.to_owned()),
+            declare: false,
+            ..amqp::Options::at(target.url.clone())
+        };
+        Publisher::connect(&options).await.map(Self).map_err(|error| failed(&error))
+    }
+}
+
+impl Publish for Broker {
+    async fn publish(&mut self, bodies: Vec<Vec<u8>>) -> Result<(), NotPublished> {
+        let messages = bodies.into_iter().map(|body| Message { body, ..Message::default() });
+        match self.0.publish(messages).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(NotPublished { confirmed: error.confirmed, why: chain(&error) }),
+        }
+    }
+}
+
+/// The stagehands of the demo.
+struct Stage;
+
+/// Where the demo's worker takes events from RabbitMQ. It is removed at the end.
+const DEMO_QUEUE: &str = "passback.demo";
+
+impl demo::Stagehands for Stage {
+    type Service = Service;
+    type Publisher = Broker;
+
+    async fn launch(&self, plan: &demo::Plan<'_>) -> Result<demo::Worker<Service>, CliError> {
+        let config = demo_config(plan)?;
+        let service = Service::launch(config).await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
+        let token = service.operator_token.as_ref().map(|token| SecretString::from(token.expose())).unwrap_or_default();
+        let url = Url::parse(&format!("http://{}", service.address)).map_err(|error| failed(&error))?;
+        Ok(demo::Worker { url, token, service })
+    }
+
+    async fn stop(&self, service: Service) -> Result<(), CliError> {
+        service.stop().await.map_err(|error| CliError::Failed(format!("{error:#}")))
+    }
+
+    async fn publisher(&self, url: &SecretString) -> Result<Broker, CliError> {
+        Publisher::connect(&demo_broker(url)).await.map(Broker).map_err(|error| failed(&error))
+    }
+
+    async fn clean_up(&self, url: &SecretString) {
+        if let Ok(publisher) = Publisher::connect(&demo_broker(url)).await {
+            // A queue that stays behind holds nothing; the next demo takes it over.
+            drop(publisher.delete_queues(&demo_broker(url)).await);
+            publisher.close().await;
+        }
+    }
+}
+
+fn demo_broker(url: &SecretString) -> amqp::Options {
+    amqp::Options { queues: vec![DEMO_QUEUE.to_owned()], ..amqp::Options::at(url.clone()) }
+}
+
+fn demo_config(plan: &demo::Plan<'_>) -> Result<Config, CliError> {
+    let mut config = Config::default();
+    plan.store.clone_into(&mut config.store.path);
+    config.http.listen.set_port(0);
+    config.egress.allow_http = true;
+    config.egress.allow_private = true;
+    (config.retry.initial, config.retry.multiplier, config.retry.max) = plan.retry;
+    let (key, secret) = plan.consumer;
+    config.lti_keys = vec![LtiKey { key: key.to_owned(), secret: Secret::new(secret), hosts: Vec::new() }];
+    let private_key = rsa::generate_signing_key().map_err(|error| failed(&error))?;
+    let private_key = Secret::new(private_key.expose_secret());
+    config.signing_keys = vec![SigningKeyConfig { kid: "demo".to_owned(), private_key }];
+    let token_url = ServiceUrl::parse(&plan.client.1).map_err(|error| failed(&error))?;
+    config.platforms = plan.names.iter().map(|(name, url)| demo_platform(name, url, plan, &token_url)).collect();
+    if let Some(url) = plan.amqp {
+        config.amqp.url =
+            Some(SecretUrl::parse(url.expose_secret()).map_err(|error| CliError::Usage(error.to_string()))?);
+        config.amqp.queues = vec![DEMO_QUEUE.to_owned()];
+    }
+    Ok(config)
+}
+
+/// The platform at the token endpoint is the registered one; the others are only named.
+fn demo_platform(name: &str, url: &str, plan: &demo::Plan<'_>, token_url: &ServiceUrl) -> Platform {
+    let origin = Origin::from_stored(url);
+    let is_registered = token_url.origin() == origin;
+    Platform {
+        name: name.to_owned(),
+        issuer: None,
+        client_id: is_registered.then(|| plan.client.0.to_owned()),
+        deployment_id: None,
+        token_url: is_registered.then(|| token_url.clone()),
+        token_aud: None,
+        origin: Some(origin),
+    }
+}

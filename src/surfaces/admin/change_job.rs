@@ -1,0 +1,50 @@
+//! `POST /api/v1/jobs/{id}/replay` and `…/discard`: one job, at an operator's word.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+
+use crate::{domain::job::Job, engine::manage::NotDone, problem::Problem};
+
+use super::{
+    Surface,
+    show_job::{no_such_job, read_id},
+    view::{self, WholeJobView},
+};
+
+pub(super) async fn replay(
+    State(surface): State<Surface>,
+    Path(id): Path<String>,
+) -> Result<Json<WholeJobView>, Problem> {
+    let done = surface.engine.replay(read_id(&id)?).await;
+    answer(&surface, done, "replayed")
+}
+
+pub(super) async fn discard(
+    State(surface): State<Surface>,
+    Path(id): Path<String>,
+) -> Result<Json<WholeJobView>, Problem> {
+    let done = surface.engine.discard(read_id(&id)?).await;
+    answer(&surface, done, "discarded")
+}
+
+fn answer(surface: &Surface, done: Result<Arc<Job>, NotDone>, verb: &str) -> Result<Json<WholeJobView>, Problem> {
+    match done {
+        Ok(job) => Ok(Json(view::whole(&job, &surface.labels))),
+        Err(NotDone::NoSuchJob(id)) => Err(no_such_job(id)),
+        Err(NotDone::Store(_)) => Err(Problem::store_unavailable()),
+        Err(NotDone::Refused(refused)) if refused.under_way => {
+            let detail = format!("the job has an attempt under way: it can be {verb} when that has ended");
+            Err(Problem::new(StatusCode::CONFLICT, detail).with("state", refused.state.name()))
+        }
+        Err(NotDone::Refused(refused)) => {
+            let state = refused.state.name();
+            let detail = format!("the job is {state}: only a flagged or a queued job can be {verb}");
+            Err(Problem::new(StatusCode::CONFLICT, detail).with("state", state))
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `GET /api/v1/platforms` and `POST /api/v1/platforms/{name}/pause` and `…/resume`.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::Serialize;
+
+use crate::{
+    domain::{destination::Origin, ledger::PlatformRecord, time::Timestamp},
+    engine::PlatformPicture,
+    ports::PlatformCount,
+    problem::Problem,
+};
+
+use super::{Surface, params::origins_of};
+
+/// Every platform.
+#[derive(Debug, Serialize)]
+pub(super) struct Platforms {
+    platforms: Vec<PlatformView>,
+}
+
+/// A platform's health.
+#[derive(Debug, Serialize)]
+pub(super) struct PlatformView {
+    name: String,
+    state: &'static str,
+    since: Option<Timestamp>,
+    queued: u64,
+    flagged: u64,
+    last_error: Option<String>,
+    next_probe_at: Option<Timestamp>,
+}
+
+pub(super) async fn list(State(surface): State<Surface>) -> Result<Json<Platforms>, Problem> {
+    Ok(Json(Platforms { platforms: views(&surface).await? }))
+}
+
+pub(super) async fn pause(
+    State(surface): State<Surface>,
+    Path(name): Path<String>,
+) -> Result<Json<PlatformView>, Problem> {
+    for origin in origins(&surface, &name)? {
+        surface.engine.pause(&origin).await.map_err(|_| Problem::store_unavailable())?;
+    }
+    view_of(&surface, &name).await
+}
+
+pub(super) async fn resume(
+    State(surface): State<Surface>,
+    Path(name): Path<String>,
+) -> Result<Json<PlatformView>, Problem> {
+    for origin in origins(&surface, &name)? {
+        surface.engine.resume(&origin).await.map_err(|_| Problem::store_unavailable())?;
+    }
+    view_of(&surface, &name).await
+}
+
+fn origins(surface: &Surface, name: &str) -> Result<Vec<Origin>, Problem> {
+    let origins = origins_of(surface, name)?;
+    if origins.is_empty() { Err(no_such_platform(name)) } else { Ok(origins) }
+}
+
+async fn view_of(surface: &Surface, name: &str) -> Result<Json<PlatformView>, Problem> {
+    let found = views(surface).await?.into_iter().find(|view| view.name == name);
+    found.map(Json).ok_or_else(|| no_such_platform(name))
+}
+
+fn no_such_platform(name: &str) -> Problem {
+    let name: String = name.chars().take(80).collect();
+    let detail = format!("no grade has gone to a platform named {name}: see GET /api/v1/platforms for the names");
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+/// Every platform by name. Origins of one name are one platform; the worst state counts.
+pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Problem> {
+    let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: it is stopping");
+    let picture = surface.engine.look().await.ok_or_else(busy)?;
+    let records = surface.engine.platforms().map_err(|_| Problem::store_unavailable())?;
+    let census = surface.engine.census();
+    let mut views: Vec<PlatformView> = Vec::new();
+    for PlatformRecord { origin, .. } in records {
+        let name = surface.labels.label(&origin).to_string();
+        let known = picture.platforms.iter().find(|known| known.origin == origin);
+        let count = census.by_platform.iter().find(|(counted, _)| *counted == origin).map(|(_, count)| *count);
+        let view = view(name, known, count.unwrap_or_default());
+        match views.iter_mut().find(|same| same.name == view.name) {
+            Some(same) => same.join(view),
+            None => views.push(view),
+        }
+    }
+    views.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(views)
+}
+
+fn view(name: String, known: Option<&PlatformPicture>, count: PlatformCount) -> PlatformView {
+    PlatformView {
+        name,
+        state: known.map_or("open", |known| known.state.name()),
+        since: known.and_then(|known| known.since),
+        queued: count.queued,
+        flagged: count.flagged,
+        last_error: known.and_then(|known| known.last_error.clone()),
+        next_probe_at: known.and_then(|known| known.next_probe_at),
+    }
+}
+
+impl PlatformView {
+    fn join(&mut self, other: Self) {
+        self.queued += other.queued;
+        self.flagged += other.flagged;
+        if self.state == "open" {
+            self.state = other.state;
+            self.since = other.since;
+        }
+        self.last_error = self.last_error.take().or(other.last_error);
+        self.next_probe_at = self.next_probe_at.or(other.next_probe_at);
+    }
+}

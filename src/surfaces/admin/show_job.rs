@@ -1,0 +1,34 @@
+//! `GET /api/v1/jobs/{id}`: one job with its event and every attempt.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+
+use crate::{domain::job::JobId, problem::Problem};
+
+use super::{
+    Surface,
+    view::{self, WholeJobView},
+};
+
+pub(super) async fn handle(
+    State(surface): State<Surface>,
+    Path(id): Path<String>,
+) -> Result<Json<WholeJobView>, Problem> {
+    let id = read_id(&id)?;
+    let job = surface.engine.job(id).map_err(|_| Problem::store_unavailable())?.ok_or_else(|| no_such_job(id))?;
+    Ok(Json(view::whole(&job, &surface.labels)))
+}
+
+/// A job id out of a path.
+pub(super) fn read_id(text: &str) -> Result<JobId, Problem> {
+    text.parse().map_err(|why| Problem::new(StatusCode::NOT_FOUND, format!("the path {why}")))
+}
+
+/// 404: there is no such job.
+pub(super) fn no_such_job(id: JobId) -> Problem {
+    let detail = format!("there is no job {id}; a job that has ended is kept for [store] retain_delivered");
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
