@@ -5,4 +5,5 @@ mod service;
 mod store_common;
 mod store_durability;
 mod store_model;
+mod tidy;
 mod transport;
