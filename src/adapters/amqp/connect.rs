@@ -1,9 +1,25 @@
 //! The broker's address, and a connection to it: with a heartbeat, without lapin's recovery, within a limit.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
+use lapin::{
+    Connection, ConnectionProperties,
+    uri::{AMQPScheme, AMQPUri},
+};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use url::{Host, Url};
 
 use super::AmqpError;
@@ -12,6 +28,11 @@ use super::AmqpError;
 #[derive(Clone)]
 pub(super) struct Broker {
     uri: AMQPUri,
+    /// TCP, TLS and login together.
+    limit: Duration,
+    /// Whether it took the last connection and then said nothing. lapin cannot be called back from such a connection:
+    /// its thread and its socket stay until the other side moves. So while this holds, we knock before we let lapin in.
+    silent: Arc<AtomicBool>,
 }
 
 impl Broker {
@@ -28,7 +49,7 @@ impl Broker {
         }
         uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT_SECS));
         uri.query.connection_timeout = uri.query.connection_timeout.or(Some(CONNECT_TIMEOUT_MS));
-        Ok(Self { uri })
+        Ok(Self { uri, limit: CONNECT_LIMIT, silent: Arc::default() })
     }
 
     /// The user that the broker knows us as.
@@ -38,11 +59,37 @@ impl Broker {
 
     /// Connects under a name that the broker's own pages show.
     pub(super) async fn connect(&self, name: &str) -> Result<Connection, AmqpError> {
+        if self.silent.load(Ordering::Relaxed) {
+            self.within_limit(self.knock()).await?;
+            self.silent.store(false, Ordering::Relaxed);
+        }
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connecting = Connection::connect_uri(self.uri.clone(), properties);
-        match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
-            Ok(connected) => connected.map_err(|cause| AmqpError::Connect { place: self.place(), cause }),
-            Err(_) => Err(AmqpError::OutOfTime { step: "open a connection", limit: CONNECT_LIMIT }),
+        let connected = self.within_limit(Connection::connect_uri(self.uri.clone(), properties)).await;
+        if let Err(AmqpError::OutOfTime { .. }) = connected {
+            self.silent.store(true, Ordering::Relaxed);
+        }
+        connected
+    }
+
+    /// Says the protocol header (AMQP 0-9-1, 4.2.2), and waits for the first byte of an answer. Over TLS it is enough
+    /// that the port is open: there lapin's own time limit covers the silence.
+    async fn knock(&self) -> lapin::Result<()> {
+        let authority = &self.uri.authority;
+        let mut stream = TcpStream::connect((&*authority.host, authority.port)).await?;
+        if self.uri.scheme == AMQPScheme::AMQPS {
+            return Ok(());
+        }
+        stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+        match stream.read(&mut [0]).await? {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn within_limit<T>(&self, opening: impl Future<Output = lapin::Result<T>>) -> Result<T, AmqpError> {
+        match timeout(self.limit, opening).await {
+            Ok(opened) => opened.map_err(|cause| AmqpError::Connect { place: self.place(), cause }),
+            Err(_) => Err(AmqpError::OutOfTime { step: "open a connection", limit: self.limit }),
         }
     }
 
@@ -56,7 +103,7 @@ pub(super) async fn step<T>(
     step: &'static str,
     taking: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, AmqpError> {
-    match tokio::time::timeout(STEP_LIMIT, taking).await {
+    match timeout(STEP_LIMIT, taking).await {
         Ok(taken) => taken.map_err(|cause| AmqpError::Step { step, cause }),
         Err(_) => Err(AmqpError::OutOfTime { step, limit: STEP_LIMIT }),
     }
@@ -66,13 +113,13 @@ pub(super) async fn step<T>(
 pub(super) async fn close(connection: Connection) {
     let closing = connection.close(REPLY_SUCCESS, "done".into());
     // If it fails, the connection is closed already; that is all that is wanted.
-    let _ = tokio::time::timeout(CLOSE_LIMIT, closing).await;
+    let _ = timeout(CLOSE_LIMIT, closing).await;
 }
 
 /// Both sides give up a connection that has been silent for about twice this.
 const HEARTBEAT_SECS: u16 = 20;
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
-/// TCP, TLS and login together.
+/// More than a broker under load needs for a login.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// Far more than a healthy broker needs; a broker that elects a new queue leader may take seconds.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -99,6 +146,22 @@ mod tests {
         {
             let error = parse(url).err().expect(url);
             assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_broker_keeps_one_connection_and_no_more() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let mut broker = Broker::parse(&format!("amqp://127.0.0.1:{port}").into()).expect("a broker");
+        broker.limit = Duration::from_millis(100);
+        for attempt in 0..4 {
+            let error = broker.connect("test").await.expect_err("it says nothing");
+            assert!(matches!(error, AmqpError::OutOfTime { .. }), "{error}");
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut heard = Vec::new();
+            let given_up = timeout(Duration::from_millis(200), stream.read_to_end(&mut heard)).await.is_ok();
+            assert_eq!(given_up, attempt > 0, "attempt {attempt}");
         }
     }
 }
