@@ -1,5 +1,6 @@
 //! The integration tests: one binary with modules, so that it links once.
 
+mod amqp;
 mod ledger;
 mod service;
 mod store_common;
