@@ -133,9 +133,9 @@ async fn six_attempts_at_their_times_through_two_restarts_then_flagged_then_repl
         })
         .await;
         if attempts == 2 {
-            worker.kill()
+            worker.kill();
         } else {
-            assert_eq!(worker.stop().await, Some(0))
+            assert_eq!(worker.stop().await, Some(0));
         }
         worker.start().await;
     }
