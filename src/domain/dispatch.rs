@@ -42,7 +42,7 @@ pub struct Launch {
     pub id: JobId,
     /// Its platform.
     pub origin: Origin,
-    /// Its cell, which is busy until [`Dispatcher::handle_ended`].
+    /// Its cell, which is busy until [`Dispatcher::handle_settled`].
     pub cell: GradeCell,
     /// What sort of attempt it will be.
     pub trial: Trial,
@@ -169,8 +169,9 @@ impl Dispatcher {
         self.wake(origin);
     }
 
-    /// An attempt ended, or did not begin after all (`Signal::Nothing`). `error` is what went wrong, in words.
-    pub fn handle_ended(
+    /// The platform has answered, or the attempt did not begin after all (`Signal::Nothing`): it has room for another
+    /// one, while the end of this one is on its way to the disk. `error` is what went wrong, in words.
+    pub fn handle_answered(
         &mut self,
         launch: &Launch,
         signal: Signal,
@@ -178,24 +179,26 @@ impl Dispatcher {
         now: Timestamp,
         draw: Draw,
     ) -> Vec<Notice> {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.busy_cells.remove(&launch.cell);
-        for entry in self.parked.remove(&launch.cell).unwrap_or_default() {
-            self.handle_queued(&entry);
-        }
         let Some(lane) = self.lanes.get_mut(&launch.origin) else { return Vec::new() };
         lane.under_way = lane.under_way.saturating_sub(1);
-        let state = lane.health.state();
-        let rest = lane.health.rests_until();
+        let (state, rest) = (lane.health.state(), lane.health.rests_until());
         let limit = self.limits.per_platform;
         lane.health.handle_ended(launch.id, launch.trial, signal, limit, (now, draw, &self.limits.retry));
         if let Some(error) = error {
             lane.last_error = Some(error.into());
         }
-        let mut notices = lane.notices(&launch.origin, state, rest);
-        notices.retain(|notice| !matches!(notice, Notice::PlatformRests { until, .. } if *until <= now));
+        let notices = lane.notices(&launch.origin, state, rest);
         self.wake(&launch.origin);
         notices
+    }
+
+    /// The end of an attempt is on disk: its cell is free. Comes once after each [`Self::handle_answered`].
+    pub fn handle_settled(&mut self, launch: &Launch) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.busy_cells.remove(&launch.cell);
+        for entry in self.parked.remove(&launch.cell).unwrap_or_default() {
+            self.handle_queued(&entry);
+        }
     }
 
     /// An admin stops a platform's deliveries; what is under way is let end.
@@ -426,7 +429,8 @@ mod tests {
     }
 
     fn end(dispatcher: &mut Dispatcher, launch: &Launch, signal: Signal, now: Timestamp) {
-        dispatcher.handle_ended(launch, signal, None, now, Draw::MIDDLE);
+        dispatcher.handle_answered(launch, signal, None, now, Draw::MIDDLE);
+        dispatcher.handle_settled(launch);
     }
 
     #[test]
@@ -440,6 +444,22 @@ mod tests {
         let origins: Vec<_> = launches.iter().map(|launch| launch.origin.as_str().to_owned()).collect();
         assert_eq!(origins, ["a", "b", "a", "a"]);
         end(&mut dispatcher, &launches[0], Signal::Well, NOW);
+        assert_eq!(started(&mut dispatcher, NOW).len(), 1);
+    }
+
+    #[test]
+    fn a_platform_that_has_answered_has_room_but_the_cell_waits_for_the_disk() {
+        let mut dispatcher = dispatcher(9, 1);
+        for (n, cell) in [(1, 1), (2, 1), (3, 3)] {
+            dispatcher.handle_queued(&entry("a", n, cell, NOW));
+        }
+        let first = started(&mut dispatcher, NOW).remove(0);
+        dispatcher.handle_answered(&first, Signal::Well, None, NOW, Draw::MIDDLE);
+        let second = started(&mut dispatcher, NOW).remove(0);
+        assert_eq!(second.cell, GradeCell([3; 16]));
+        end(&mut dispatcher, &second, Signal::Well, NOW);
+        assert_eq!(started(&mut dispatcher, NOW), []);
+        dispatcher.handle_settled(&first);
         assert_eq!(started(&mut dispatcher, NOW).len(), 1);
     }
 

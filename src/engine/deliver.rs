@@ -25,40 +25,47 @@ use crate::{
     lti::exchange::{Credentials, Exchange, Step},
 };
 
-use super::{Ended, Shared};
+use super::{Answered, Happening, Shared};
 
 /// An attempt may take so many times the limit of one request: a token, some pages of columns, the score, and the
 /// score once more with a new token.
 const REQUESTS_IN_TIME: u32 = 5;
 
-/// Makes one attempt and says how it ended. Never panics: a panic inside is an attempt that was cut off.
-pub(super) async fn attempt(shared: &Arc<Shared>, launch: Launch) -> Ended {
-    let again = |launch: &Launch| DueEntry {
-        due: shared.world.clock.now(),
-        id: launch.id,
-        cell: launch.cell,
-        origin: launch.origin.clone(),
+/// Makes one attempt, and tells the loop when the platform has answered and when that is on disk. Never panics: a panic
+/// inside is an attempt that was cut off.
+pub(super) async fn attempt(shared: &Arc<Shared>, launch: Launch) {
+    let tell = |launch: &Launch, signal, error, again| {
+        let answered = Answered { launch: launch.clone(), signal, error, again };
+        // The loop outlives its attempts, so somebody listens.
+        drop(shared.inbox.send(Happening::Answered(answered)));
     };
-    let job = match shared.world.order(Work::Start { id: launch.id }).await {
-        Ok(Answer::Job(job)) => job,
-        Ok(_) => return Ended { launch, signal: Signal::Nothing, error: None, again: None },
-        Err(_) => {
-            let again = Some(again(&launch));
-            return Ended { launch, signal: Signal::Nothing, error: None, again };
+    match shared.world.order(Work::Start { id: launch.id }).await {
+        Ok(Answer::Job(job)) => {
+            let conversation = AssertUnwindSafe(converse(shared, &job)).catch_unwind();
+            let verdict = shared.abort.run_until_cancelled(conversation).await.and_then(Result::ok);
+            let end = match verdict {
+                Some(verdict) => {
+                    let failed = matches!(verdict.finding, Finding::Failed(_) | Finding::Unsendable(_));
+                    tell(&launch, Signal::of(&verdict), failed.then(|| verdict.message.clone()), None);
+                    Work::Finish { id: launch.id, verdict, trial: launch.trial }
+                }
+                None => {
+                    tell(&launch, Signal::Nothing, None, None);
+                    Work::Interrupt { id: launch.id }
+                }
+            };
+            // If this cannot be stored, the next start finds the attempt under way and counts it as cut off.
+            drop(shared.world.order(end).await);
         }
-    };
-    let conversation = AssertUnwindSafe(converse(shared, &job)).catch_unwind();
-    let verdict = shared.abort.run_until_cancelled(conversation).await.and_then(Result::ok);
-    let Some(verdict) = verdict else {
-        // If this cannot be stored, the next start finds the attempt under way and comes to the same result.
-        drop(shared.world.order(Work::Interrupt { id: launch.id }).await);
-        return Ended { launch, signal: Signal::Nothing, error: None, again: None };
-    };
-    let signal = Signal::of(&verdict);
-    let failed = matches!(verdict.finding, Finding::Failed(_) | Finding::Unsendable(_));
-    let error = failed.then(|| verdict.message.clone());
-    drop(shared.world.order(Work::Finish { id: launch.id, verdict, trial: launch.trial }).await);
-    Ended { launch, signal, error, again: None }
+        Ok(_) => tell(&launch, Signal::Nothing, None, None),
+        Err(_) => tell(&launch, Signal::Nothing, None, Some(entry(shared, &launch))),
+    }
+    drop(shared.inbox.send(Happening::Settled(launch)));
+}
+
+/// The dispatcher's entry of a launch whose start the store could not take.
+fn entry(shared: &Shared, launch: &Launch) -> DueEntry {
+    DueEntry { due: shared.world.clock.now(), id: launch.id, cell: launch.cell, origin: launch.origin.clone() }
 }
 
 async fn converse(shared: &Shared, job: &Job) -> Verdict {

@@ -1,7 +1,7 @@
 //! The loop: wait, turn what happened into one [`Happening`], let the dispatcher decide, carry it out.
 //!
 //! Every attempt is a task of this loop's own set; it ends by itself, by its time limits, or by the abort token, and
-//! its end always comes back as [`Happening::Ended`], also when it panicked.
+//! its end always comes back as [`Happening::Answered`] and [`Happening::Settled`], also when it panicked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
     ports::StoreError,
 };
 
-use super::{Ended, Happening, Picture, PlatformPicture, Remembered, Shared, deliver, recover};
+use super::{Answered, Happening, Picture, PlatformPicture, Remembered, Shared, deliver, recover};
 
 /// The longest sleep: a clock that is set, or a machine that was suspended, is noticed within it.
 const NAP_MAX: Duration = Duration::from_secs(1);
@@ -85,11 +85,7 @@ impl Desk<'_> {
             }
             let Some(launch) = self.dispatcher.poll_start(self.now()) else { break };
             let shared = Arc::clone(self.shared);
-            self.attempts.spawn(async move {
-                let ended = deliver::attempt(&shared, launch).await;
-                // The loop outlives its attempts, so somebody listens.
-                drop(shared.inbox.send(Happening::Ended(ended)));
-            });
+            self.attempts.spawn(async move { deliver::attempt(&shared, launch).await });
         }
         self.shared.notice(&Notice::Beat { of: Loop::Dispatch });
     }
@@ -101,7 +97,8 @@ impl Desk<'_> {
                     report.notices.iter().for_each(|notice| self.shared.notice(notice));
                     report.queued.iter().for_each(|entry| self.dispatcher.handle_queued(entry));
                 }
-                Happening::Ended(ended) => self.handle_ended(&ended),
+                Happening::Answered(answered) => self.handle_answered(&answered),
+                Happening::Settled(launch) => self.dispatcher.handle_settled(&launch),
                 Happening::Pause(origin, done) => {
                     let notices = self.dispatcher.handle_pause(&origin, self.now());
                     done.send(self.remember(&origin)).ok();
@@ -117,11 +114,11 @@ impl Desk<'_> {
         }
     }
 
-    fn handle_ended(&mut self, ended: &Ended) {
+    fn handle_answered(&mut self, answered: &Answered) {
+        let Answered { launch, signal, error, again } = answered;
         let draw = self.shared.world.clock.draw();
-        let error = ended.error.as_deref();
-        let notices = self.dispatcher.handle_ended(&ended.launch, ended.signal, error, self.now(), draw);
-        if let Some(again) = &ended.again {
+        let notices = self.dispatcher.handle_answered(launch, *signal, error.as_deref(), self.now(), draw);
+        if let Some(again) = again {
             self.dispatcher.handle_queued(again);
         }
         for notice in &notices {

@@ -78,8 +78,10 @@ type Remembered = Pending<'static, Result<Answer, StoreError>>;
 enum Happening {
     /// A commit is on disk.
     Committed(Report),
-    /// An attempt ended, or did not begin.
-    Ended(Ended),
+    /// The platform has answered, or the attempt did not begin.
+    Answered(Answered),
+    /// The end of an attempt is on disk.
+    Settled(Launch),
     /// An admin stops a platform's deliveries.
     Pause(Origin, oneshot::Sender<Option<Remembered>>),
     /// An admin lets them go on.
@@ -88,9 +90,8 @@ enum Happening {
     Look(oneshot::Sender<Picture>),
 }
 
-/// The end of a launch.
-#[derive(Debug)]
-struct Ended {
+/// What a launch came to.
+struct Answered {
     launch: Launch,
     signal: Signal,
     error: Option<String>,
