@@ -33,8 +33,8 @@ const GENERATE_EXAMPLES: &str = "Examples:
   passback keys generate --kid 2026-11 --out keys/
   passback keys generate > tool.pem
 
-To change the key: put the new one first under [[signing_keys]], keep the old one until the platforms have fetched
-the new set (a day is plenty), then remove it.";
+To change the key without a gap: put the new one last under [[signing_keys]] and send SIGHUP, so that it is published; a
+day later put it first, where it signs, and send SIGHUP; after another day remove the old one.";
 
 /// `passback keys generate`
 #[derive(Args, Clone, Debug)]

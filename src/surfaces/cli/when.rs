@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use crate::domain::time::Timestamp;
+use crate::{config::duration, domain::time::Timestamp};
 
 /// A point in time as it is given on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl FromStr for When {
     fn from_str(text: &str) -> Result<Self, NotATime> {
         match Timestamp::parse(text) {
             Ok(moment) => Ok(Self::At(moment)),
-            Err(_) => parse_span(text).map(Self::Ago).ok_or(NotATime),
+            Err(_) => duration::parse(text).map(Self::Ago).map_err(|_| NotATime),
         }
     }
 }
@@ -40,25 +40,6 @@ impl When {
             }
         }
     }
-}
-
-/// The units, in milliseconds; `ms` first, because `m` begins like it.
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-/// Fifty years, so that the time before now stays one that RFC 3339 can name.
-const SPAN_MILLIS_MAX: u64 = 18_250 * 86_400_000;
-
-/// Whole numbers with units, which add up.
-fn parse_span(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut total: Option<u64> = None;
-    while !rest.is_empty() {
-        let (number, unit) = rest.split_at(rest.find(|letter: char| !letter.is_ascii_digit())?);
-        let (name, millis) = UNITS.into_iter().find(|(name, _)| unit.starts_with(name))?;
-        let part = number.parse::<u64>().ok()?.checked_mul(millis)?;
-        total = Some(total.unwrap_or(0).checked_add(part)?);
-        rest = &unit[name.len()..];
-    }
-    total.filter(|total| *total <= SPAN_MILLIS_MAX).map(Duration::from_millis)
 }
 
 /// How far a moment is from now, in one rounded unit: `3 min ago`, `in 2 h`, `just now`.
