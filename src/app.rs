@@ -145,7 +145,7 @@ impl Service {
     }
 
     fn router(&self, handle: &EngineHandle, intake: Arc<dyn QueueHealth>) -> Router {
-        let doors = Doors { intake: Arc::new(handle.clone()), access: Arc::clone(&self.access) };
+        let doors = Doors::new(Arc::new(handle.clone()), Arc::clone(&self.access));
         let registry = Arc::clone(&self.registry);
         let surface = Surface {
             engine: handle.clone(),

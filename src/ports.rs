@@ -155,7 +155,7 @@ pub trait Observer: Send + Sync + 'static {
 }
 
 /// An event as it comes to a door.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Incoming {
     /// The bytes as received.
     pub body: Arc<[u8]>,

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use url::Url;
 
 use super::Service;
@@ -76,6 +76,9 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
     log::init(&options).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut signals = Signals::listen().map_err(|error| failed(&error))?;
     let config = load_config(path)?;
+    if config.amqp.outcomes_exchange.is_some() {
+        warn!("[amqp] outcomes_exchange is set, but this version does not publish outcomes yet");
+    }
     let store = config.store.path.display().to_string();
     let mut service = Service::launch(config).await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
     info!(address = %service.address, store, version = env!("CARGO_PKG_VERSION"), "passback runs");
@@ -110,7 +113,7 @@ async fn stop_again(signals: &mut Signals) {
 fn reload(service: &Service, path: Option<&Path>) {
     let reloaded = load_config(path).map_err(|error| error.to_string());
     match reloaded.and_then(|config| service.reload(config).map_err(|error| format!("{error:#}"))) {
-        Ok(()) => info!("keys, platforms and tokens were read anew"),
+        Ok(()) => info!("keys, platforms and tokens were read anew; what else has changed waits for a restart"),
         Err(error) => error!(error, "the configuration was not read anew: nothing has changed"),
     }
 }
@@ -121,8 +124,9 @@ fn failed(error: &dyn std::error::Error) -> CliError {
 
 /// An error with all of its causes.
 fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
+    // Some libraries repeat the cause in their own words already.
+    causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 /// The broker, for `submit --amqp` and `demo --amqp`.

@@ -24,7 +24,8 @@ pub struct AmqpConfig {
     /// Whether the queues, their dead-letter exchange and queues and the binding are declared at each connection; with
     /// `false` they have to be there. Default `true`.
     pub declare: bool,
-    /// The topic exchange to which each job that reaches an end is published. Default: none.
+    /// The topic exchange to which each job that reaches an end is to be published; this version does not publish yet, and
+    /// says so when it starts. Default: none.
     pub outcomes_exchange: Option<String>,
 }
 

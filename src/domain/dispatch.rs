@@ -38,6 +38,8 @@ pub struct Limits {
 /// A job whose turn it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
+    /// When it was due.
+    pub due: Timestamp,
     /// The job.
     pub id: JobId,
     /// Its platform.
@@ -169,6 +171,15 @@ impl Dispatcher {
         self.wake(origin);
     }
 
+    /// The store could not be read for a [`Refill`]: it is asked again at `again`.
+    pub fn handle_refill_failed(&mut self, origin: &Origin, again: Timestamp) {
+        let Some(lane) = self.lanes.get_mut(origin) else { return };
+        lane.is_thirsty = false;
+        if lane.alarm.is_none_or(|alarm| alarm > again) {
+            self.set_alarm(origin, Some(again));
+        }
+    }
+
     /// The platform has answered, or the attempt did not begin after all (`Signal::Nothing`): it has room for another
     /// one, while the end of this one is on its way to the disk. `error` is what went wrong, in words.
     pub fn handle_answered(
@@ -184,8 +195,10 @@ impl Dispatcher {
         let (state, rest) = (lane.health.state(), lane.health.rests_until());
         let limit = self.limits.per_platform;
         lane.health.handle_ended(launch.id, launch.trial, signal, limit, (now, draw, &self.limits.retry));
-        if let Some(error) = error {
-            lane.last_error = Some(error.into());
+        match (error, signal) {
+            (Some(error), _) => lane.last_error = Some(error.into()),
+            (None, Signal::Well) => lane.last_error = None,
+            (None, _) => {}
         }
         let notices = lane.notices(&launch.origin, state, rest);
         self.wake(&launch.origin);
@@ -212,7 +225,8 @@ impl Dispatcher {
     }
 
     fn change(&mut self, origin: &Origin, change: impl FnOnce(&mut Health) -> bool) -> Vec<Notice> {
-        let Some(lane) = self.lanes.get_mut(origin) else { return Vec::new() };
+        let limit = self.limits.per_platform;
+        let lane = self.lanes.entry(origin.clone()).or_insert_with(|| Lane::new(Health::open(limit), WindowEnd::Open));
         let (state, rest) = (lane.health.state(), lane.health.rests_until());
         change(&mut lane.health);
         let notices = lane.notices(origin, state, rest);
@@ -292,7 +306,7 @@ impl Dispatcher {
             let first = lane.window.first_entry().filter(|first| first.key().0 <= now)?;
             let ((due, id), cell) = first.remove_entry();
             if self.busy_cells.insert(cell) {
-                break Launch { id, origin: origin.clone(), cell, trial };
+                break Launch { due, id, origin: origin.clone(), cell, trial };
             }
             let entry = DueEntry { due, id, cell, origin: origin.clone() };
             self.parked.entry(cell).or_default().push(entry);
@@ -340,6 +354,11 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(origin) else { return };
         lane.in_ring = false;
         let alarm = lane.next_look(now, &self.limits.retry);
+        self.set_alarm(origin, alarm);
+    }
+
+    fn set_alarm(&mut self, origin: &Origin, alarm: Option<Timestamp>) {
+        let Some(lane) = self.lanes.get_mut(origin) else { return };
         if let Some(old) = std::mem::replace(&mut lane.alarm, alarm) {
             self.alarms.remove(&(old, origin.clone()));
         }
@@ -514,6 +533,20 @@ mod tests {
             dispatcher.handle_refill(&refill.origin, &rest);
         }
         assert_eq!(seen.len(), entries.len());
+    }
+
+    #[test]
+    fn a_store_that_could_not_be_read_is_asked_again() {
+        let mut dispatcher = dispatcher(9, 9);
+        let origin = Origin::from_stored("a");
+        let record = PlatformRecord { origin: origin.clone(), client_id: None, paused_since: None, held_since: None };
+        dispatcher.handle_platform(&record, NOW);
+        assert!(dispatcher.poll_refill().is_some());
+        let again = NOW + Duration::from_secs(1);
+        dispatcher.handle_refill_failed(&origin, again);
+        assert_eq!((dispatcher.poll_refill(), dispatcher.poll_wakeup()), (None, Some(again)));
+        assert_eq!(started(&mut dispatcher, again), []);
+        assert!(dispatcher.poll_refill().is_some());
     }
 
     #[test]

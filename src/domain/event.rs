@@ -72,8 +72,8 @@ pub enum GradingProgress {
     NotReady,
 }
 
-/// A session changed state, and its grade has to go to a gradebook.
-#[derive(Clone, Debug)]
+/// A session changed state, and its grade has to go to a gradebook. Its `Debug` shows nobody's data.
+#[derive(Clone)]
 pub struct GradeEvent {
     /// The session at the assessment platform. Only a [`Door::GradePassback`] may come without.
     pub session_id: Option<String>,
@@ -101,6 +101,12 @@ pub struct GradeEvent {
     pub operation: Operation,
     /// Where it goes.
     pub destination: Destination,
+}
+
+impl fmt::Debug for GradeEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GradeEvent").field("destination", &self.destination).finish_non_exhaustive()
+    }
 }
 
 /// An event that can never become a job, and why.

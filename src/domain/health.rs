@@ -27,7 +27,9 @@ pub enum Signal {
     Sick,
     /// It wants fewer requests.
     RateLimited(Option<RetryAfter>),
-    /// Nothing was learnt of it.
+    /// It answers, but not as a platform does: a page, a broken reply, a certificate that is wrong.
+    Odd,
+    /// Nothing was sent.
     Nothing,
 }
 
@@ -37,7 +39,8 @@ impl Signal {
         match verdict.finding {
             Finding::Failed(FailureReason::RateLimited) => Self::RateLimited(verdict.retry_after),
             Finding::Failed(reason) if reason.speaks_against_platform() => Self::Sick,
-            Finding::Failed(FailureReason::Tls | FailureReason::BadResponse) | Finding::Unsendable(_) => Self::Nothing,
+            Finding::Failed(FailureReason::Tls | FailureReason::BadResponse) => Self::Odd,
+            Finding::Unsendable(_) => Self::Nothing,
             Finding::Accepted | Finding::NotNewer(_) | Finding::Failed(_) => Self::Well,
         }
     }
@@ -157,29 +160,40 @@ impl Health {
             hold.probing = false;
         }
         match signal {
+            // An attempt from before a rate limit says nothing about what the platform bears now.
+            Signal::Well if self.rests_until.is_some_and(|until| until > now) => self.forget_row(),
             Signal::Well => self.recover(limit),
-            Signal::Sick => self.sicken(job, trial, now, policy),
-            Signal::RateLimited(asked) => self.rest(asked, now, draw, policy),
+            Signal::Sick if self.hold.is_none() => self.sicken(job, now, policy),
+            Signal::Sick | Signal::Odd => self.space_probes(trial, now, policy),
+            Signal::RateLimited(asked) => {
+                self.space_probes(trial, now, policy);
+                self.rest(asked, now, draw, policy);
+            }
             Signal::Nothing => {}
         }
     }
 
-    fn recover(&mut self, limit: usize) {
+    fn forget_row(&mut self) {
         self.row = 0;
         self.row_jobs.clear();
+    }
+
+    fn recover(&mut self, limit: usize) {
+        self.forget_row();
         self.rests = 0;
         let was_held = self.hold.take().is_some();
         self.room = if was_held { 1 } else { self.room.saturating_mul(2).clamp(1, limit) };
     }
 
-    fn sicken(&mut self, job: JobId, trial: Trial, now: Timestamp, policy: &RetryPolicy) {
-        if let Some(hold) = &mut self.hold {
-            if trial == Trial::Probe {
-                hold.probes = hold.probes.saturating_add(1);
-                hold.next_probe = now + policy.probe_interval(hold.probes.saturating_add(1));
-            }
-            return;
+    /// A probe that did not get through puts the next one further away.
+    fn space_probes(&mut self, trial: Trial, now: Timestamp, policy: &RetryPolicy) {
+        if let (Trial::Probe, Some(hold)) = (trial, &mut self.hold) {
+            hold.probes = hold.probes.saturating_add(1);
+            hold.next_probe = now + policy.probe_interval(hold.probes.saturating_add(1));
         }
+    }
+
+    fn sicken(&mut self, job: JobId, now: Timestamp, policy: &RetryPolicy) {
         self.row = self.row.saturating_add(1);
         if self.row_jobs.len() < HOLD_JOBS && !self.row_jobs.contains(&job) {
             self.row_jobs.push(job);
@@ -218,8 +232,7 @@ impl Health {
         self.paused_since = None;
         self.hold = None;
         self.rests_until = None;
-        self.row = 0;
-        self.row_jobs.clear();
+        self.forget_row();
         changed
     }
 }
@@ -286,6 +299,31 @@ mod tests {
         }
         end(&mut health, 9, Trial::Probe, Signal::Well, now);
         assert_eq!(health.room(now, &policy), Room::Open(1, Trial::Regular));
+    }
+
+    #[test]
+    fn a_probe_that_meets_a_page_or_a_rate_limit_puts_the_next_one_further_away() {
+        let policy = RetryPolicy::default();
+        for signal in [Signal::Odd, Signal::RateLimited(Some(RetryAfter::Seconds(1)))] {
+            let mut health = held();
+            let now = NOW + Duration::from_secs(30);
+            health.handle_started(Trial::Probe);
+            end(&mut health, 9, Trial::Probe, signal, now);
+            assert_eq!(health.next_probe_at(), Some(now + Duration::from_secs(120)));
+            assert!(matches!(health.room(now, &policy), Room::Shut(Some(_))));
+        }
+    }
+
+    #[test]
+    fn a_late_success_does_not_shorten_a_rest() {
+        let mut health = Health::new(None, None, NOW, LIMIT);
+        let policy = RetryPolicy::default();
+        end(&mut health, 1, Trial::Regular, Signal::RateLimited(None), NOW);
+        end(&mut health, 2, Trial::Regular, Signal::Well, NOW);
+        let now = NOW + Duration::from_secs(30);
+        assert_eq!(health.room(now, &policy), Room::Open(1, Trial::Regular));
+        end(&mut health, 3, Trial::Regular, Signal::RateLimited(None), now);
+        assert_eq!(health.room(now, &policy), Room::Shut(Some(now + Duration::from_secs(120))));
     }
 
     #[test]

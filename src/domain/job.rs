@@ -216,8 +216,8 @@ impl Hint {
     }
 }
 
-/// The durable record of one passback.
-#[derive(Clone, Debug)]
+/// The durable record of one passback. Its `Debug` shows no body.
+#[derive(Clone)]
 pub struct Job {
     /// Its name, which also tells when it was stored.
     pub id: JobId,
@@ -263,6 +263,12 @@ pub struct Job {
     pub ends: u32,
 }
 
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("id", &self.id).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Job {
     /// The state's public name.
     pub fn state_name(&self) -> StateName {
@@ -304,6 +310,9 @@ impl Job {
 
     /// One sentence of advice, while there is something to mend.
     pub fn advice(&self) -> Option<&'static str> {
+        if !matches!(self.state, JobState::Queued(_) | JobState::Flagged) {
+            return None;
+        }
         self.hint.map(Hint::advice).or_else(|| self.reason.map(FailureReason::advice))
     }
 

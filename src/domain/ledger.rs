@@ -76,7 +76,6 @@ pub trait Books {
 }
 
 /// An event at the door, parsed.
-#[derive(Debug)]
 pub struct Arrival {
     /// The event.
     pub event: GradeEvent,
@@ -104,7 +103,6 @@ pub enum Mode {
 }
 
 /// Work for the ledger.
-#[derive(Debug)]
 pub enum Work {
     /// Store an event as a job.
     Admit(Box<Arrival>),
@@ -126,6 +124,8 @@ pub enum Work {
     Interrupt {
         /// The job.
         id: JobId,
+        /// Whether the score may have been written.
+        reply_lost: bool,
     },
     /// Try a job again at an admin's word.
     Replay {
@@ -165,7 +165,6 @@ pub enum Work {
 }
 
 /// Work, with the time and the chance to do it with.
-#[derive(Debug)]
 pub struct Order {
     /// What to do.
     pub work: Work,
@@ -230,7 +229,7 @@ pub fn carry_out<B: Books>(
         Work::Admit(arrival) => desk.admit(*arrival),
         Work::Start { id } => desk.start(id),
         Work::Finish { id, verdict, trial } => desk.end_attempt(id, |rival| Input::Finish { verdict, trial, rival }),
-        Work::Interrupt { id } => desk.end_attempt(id, |rival| Input::Interrupt { rival }),
+        Work::Interrupt { id, reply_lost } => desk.end_attempt(id, |rival| Input::Interrupt { reply_lost, rival }),
         Work::Replay { id, mode } => desk.replay(id, mode),
         Work::Discard { id } => desk.discard(id),
         Work::NotePlatform { origin, paused_since, held_since } => {
@@ -291,7 +290,10 @@ impl<B: Books> Desk<'_, B> {
     /// The job that this event already is, if any.
     fn known(&mut self, key: &IdempotencyKey, peers: &[Job]) -> Result<Option<JobId>, B::Error> {
         match key {
-            IdempotencyKey::Content(_) => Ok(peers.last().filter(|newest| newest.key == *key).map(|newest| newest.id)),
+            IdempotencyKey::Content(_) => {
+                let newest = peers.iter().rfind(|peer| counts(peer));
+                Ok(newest.filter(|newest| newest.key == *key).map(|newest| newest.id))
+            }
             IdempotencyKey::Event(_) | IdempotencyKey::Message(_) => self.books.job_of_key(key),
         }
     }
@@ -346,7 +348,7 @@ impl<B: Books> Desk<'_, B> {
     /// Whether the cell already has what makes this event pointless. A change of state without a score is pointless
     /// after anything newer; a grade only after a newer grade.
     fn came_too_late(&self, job: &Job, newer: &[Job]) -> bool {
-        newer.iter().any(|peer| {
+        newer.iter().filter(|peer| counts(peer)).any(|peer| {
             let outranks = peer.bears_grade || !job.bears_grade;
             // Without superseding each grade is delivered in its turn, as long as its turn has not passed.
             let still_waits = !self.rules.supersede && peer.queued().is_some_and(|queued| is_idle(queued.place));
@@ -449,12 +451,9 @@ impl<B: Books> Desk<'_, B> {
 
     /// Whether the cell has a newer job that makes another try of this one pointless.
     fn rival(&self, job: &Job, peers: &[Job], applies: impl Fn(&Rules) -> bool) -> Rival {
-        let outranked = |peer: &&Job| peer.order() > job.order() && (peer.bears_grade || !job.bears_grade);
-        if applies(self.rules) && job.delivery.can_supersede() && peers.iter().any(|peer| outranked(&peer)) {
-            Rival::Newer
-        } else {
-            Rival::None
-        }
+        let outranks = |peer: &Job| peer.order() > job.order() && (peer.bears_grade || !job.bears_grade);
+        let is_outranked = peers.iter().any(|peer| counts(peer) && outranks(peer));
+        if applies(self.rules) && job.delivery.can_supersede() && is_outranked { Rival::Newer } else { Rival::None }
     }
 
     /// Applies an input, saves the job, and puts the cell in order again.
@@ -508,12 +507,12 @@ impl<B: Books> Desk<'_, B> {
         Ok(Answer::Pruned(pruned))
     }
 
-    /// The jobs of a cell but one, oldest first. A discarded job is no grade of its cell any more.
+    /// The jobs of a cell but one, oldest first.
     fn peers(&mut self, cell: GradeCell, but: Option<JobId>) -> Result<Vec<Job>, B::Error> {
         let mut peers = Vec::new();
         for entry in self.books.cell(cell)? {
             if Some(entry.id) != but {
-                peers.extend(self.books.job(entry.id)?.filter(|peer| peer.state != JobState::Discarded));
+                peers.extend(self.books.job(entry.id)?);
             }
         }
         Ok(peers)
@@ -531,6 +530,11 @@ impl<B: Books> Desk<'_, B> {
         self.books.put(job);
         shown
     }
+}
+
+/// A discarded job is no grade of its cell any more; but what it sent was sent.
+fn counts(job: &Job) -> bool {
+    job.state != JobState::Discarded
 }
 
 /// Waits, and has no attempt under way.

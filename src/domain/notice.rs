@@ -121,6 +121,8 @@ pub enum Notice {
     EventRefused {
         /// Which way it came in.
         source: Source,
+        /// The AMQP `message_id`, by which it is found in the dead-letter queue.
+        message_id: Option<String>,
         /// The field at fault.
         field: String,
         /// The sentence that the sender got.
@@ -163,6 +165,8 @@ pub enum Notice {
         about: About,
         /// Why.
         reason: FailureReason,
+        /// What went wrong, in words.
+        words: Box<str>,
         /// What an admin can do.
         advice: &'static str,
     },

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::time::Timestamp;
+use super::{destination::Destination, time::Timestamp};
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $advice:literal;)+) => {
@@ -181,6 +181,31 @@ impl Verdict {
         Self { finding, http_status: None, message: message.into(), retry_after: None, reply_lost: false }
     }
 }
+
+/// What is missing, by its name, where a job cannot be sent for want of a key or a registration.
+pub fn missing_key(reason: FailureReason, destination: &Destination) -> String {
+    let (name, value) = match destination {
+        Destination::Lti11(service) => ("consumer key", &service.consumer_key),
+        Destination::Delegated(endpoint) => ("consumer key", &endpoint.consumer_key),
+        Destination::Ags(target) => ("client_id", &target.client_id),
+    };
+    let value: String = value.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect();
+    let host = destination.service_url().origin();
+    match (reason, destination) {
+        (FailureReason::UnknownKey, Destination::Ags(_)) => "there is no [[signing_keys]] entry".to_owned(),
+        (FailureReason::UnknownKey, _) => format!("there is no [[lti_keys]] entry for the {name} {value}"),
+        (FailureReason::UnknownPlatform, _) => {
+            format!(
+                "no [[platforms]] entry, or more than one, fits the {name} {value} (issuer and deployment_id count too)"
+            )
+        }
+        (FailureReason::BlockedDestination, _) => format!("the {name} {value} may not be used at {}", host.host()),
+        _ => reason.advice().to_owned(),
+    }
+}
+
+/// The most of a name that is shown.
+const NAME_CHARS_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,7 @@ pub enum Rival {
 pub enum Trial {
     /// An attempt like any other.
     Regular,
-    /// A look whether a held platform is well again: a failure that speaks against the platform uses up no try.
+    /// A look whether a held platform is well again: a failure uses up no try.
     Probe,
 }
 
@@ -49,6 +49,8 @@ pub enum Input {
     },
     /// The attempt that is under way was cut off: the worker was killed, or the drain ran out.
     Interrupt {
+        /// Whether the score may have been written.
+        reply_lost: bool,
         /// Whether another try would be pointless.
         rival: Rival,
     },
@@ -101,8 +103,8 @@ pub fn apply(
         (Some(Queued { place: Place::UnderWay { since }, .. }), Input::Finish { verdict, trial, rival }) => {
             finish(job, since, verdict, trial, rival, (now, draw, policy), &mut notices);
         }
-        (Some(Queued { place: Place::UnderWay { since }, .. }), Input::Interrupt { rival }) => {
-            let verdict = Verdict { reply_lost: true, ..Verdict::without_reply(CUT_OFF, CUT_OFF_WORDS) };
+        (Some(Queued { place: Place::UnderWay { since }, .. }), Input::Interrupt { reply_lost, rival }) => {
+            let verdict = Verdict { reply_lost, ..Verdict::without_reply(CUT_OFF, CUT_OFF_WORDS) };
             finish(job, since, verdict, Trial::Regular, rival, (now, draw, policy), &mut notices);
         }
         (Some(Queued { place: Place::Ready, .. }), Input::Postpone { due })
@@ -113,10 +115,10 @@ pub fn apply(
             job.state = JobState::Queued(Queued { due, place: Place::Behind });
         }
         (Some(Queued { place: Place::Ready | Place::Behind, .. }), Input::GiveWay) => {
-            end(job, JobState::Superseded, now, &mut notices);
+            end(job, JobState::Superseded, now, "", &mut notices);
         }
         (Some(Queued { place: Place::Ready | Place::Behind, .. }), Input::Discard) => {
-            end(job, JobState::Discarded, now, &mut notices);
+            end(job, JobState::Discarded, now, "", &mut notices);
         }
         (Some(Queued { place, .. }), Input::Replay { .. }) if !matches!(place, Place::UnderWay { .. }) => {
             job.state = JobState::Queued(Queued { due: now, place });
@@ -126,7 +128,7 @@ pub fn apply(
             replay_flagged(job, rival, now, &mut notices);
         }
         (None, Input::Discard) if job.state == JobState::Flagged => {
-            end(job, JobState::Discarded, now, &mut notices);
+            end(job, JobState::Discarded, now, "", &mut notices);
         }
         _ => return Err(refused),
     }
@@ -139,7 +141,7 @@ pub fn apply(
 }
 
 const CUT_OFF: Finding = Finding::Failed(FailureReason::Connection);
-const CUT_OFF_WORDS: &str = "the attempt was cut off when the worker stopped; the platform may have the grade";
+const CUT_OFF_WORDS: &str = "the attempt was cut off when the worker stopped";
 
 fn finish(
     job: &mut Job,
@@ -152,11 +154,14 @@ fn finish(
 ) {
     let conclusion = conclude(job, verdict.finding);
     if let Conclusion::Unsendable(reason) = conclusion {
-        flag(job, reason, None, now, notices);
+        match rival {
+            Rival::Newer => end(job, JobState::Superseded, now, "", notices),
+            Rival::None => flag(job, reason, None, now, &verdict.message, notices),
+        }
         return;
     }
     let outcome = conclusion.outcome();
-    let counted = !(trial == Trial::Probe && conclusion.speaks_against_platform());
+    let counted = !(trial == Trial::Probe && matches!(outcome, AttemptOutcome::Failed(_)));
     job.tries = job.tries.saturating_add(u32::from(counted));
     let duration = now.since(since);
     notices.push(Notice::AttemptEnded {
@@ -177,16 +182,23 @@ fn finish(
         reply_lost: verdict.reply_lost,
         counted,
     });
+    let words = job.attempts.last().map(|attempt| attempt.message.clone()).unwrap_or_default();
     match conclusion {
-        Conclusion::Delivered => end(job, JobState::Delivered, now, notices),
-        Conclusion::Superseded => end(job, JobState::Superseded, now, notices),
-        Conclusion::Doubtful => flag(job, FailureReason::Rejected, Some(Hint::LookAtTheGrade), now, notices),
-        Conclusion::Failed(_) if rival == Rival::Newer => end(job, JobState::Superseded, now, notices),
-        Conclusion::Failed(reason) if !counted => retry(job, reason, now, notices),
+        Conclusion::Delivered => end(job, JobState::Delivered, now, "", notices),
+        Conclusion::Superseded => end(job, JobState::Superseded, now, "", notices),
+        Conclusion::Doubtful | Conclusion::Failed(_) if rival == Rival::Newer => {
+            end(job, JobState::Superseded, now, "", notices);
+        }
+        Conclusion::Doubtful => flag(job, FailureReason::Rejected, Some(Hint::LookAtTheGrade), now, &words, notices),
+        // The probe of a held platform failed: the job waits behind the others, with all of its tries.
+        Conclusion::Failed(reason) if !counted => queue_again(job, reason, now),
         Conclusion::Failed(reason) | Conclusion::Unsendable(reason) => {
             match policy.decide(job.tries, reason, verdict.retry_after, now, draw) {
-                Decision::RetryAt(due) => retry(job, reason, due, notices),
-                Decision::Flag => flag(job, reason, None, now, notices),
+                Decision::RetryAt(due) => {
+                    queue_again(job, reason, due);
+                    notices.push(Notice::RetryScheduled { about: about(job), due });
+                }
+                Decision::Flag => flag(job, reason, None, now, &words, notices),
             }
         }
     }
@@ -212,10 +224,6 @@ impl Conclusion {
             Self::Failed(reason) | Self::Unsendable(reason) => AttemptOutcome::Failed(reason),
         }
     }
-
-    fn speaks_against_platform(self) -> bool {
-        matches!(self, Self::Failed(reason) if reason.speaks_against_platform())
-    }
 }
 
 fn conclude(job: &Job, finding: Finding) -> Conclusion {
@@ -229,31 +237,38 @@ fn conclude(job: &Job, finding: Finding) -> Conclusion {
     }
 }
 
-fn retry(job: &mut Job, reason: FailureReason, due: Timestamp, notices: &mut Vec<Notice>) {
+fn queue_again(job: &mut Job, reason: FailureReason, due: Timestamp) {
     job.reason = Some(reason);
     job.state = JobState::Queued(Queued { due, place: Place::Ready });
-    notices.push(Notice::RetryScheduled { about: about(job), due });
 }
 
-fn flag(job: &mut Job, reason: FailureReason, hint: Option<Hint>, now: Timestamp, notices: &mut Vec<Notice>) {
+fn flag(
+    job: &mut Job,
+    reason: FailureReason,
+    hint: Option<Hint>,
+    now: Timestamp,
+    words: &str,
+    notices: &mut Vec<Notice>,
+) {
     job.reason = Some(reason);
     job.hint = hint;
-    end(job, JobState::Flagged, now, notices);
+    end(job, JobState::Flagged, now, words, notices);
 }
 
 fn replay_flagged(job: &mut Job, rival: Rival, now: Timestamp, notices: &mut Vec<Notice>) {
-    notices.push(Notice::Replayed { about: about(job) });
     if rival == Rival::Newer {
-        end(job, JobState::Superseded, now, notices);
+        end(job, JobState::Superseded, now, "", notices);
         return;
     }
+    notices.push(Notice::Replayed { about: about(job) });
     job.tries = 0;
     job.hint = None;
     job.ended_at = None;
     job.state = JobState::Queued(Queued { due: now, place: Place::Ready });
 }
 
-fn end(job: &mut Job, state: JobState, now: Timestamp, notices: &mut Vec<Notice>) {
+/// `words` say what went wrong, where something did.
+fn end(job: &mut Job, state: JobState, now: Timestamp, words: &str, notices: &mut Vec<Notice>) {
     job.state = state;
     job.ended_at = Some(now);
     job.ends = job.ends.saturating_add(1);
@@ -265,7 +280,7 @@ fn end(job: &mut Job, state: JobState, now: Timestamp, notices: &mut Vec<Notice>
     notices.push(match (state, job.reason) {
         (JobState::Delivered, _) => Notice::Delivered { about, latency: now.since(job.created_at) },
         (JobState::Flagged, Some(reason)) => {
-            Notice::Flagged { about, reason, advice: job.advice().unwrap_or(reason.advice()) }
+            Notice::Flagged { about, reason, words: words.into(), advice: job.advice().unwrap_or(reason.advice()) }
         }
         (JobState::Discarded, _) => Notice::Discarded { about },
         _ => Notice::Superseded { about },

@@ -1,11 +1,13 @@
 //! Events in: parsed at the door, made into a job by the ledger, and vouched for only when the job is on disk.
 
+use std::sync::Arc;
+
 use crate::{
     domain::{
         event::{GradeEvent, Refused},
         job::IdempotencyKey,
         ledger::{Answer, Arrival, Work},
-        notice::Notice,
+        notice::{Loop, Notice},
     },
     ports::{Incoming, Intake, Pending, Receipt, StoreError},
 };
@@ -20,7 +22,8 @@ impl Intake for EngineHandle {
         let Incoming { body, door, source, message_id, sent_at, user } = incoming;
         let event = GradeEvent::parse(&body, door).inspect_err(|refused| {
             let Refused { field, detail } = refused.clone();
-            self.shared.notice(&Notice::EventRefused { source, field, detail });
+            let message_id = message_id.clone();
+            self.shared.notice(&Notice::EventRefused { source, message_id, field, detail });
         })?;
         let key = IdempotencyKey::of(event.event_id.as_deref(), message_id.as_deref(), &body, user.as_deref());
         let luck = self.shared.world.clock.luck() & LUCK_MASK;
@@ -34,11 +37,14 @@ impl Intake for EngineHandle {
     fn store(&self, arrival: Box<Arrival>) -> Pending<'static, Result<Receipt, StoreError>> {
         let event_id = arrival.event.event_id.clone();
         let answer = self.shared.world.submit(Work::Admit(arrival));
+        let observer = Arc::clone(&self.shared.world.observer);
         Box::pin(async move {
-            match answer.await? {
+            let answer = answer.await?;
+            observer.observe(&Notice::Beat { of: Loop::Intake });
+            match answer {
                 Answer::Duplicate(id) => Ok(Receipt { id, event_id, duplicate: true }),
                 Answer::Stored(id) => Ok(Receipt { id, event_id, duplicate: false }),
-                other => Err(StoreError(format!("the store answered an event with {other:?}").into())),
+                _ => Err(StoreError("the store did not say what became of an event".into())),
             }
         })
     }

@@ -1,14 +1,14 @@
 //! The loop: wait, turn what happened into one [`Happening`], let the dispatcher decide, carry it out.
 //!
 //! Every attempt is a task of this loop's own set; it ends by itself, by its time limits, or by the abort token, and
-//! its end always comes back as [`Happening::Answered`] and [`Happening::Settled`], also when it panicked.
+//! its end comes back as [`Happening::Answered`] and [`Happening::Settled`], also when the conversation panicked.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,8 @@ use super::{Answered, Happening, Picture, PlatformPicture, Remembered, Shared, d
 
 /// The longest sleep: a clock that is set, or a machine that was suspended, is noticed within it.
 const NAP_MAX: Duration = Duration::from_secs(1);
+/// How long the end of an attempt that was cut off may take to reach the disk.
+const CUT_OFF_WITHIN: Duration = Duration::from_secs(10);
 /// Happenings taken at once.
 const BATCH: usize = 512;
 
@@ -65,7 +67,11 @@ impl Desk<'_> {
         self.shared.world.clock.now()
     }
 
+    /// While the store takes no writes nothing can be started, so nothing is waited for either.
     fn nap(&self) -> Duration {
+        if !self.shared.world.store.is_writable() {
+            return NAP_MAX;
+        }
         self.dispatcher.poll_wakeup().map_or(NAP_MAX, |wakeup| wakeup.since(self.now()).min(NAP_MAX))
     }
 
@@ -80,7 +86,10 @@ impl Desk<'_> {
             while let Some(refill) = self.dispatcher.poll_refill() {
                 match store.due(&refill.origin, refill.after, WINDOW) {
                     Ok(entries) => self.dispatcher.handle_refill(&refill.origin, &entries),
-                    Err(error) => self.shared.notice(&Notice::StoreFailed { error: error.to_string() }),
+                    Err(error) => {
+                        self.dispatcher.handle_refill_failed(&refill.origin, self.now() + NAP_MAX);
+                        self.shared.notice(&Notice::StoreFailed { error: error.to_string() });
+                    }
                 }
             }
             let Some(launch) = self.dispatcher.poll_start(self.now()) else { break };
@@ -170,7 +179,11 @@ impl Desk<'_> {
             self.handle_all(batch);
         }
         self.shared.abort.cancel();
-        while self.attempts.join_next().await.is_some() {}
+        let cut_off = timeout(CUT_OFF_WITHIN, async { while self.attempts.join_next().await.is_some() {} });
+        if cut_off.await.is_err() {
+            // The disk hangs: the next start finds these attempts under way.
+            self.attempts.shutdown().await;
+        }
         while let Ok(happening) = receiver.try_recv() {
             batch.push(happening);
         }

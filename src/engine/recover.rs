@@ -4,7 +4,7 @@
 //! and a platform that then says "I have that already" is understood.
 
 use crate::{
-    domain::{dispatch::Dispatcher, ledger::Work, time::Timestamp},
+    domain::{dispatch::Dispatcher, ledger::Work, notice::Notice, time::Timestamp},
     ports::StoreError,
 };
 
@@ -13,9 +13,15 @@ use super::World;
 /// Ends, on paper, every attempt that the last run left under way. They are at most as many as its `concurrency`.
 pub(super) async fn interrupt_cut_off(world: &World) -> Result<(), StoreError> {
     let ids = world.store.cut_off()?;
-    let answers: Vec<_> = ids.into_iter().map(|id| world.submit(Work::Interrupt { id })).collect();
-    for answer in answers {
-        answer.await?;
+    let cut_off = |id| world.submit(Work::Interrupt { id, reply_lost: true });
+    for answer in ids.into_iter().map(cut_off).collect::<Vec<_>>() {
+        match answer.await {
+            // One damaged record must not keep all the others from being delivered.
+            Err(error) if world.store.is_writable() => {
+                world.observer.observe(&Notice::StoreFailed { error: error.to_string() });
+            }
+            answer => drop(answer?),
+        }
     }
     Ok(())
 }

@@ -104,9 +104,14 @@ where
 }
 
 /// The crates that we use are never heard beyond info, whatever the filter says: at trace some of them print whole
-/// frames and headers, passwords included.
+/// frames and headers, passwords included. lapin is not heard at all: what it calls an error (a passive declare, a
+/// connection that is made again) is told by our own notices, in words.
 fn is_discreet(line: &Metadata<'_>) -> bool {
-    *line.level() <= Level::INFO || line.target().split("::").next() == Some(TARGET)
+    match line.target().split("::").next() {
+        Some(TARGET) => true,
+        Some("lapin") => false,
+        _ => *line.level() <= Level::INFO,
+    }
 }
 
 /// Logs notices.
@@ -159,9 +164,11 @@ impl Observer for LogObserver {
             Notice::EventDuplicate { job, source } => {
                 tracing::debug!(target: TARGET, %job, source = source.name(), "event known already");
             }
-            Notice::EventRefused { source, field, detail } => {
+            Notice::EventRefused { source, message_id, field, detail } => {
                 let (field, detail) = (&*clean(field), &*clean(detail));
-                tracing::warn!(target: TARGET, source = source.name(), field, detail, "event refused");
+                let message_id = message_id.as_deref().map(clean);
+                let message_id = message_id.as_deref();
+                tracing::warn!(target: TARGET, source = source.name(), message_id, field, detail, "event refused");
             }
             Notice::AttemptEnded { about, .. } => self.attempt(about, notice),
             Notice::RetryScheduled { about, due } => {
@@ -170,8 +177,9 @@ impl Observer for LogObserver {
             Notice::Delivered { about, latency } => {
                 job_line!(self, INFO, about, "delivered", latency_ms = millis(*latency));
             }
-            Notice::Flagged { about, reason, advice } => {
-                job_line!(self, WARN, about, "flagged", reason = reason.name(), advice = *advice);
+            Notice::Flagged { about, reason, words, advice } => {
+                let words = &*clean(words);
+                job_line!(self, WARN, about, "flagged", reason = reason.name(), words = words, advice = *advice);
             }
             Notice::Superseded { about } => job_line!(self, INFO, about, "superseded"),
             Notice::Discarded { about } => job_line!(self, INFO, about, "discarded"),
@@ -370,7 +378,8 @@ mod tests {
             ("delivery", "lti11".into()),
         ];
         check(Notice::Delivered { about: about("s"), latency: Duration::from_secs(2) }, "INFO", "delivered", &whose);
-        let flagged = Notice::Flagged { about: about("s"), reason: FailureReason::Timeout, advice: "wait" };
+        let flagged =
+            Notice::Flagged { about: about("s"), reason: FailureReason::Timeout, words: "".into(), advice: "wait" };
         check(flagged, "WARN", "flagged", &[("reason", "timeout".into()), ("advice", "wait".into())]);
         let fields = [
             ("reason", "server_error".into()),
@@ -379,8 +388,12 @@ mod tests {
             ("words", "oh".into()),
         ];
         check(failed("s", "oh"), "INFO", "attempt failed", &fields);
-        let refused =
-            Notice::EventRefused { source: Source::Amqp, field: "score".into(), detail: "score is bad".into() };
+        let refused = Notice::EventRefused {
+            source: Source::Amqp,
+            message_id: None,
+            field: "score".into(),
+            detail: "score is bad".into(),
+        };
         check(refused, "WARN", "event refused", &[("source", "amqp".into()), ("field", "score".into())]);
         check(
             Notice::StoreFailed { error: "disk full".into() },
@@ -437,8 +450,9 @@ mod tests {
     #[test]
     fn the_crates_below_are_never_heard_beyond_info() {
         let told = lines(Format::Plain, "trace", |_| {
-            tracing::trace!(target: "lapin::frames", "password");
-            tracing::info!(target: "lapin", "connected");
+            tracing::trace!(target: "hyper::frames", "password");
+            tracing::info!(target: "hyper", "connected");
+            tracing::error!(target: "lapin::channel", "the broker's words in our way of printing");
             tracing::trace!(target: "passback::engine", "ours");
             tracing::debug!(target: "passbacks", "not ours");
         });

@@ -314,7 +314,7 @@ fn an_attempt_that_was_cut_off_counts_and_its_reply_is_lost() {
     let mut scene = Scene::new();
     let id = scene.stored(&ags(Some(5), Some(60)));
     scene.start(id);
-    carry_out(&scene.store, Work::Interrupt { id }, scene.now);
+    carry_out(&scene.store, Work::Interrupt { id, reply_lost: true }, scene.now);
     let job = scene.job(id);
     assert_eq!((job.tries, job.lost_a_reply(), job.state_name()), (1, true, StateName::Queued));
     assert!(scene.start(id).is_none(), "it is due again by the schedule");
@@ -336,6 +336,45 @@ fn ags_timestamps_rise_by_a_second_in_a_cell_and_are_never_in_the_future() {
     scene.finish(second, Finding::Failed(FailureReason::Timeout));
     scene.pass(Duration::from_secs(3600));
     assert_eq!(scene.start(second).expect("it is due").ags_timestamp, sent, "the same through all tries");
+}
+
+#[test]
+fn what_a_discarded_job_has_sent_was_sent() {
+    let mut scene = Scene::new();
+    let first = scene.stored(&ags(Some(5), Some(10)));
+    let sent = scene.start(first).expect("it is due").ags_timestamp.expect("a timestamp");
+    scene.finish_with(
+        first,
+        Verdict { reply_lost: true, ..Verdict::without_reply(Finding::Failed(FailureReason::Timeout), "") },
+    );
+    scene.fail_for_good(first);
+    carry_out(&scene.store, Work::Discard { id: first }, scene.now);
+    let second = scene.stored(&ags(Some(6), Some(10)));
+    let next = scene.start(second).expect("it is due").ags_timestamp;
+    assert_eq!(next, Some(sent + Duration::from_secs(1)));
+}
+
+#[test]
+fn a_failed_probe_stands_in_the_history_and_uses_up_nothing() {
+    let mut scene = Scene::new();
+    let id = scene.stored(&lti11(5, None));
+    for reason in [FailureReason::ServerError, FailureReason::BadResponse, FailureReason::Tls] {
+        scene.start(id).expect("it is due at once");
+        let verdict = Verdict::without_reply(Finding::Failed(reason), "");
+        carry_out(&scene.store, Work::Finish { id, verdict, trial: Trial::Probe }, scene.now);
+    }
+    let job = scene.job(id);
+    assert_eq!((job.attempts.len(), job.tries, job.state_name()), (3, 0, StateName::Queued));
+}
+
+#[test]
+fn what_cannot_be_sent_gives_way_to_a_newer_grade() {
+    let mut scene = Scene::new();
+    let older = scene.stored(&lti11(5, Some(60)));
+    scene.start(older);
+    scene.stored(&lti11(9, Some(10)));
+    scene.finish(older, Finding::Unsendable(FailureReason::UnknownKey));
+    assert_eq!(scene.state(older), StateName::Superseded);
 }
 
 #[test]

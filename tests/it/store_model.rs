@@ -156,7 +156,7 @@ fn order_of(step: &Step, ids: &[JobId], now: Timestamp, luck: u128) -> Option<Or
             },
             trial: if *probe { Trial::Probe } else { Trial::Regular },
         },
-        Step::Interrupt(job) => Work::Interrupt { id: id(job)? },
+        Step::Interrupt(job) => Work::Interrupt { id: id(job)?, reply_lost: true },
         Step::Replay(job) => Work::Replay { id: id(job)?, mode: Mode::Earnest },
         Step::Discard(job) => Work::Discard { id: id(job)? },
         Step::Platform { which, paused } => {

@@ -125,7 +125,7 @@ fn sources() -> Vec<(String, String)> {
 
 /// The code of a file: no comments, and nothing from the test module on.
 fn code(text: &str) -> String {
-    let body = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let body = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     body.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 

@@ -156,6 +156,7 @@ impl<'a> Session<'a> {
                 // A connection that ends should end the stream. If it once does not, this notices.
                 _ = look.tick() => {
                     if channel.status().connected() {
+                        self.desk.observer.observe(&Notice::Beat { of: Loop::Intake });
                         continue;
                     }
                     return Err(AmqpError::Silent);
@@ -181,7 +182,8 @@ impl<'a> Session<'a> {
             body: body.clone(),
             door: Door::Event,
             source: Source::Amqp,
-            message_id: properties.message_id().as_ref().map(ToString::to_string),
+            // Some senders set an empty one on every event; that is none.
+            message_id: properties.message_id().as_ref().map(ToString::to_string).filter(|id| !id.is_empty()),
             sent_at: properties.timestamp().and_then(|secs| i64::try_from(secs).ok()).map(Timestamp::from_secs),
             user: None,
         };
@@ -246,7 +248,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// How often the reader makes sure that the channel still stands.
+/// How often the reader makes sure that the channel still stands, and says that it lives.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A store that takes longer than this for a commit has failed, whatever it says later. Far below the half hour after
 /// which the broker takes the delivery back by itself.

@@ -18,6 +18,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     config::access::Access,
@@ -35,13 +39,17 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a sender may take to send its body.
 const BODY_WITHIN: Duration = Duration::from_secs(60);
 
+/// Bodies that may be in memory at one time, in KiB: four of the largest.
+const ROOM_KIB: usize = 4 * (REQUEST_BYTES_MAX / 1024 + 1);
+/// Events of one request that are in the store's hands at one time.
+const EVENTS_AT_ONCE: usize = 500;
+
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Doors {
-    /// The engine's door.
-    pub intake: Arc<dyn Intake>,
-    /// Who may come in.
-    pub access: Arc<Access>,
+    intake: Arc<dyn Intake>,
+    access: Arc<Access>,
+    room: Arc<Semaphore>,
 }
 
 /// `POST /v1/events`; wants a layer before it that lets only those in who may.
@@ -75,24 +83,35 @@ impl From<Receipt> for TakenEvent {
 
 async fn post_events(State(doors): State<Doors>, request: Request) -> Result<Response, Problem> {
     let form = Form::of(request.headers())?;
+    let _room = doors.room_for(request.headers()).await?;
     let body = read_body(request.into_body(), REQUEST_BYTES_MAX).await?;
     let events = form.split(&body)?;
-    let mut arrivals = Vec::with_capacity(events.len());
-    let mut refusals = Vec::new();
-    for (index, event) in events.iter().enumerate() {
-        match read(&doors, event, Door::Event, Source::Http, None) {
-            Ok(arrival) => arrivals.push(arrival),
-            Err(refused) => refusals.push((index, refused)),
-        }
-    }
+    // Every event is looked at before the first is stored; what was read is not kept, so that a request of many small
+    // events takes no more memory than its bytes.
+    let refusals: Vec<(usize, Refused)> =
+        events.iter().enumerate().filter_map(|(index, event)| Some((index, doors.read(event).err()?))).collect();
     if !refusals.is_empty() {
         return Err(Form::refuse(&refusals));
     }
-    let receipts = try_join_all(arrivals.into_iter().map(|arrival| doors.intake.store(arrival)))
-        .await
-        .map_err(|_| Problem::store_unavailable())?;
-    let events = receipts.into_iter().map(TakenEvent::from).collect();
-    Ok((StatusCode::ACCEPTED, Json(Taken { events })).into_response())
+    let mut taken = Vec::with_capacity(events.len());
+    for some in events.chunks(EVENTS_AT_ONCE) {
+        let arrivals = some.iter().map(|event| doors.read(event)).collect::<Result<Vec<_>, _>>();
+        let arrivals = arrivals.map_err(|refused| refuse_one(&refused))?;
+        let receipts = try_join_all(arrivals.into_iter().map(|arrival| doors.intake.store(arrival))).await;
+        let receipts = receipts.map_err(|_| store_failed(taken.len()))?;
+        taken.extend(receipts.into_iter().map(TakenEvent::from));
+    }
+    Ok((StatusCode::ACCEPTED, Json(Taken { events: taken })).into_response())
+}
+
+/// The store failed after it had taken so many events of the request.
+fn store_failed(taken: usize) -> Problem {
+    if taken == 0 {
+        return Problem::store_unavailable();
+    }
+    let detail =
+        format!("the store failed after {taken} events: send the request again later, known events do no harm");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_header(header::RETRY_AFTER, "10")
 }
 
 async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Result<StatusCode, Problem> {
@@ -102,18 +121,51 @@ async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Re
             .with_header(header::WWW_AUTHENTICATE, realm)
     })?;
     let body = read_body(request.into_body(), EVENT_BYTES_MAX).await?;
-    if consumer_key_of(&body).is_some_and(|key| key != user) {
+    if names_another_key(&body, &user) {
         let detail = "oauth_consumer_key is not the key that signed in";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).with("field", "oauth_consumer_key"));
     }
-    let arrival =
-        read(&doors, &body, Door::GradePassback, Source::Lti, Some(user)).map_err(|refused| refuse_one(&refused))?;
+    let incoming = Incoming {
+        body: (&*body).into(),
+        door: Door::GradePassback,
+        source: Source::Lti,
+        message_id: None,
+        sent_at: None,
+        user: Some(user),
+    };
+    let arrival = doors.intake.read(incoming).map_err(|refused| refuse_one(&refused))?;
     doors.intake.store(arrival).await.map_err(|_| Problem::store_unavailable())?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn read(doors: &Doors, body: &[u8], door: Door, source: Source, user: Option<String>) -> Result<Box<Arrival>, Refused> {
-    doors.intake.read(Incoming { body: body.into(), door, source, message_id: None, sent_at: None, user })
+impl Doors {
+    /// The doors to the engine, for those who have access.
+    pub fn new(intake: Arc<dyn Intake>, access: Arc<Access>) -> Self {
+        Self { intake, access, room: Arc::new(Semaphore::new(ROOM_KIB)) }
+    }
+
+    fn read(&self, event: &[u8]) -> Result<Box<Arrival>, Refused> {
+        self.intake.read(Incoming {
+            body: event.into(),
+            door: Door::Event,
+            source: Source::Http,
+            message_id: None,
+            sent_at: None,
+            user: None,
+        })
+    }
+
+    /// Waits until the bodies that are being read leave room for this one.
+    async fn room_for(&self, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Problem> {
+        let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let bytes = told.unwrap_or(REQUEST_BYTES_MAX).min(REQUEST_BYTES_MAX);
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+        let room = timeout(BODY_WITHIN, Arc::clone(&self.room).acquire_many_owned(kib)).await;
+        room.ok().and_then(Result::ok).ok_or_else(|| {
+            let detail = "too many large requests at once: send it again in a moment, or in smaller parts";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_header(header::RETRY_AFTER, "10")
+        })
+    }
 }
 
 fn refuse_one(refused: &Refused) -> Problem {
@@ -121,7 +173,7 @@ fn refuse_one(refused: &Refused) -> Problem {
 }
 
 async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let read = tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, limit)).await;
+    let read = timeout(BODY_WITHIN, axum::body::to_bytes(body, limit)).await;
     match read {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(too_large(format!("a request must be at most {limit} bytes"))),
@@ -153,12 +205,14 @@ fn basic_user(headers: &HeaderMap, access: &Access) -> Option<String> {
     access.check_basic(user, password).then(|| user.to_owned())
 }
 
-fn consumer_key_of(body: &[u8]) -> Option<String> {
+/// Whether the body names another consumer key than the one that signed in. A body that cannot be read is refused later.
+fn names_another_key(body: &[u8], user: &str) -> bool {
     #[derive(Deserialize)]
     struct Keyed {
-        oauth_consumer_key: Option<String>,
+        oauth_consumer_key: Option<serde_json::Value>,
     }
-    serde_json::from_slice::<Keyed>(body).ok()?.oauth_consumer_key
+    let named = serde_json::from_slice::<Keyed>(body).ok().and_then(|keyed| keyed.oauth_consumer_key);
+    named.is_some_and(|key| key.as_str() != Some(user))
 }
 
 /// How a request carries its events.

@@ -23,8 +23,13 @@ pub(super) async fn require(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
+    let presented = request.headers().contains_key(header::AUTHORIZATION);
     let principal = authenticate(&access, request.headers()).ok_or_else(|| {
-        let detail = "a token is needed: send `Authorization: Bearer …` with one of [[tokens]]";
+        let detail = if presented {
+            "this token is not one of [[tokens]], or it is not sent as `Authorization: Bearer …`"
+        } else {
+            "a token is needed: send `Authorization: Bearer …` with one of [[tokens]]"
+        };
         Problem::new(StatusCode::UNAUTHORIZED, detail)
             .with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"passback\"")
     })?;

@@ -93,31 +93,29 @@ fn wrong(name: &str, why: &str) -> Problem {
 impl Filter {
     /// The filter as the store takes it. `None`: nothing can pass, because no platform has that name.
     pub(super) fn resolve(self, surface: &Surface) -> Result<Option<JobFilter>, Problem> {
-        let origins = match &self.platform {
-            Some(platform) => Some(origins_of(surface, platform)?),
-            None => None,
-        };
-        if origins.as_ref().is_some_and(Vec::is_empty) {
-            return Ok(None);
-        }
-        Ok(Some(JobFilter {
+        let filter = JobFilter {
             state: self.state.as_deref().map(read_state).transpose()?,
-            origins,
+            origins: self.platform.as_deref().map(|platform| origins_of(surface, platform)).transpose()?,
             reason: self.reason.as_deref().map(read_reason).transpose()?,
             user_id: self.user_id,
             session_id: self.session_id,
             activity_id: self.activity_id,
             since: self.since.as_deref().map(|text| read_time("since", text)).transpose()?,
             until: self.until.as_deref().map(|text| read_time("until", text)).transpose()?,
-        }))
+        };
+        Ok((!filter.origins.as_ref().is_some_and(Vec::is_empty)).then_some(filter))
     }
 }
 
 /// The origins that have this public name.
 pub(super) fn origins_of(surface: &Surface, platform: &str) -> Result<Vec<Origin>, Problem> {
     let known = surface.engine.platforms().map_err(|_| Problem::store_unavailable())?;
-    let named = known.into_iter().filter(|known| &*surface.labels.label(&known.origin) == platform);
-    Ok(named.map(|known| known.origin).collect())
+    let met = known.iter().map(|known| &known.origin).filter(|origin| &*surface.labels.label(origin) == platform);
+    let mut origins: Vec<Origin> = met.cloned().collect();
+    origins.extend(surface.labels.names().origins_of(platform, &known));
+    origins.sort();
+    origins.dedup();
+    Ok(origins)
 }
 
 fn read_state(text: &str) -> Result<StateName, Problem> {

@@ -8,9 +8,9 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    domain::{destination::Origin, ledger::PlatformRecord, time::Timestamp},
+    domain::{destination::Origin, ledger::PlatformRecord, notice::PlatformState, time::Timestamp},
     engine::PlatformPicture,
-    ports::PlatformCount,
+    ports::{PlatformCount, StoreError},
     problem::Problem,
 };
 
@@ -43,7 +43,7 @@ pub(super) async fn pause(
     Path(name): Path<String>,
 ) -> Result<Json<PlatformView>, Problem> {
     for origin in origins(&surface, &name)? {
-        surface.engine.pause(&origin).await.map_err(|_| Problem::store_unavailable())?;
+        done(&surface.engine.pause(&origin).await)?;
     }
     view_of(&surface, &name).await
 }
@@ -53,9 +53,22 @@ pub(super) async fn resume(
     Path(name): Path<String>,
 ) -> Result<Json<PlatformView>, Problem> {
     for origin in origins(&surface, &name)? {
-        surface.engine.resume(&origin).await.map_err(|_| Problem::store_unavailable())?;
+        done(&surface.engine.resume(&origin).await)?;
     }
     view_of(&surface, &name).await
+}
+
+/// A change that is not on disk is not done, and nobody should believe that it is.
+fn done(changed: &Result<bool, StoreError>) -> Result<(), Problem> {
+    match changed {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(busy()),
+        Err(_) => Err(Problem::store_unavailable()),
+    }
+}
+
+fn busy() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: it is busy, or it is stopping")
 }
 
 fn origins(surface: &Surface, name: &str) -> Result<Vec<Origin>, Problem> {
@@ -76,7 +89,6 @@ fn no_such_platform(name: &str) -> Problem {
 
 /// Every platform by name. Origins of one name are one platform; the worst state counts.
 pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Problem> {
-    let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: it is stopping");
     let picture = surface.engine.look().await.ok_or_else(busy)?;
     let records = surface.engine.platforms().map_err(|_| Problem::store_unavailable())?;
     let census = surface.engine.census();
@@ -111,11 +123,16 @@ impl PlatformView {
     fn join(&mut self, other: Self) {
         self.queued += other.queued;
         self.flagged += other.flagged;
-        if self.state == "open" {
+        if severity(other.state) > severity(self.state) {
             self.state = other.state;
             self.since = other.since;
         }
         self.last_error = self.last_error.take().or(other.last_error);
         self.next_probe_at = self.next_probe_at.or(other.next_probe_at);
     }
+}
+
+/// The worst state of several origins is that of their name: paused, then held, then open.
+fn severity(state: &str) -> usize {
+    PlatformState::ALL.into_iter().position(|known| known.name() == state).unwrap_or(0)
 }

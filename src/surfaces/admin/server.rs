@@ -1,4 +1,4 @@
-//! The HTTP server: HTTP/1.1 and HTTP/2 on one listener, with a limit on every wait.
+//! The HTTP server: HTTP/1.1 on one listener, with a limit on every wait.
 //!
 //! A client that sends its headers a byte a minute is cut off; so is one that keeps more connections open than the
 //! worker has room for. Stopping lets requests under way end.
@@ -6,9 +6,10 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
+use hyper::server::conn::http1;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -19,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a client may take for the headers of a request.
+/// How long a client may take for the headers of a request, from the first moment of its connection on.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// Connections at one time.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -30,9 +31,8 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` is cancelled, then lets requests under way end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEADERS_WITHIN).max_concurrent_streams(256);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -46,7 +46,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         // Answers are small and wanted at once; if the system cannot do it they are only a little later.
         drop(stream.set_nodelay(true));
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         connections.spawn(async move {
             // A connection that breaks is the client's affair.
             drop(connection.await);

@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use crate::config::names::Labels;
 use crate::domain::{
     destination::Delivery,
+    event::GradeEvent,
     job::{Attempt, Job, StateName},
-    outcome::FailureReason,
+    outcome::{FailureReason, missing_key},
     score::Points,
     time::Timestamp,
 };
@@ -91,7 +92,7 @@ fn view<A>(job: &Job, labels: &Labels, attempts: A) -> JobView<A> {
         attempts,
         reason: job.reason,
         advice: job.advice(),
-        last_error: last_error(job),
+        last_error: last_error(job, event),
         created_at: job.created_at,
         updated_at: job.updated_at,
         next_attempt_at: job.queued().map(|queued| queued.due),
@@ -104,9 +105,12 @@ fn number(points: &Points) -> Option<Box<RawValue>> {
     RawValue::from_string(points.as_json().to_owned()).ok()
 }
 
-/// What went wrong last, while something is wrong.
-fn last_error(job: &Job) -> Option<String> {
-    job.reason?;
+/// What went wrong last, while something is wrong. What was known before sending left no attempt, and is told anew.
+fn last_error(job: &Job, event: Option<&GradeEvent>) -> Option<String> {
+    let reason = job.reason?;
+    if reason.is_known_before_sending() {
+        return event.map(|event| missing_key(reason, &event.destination));
+    }
     job.attempts.last().map(|attempt| attempt.message.clone().into_string())
 }
 

@@ -3,9 +3,9 @@
 //! How a key is made and how a key set looks is `config`'s business; both come in as values.
 
 use std::{
-    fs::OpenOptions,
+    fs::{DirBuilder, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -60,7 +60,9 @@ fn key_name(text: &str) -> Result<String, String> {
 pub fn generate(args: &GenerateArgs, private_key: &SecretString, screen: &mut Screen) -> Result<(), CliError> {
     let kid = args.kid.clone().unwrap_or_else(|| when::to_the_second(screen.look.now)[.."2026-11-21".len()].to_owned());
     let path = match &args.out {
-        Some(out) if out.is_dir() => Some(out.join(format!("{kid}.pem"))),
+        Some(out) if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+            Some(out.join(format!("{kid}.pem")))
+        }
         out => out.clone(),
     };
     match &path {
@@ -82,6 +84,9 @@ fn configuration(kid: &str, file: &str) -> String {
 
 /// Never over a file that is there: it may be the key that the platforms know.
 fn write_private(path: &Path, private_key: &SecretString) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(private_key.expose_secret().as_bytes())?;
     file.sync_all()

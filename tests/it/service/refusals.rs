@@ -156,6 +156,20 @@ async fn http_takes_many_events_whole_or_not_at_all_and_says_what_is_too_large_o
     let results: Vec<_> = taken["events"].as_array().expect("events").iter().map(|event| &event["result"]).collect();
     assert_eq!((status, results), (202, vec![&json!("stored"), &json!("duplicate")]), "{taken}");
     assert_eq!(taken["events"][0]["event_id"], "e-1");
+    let many: Vec<String> = (0..20_000)
+        .map(|n| {
+            let mut event = good.clone();
+            event["event_id"] = format!("many-{n}").into();
+            event["lis_data"]["lis_result_sourcedid"] = format!("student-{n}").into();
+            event.to_string()
+        })
+        .collect();
+    let (status, taken) = post("application/x-ndjson", many.join("\n")).await;
+    assert_eq!(
+        (status, taken["events"].as_array().map(Vec::len)),
+        (202, Some(20_000)),
+        "a request of many small events"
+    );
     let (status, _) = post("text/plain", good.to_string()).await;
     assert_eq!(status, 415);
     let large = json!({"session_id": "s".repeat(70_000)}).to_string();
