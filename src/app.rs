@@ -62,9 +62,7 @@ pub struct Service {
 impl Service {
     /// Starts everything that the configuration asks for.
     pub async fn launch(mut config: Config) -> anyhow::Result<Self> {
-        let operator_token = ensure_operator_token(&mut config)?;
         let registry = Arc::new(ConfiguredRegistry::new(&config).context("[[signing_keys]] cannot be used")?);
-        let access = Arc::new(Access::new(&config.tokens, &config.lti_keys));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let labels = Arc::new(Labels::new(PlatformNames::new(&config.platforms)));
         let queues = if config.amqp.url.is_some() { config.amqp.queues.len() } else { 0 };
@@ -80,6 +78,9 @@ impl Service {
             observer: Arc::clone(&observer),
             clock: Arc::clone(&clock),
         })?);
+        // Only whoever holds the store may make a token in its folder.
+        let operator_token = ensure_operator_token(&mut config)?;
+        let access = Arc::new(Access::new(&config.tokens, &config.lti_keys));
         for known in store.platforms()? {
             labels.meet(&known.origin, known.client_id.as_deref());
         }

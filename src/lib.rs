@@ -22,6 +22,14 @@
 //!    L1  domain/     event, score, job, attempt, retry, transition, ledger, dispatch, notice
 //! ```
 //!
+//! | layer | from us | from outside | never |
+//! | --- | --- | --- | --- |
+//! | `domain` | itself | value crates: serde, time, url, sha2, ulid, secrecy, backoff's intervals | async, clock, chance, log, I/O |
+//! | `lti` | `domain` | and hashing, signing, XML, JSON | tokio, reqwest, sled, axum, clock |
+//! | `adapters/x` | `domain`, `lti::wire`, `ports`, `config` | tokio and its own one I/O crate | other adapters, `engine`, `surfaces` |
+//! | `engine` | `domain`, `lti`, `ports` | tokio | lapin, sled, reqwest, axum, prometheus, clap |
+//! | `surfaces` | `domain`, the engine's handle, `config` | axum, clap, prometheus, tracing | lapin, sled |
+//!
 //! Beside them: `config` (values with documentation), `problem` (RFC 9457), `simulator` (an LMS that judges).
 //!
 //! # The straight line

@@ -52,7 +52,7 @@ pub(super) fn classify(ask: Ask, answer: &Answer, now: Timestamp, hidden: &Hidde
     Verdict {
         finding: row.says,
         http_status: answer.as_ref().map_or_else(|failure| failure.status, |reply| Some(reply.status)),
-        message: if row.says == Finding::Accepted { String::new() } else { words::message(sight.words(), row.hint) },
+        message: if row.says == Finding::Accepted { String::new() } else { sight.message(row.hint) },
         retry_after: answer.as_ref().ok().filter(|_| failed).and_then(|reply| retry_after(reply, now)),
         reply_lost: ask.bears_grade() && may_have_been_done(answer),
     }
@@ -177,6 +177,14 @@ impl<'a> Sight<'a> {
 
     fn is_success(&self) -> bool {
         matches!(self.status, 200..=299)
+    }
+
+    /// What an admin reads: the platform's words and our hint; the bare status where there is neither.
+    fn message(&self, hint: &str) -> String {
+        match words::message(self.words(), hint) {
+            message if message.is_empty() => format!("HTTP {}, without a word", self.status),
+            message => message,
+        }
     }
 
     fn is_refusal(&self) -> bool {
