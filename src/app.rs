@@ -121,10 +121,9 @@ impl Service {
         };
         let router = self.router(&handle, health);
         let drain = self.tasks.drain();
-        self.tasks.start("the HTTP server", {
-            let drain = drain.clone();
-            async move { Ok(server::serve(listener, router, drain).await?) }
-        });
+        // Who watches a stop wants answers to its end; the doors for events are shut by then.
+        let close = self.tasks.close();
+        self.tasks.start_last("the HTTP server", async move { Ok(server::serve(listener, router, close).await?) });
         self.tasks.start("the engine", {
             let drain = drain.clone();
             async move { Ok(engine.run(drain).await?) }
@@ -146,7 +145,7 @@ impl Service {
     }
 
     fn router(&self, handle: &EngineHandle, intake: Arc<dyn QueueHealth>) -> Router {
-        let doors = Doors::new(Arc::new(handle.clone()), Arc::clone(&self.access));
+        let doors = Doors::new(Arc::new(handle.clone()), Arc::clone(&self.access), self.tasks.drain());
         let registry = Arc::clone(&self.registry);
         let surface = Surface {
             engine: handle.clone(),
@@ -155,6 +154,7 @@ impl Service {
             labels: Arc::clone(&self.labels),
             metrics: Arc::clone(&self.metrics),
             jwks: Arc::new(move || registry.jwks()),
+            drain: self.tasks.drain(),
         };
         admin::router(&surface, http_intake::events_router(doors.clone()), http_intake::grade_passback_router(doors))
     }

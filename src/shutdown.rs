@@ -16,13 +16,25 @@ use tokio_util::sync::CancellationToken;
 #[derive(Default)]
 pub struct Tasks {
     drain: CancellationToken,
+    close: CancellationToken,
     running: JoinSet<(&'static str, anyhow::Result<()>)>,
+    last: JoinSet<(&'static str, anyhow::Result<()>)>,
 }
 
 impl Tasks {
     /// The token that is cancelled when the service is to stop.
     pub fn drain(&self) -> CancellationToken {
         self.drain.clone()
+    }
+
+    /// The token that is cancelled when all else has stopped.
+    pub fn close(&self) -> CancellationToken {
+        self.close.clone()
+    }
+
+    /// Starts a task that goes on while the others stop; it must end soon after the close token is cancelled.
+    pub fn start_last(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.last.spawn(async move { (name, task.await) });
     }
 
     /// Starts a task; it must end soon after the drain token is cancelled.
@@ -32,7 +44,12 @@ impl Tasks {
 
     /// Waits until a task ends, which none should do by itself.
     pub async fn failed(&mut self) -> anyhow::Error {
-        match self.running.join_next().await {
+        let ended = tokio::select! {
+            Some(ended) = self.running.join_next() => Some(ended),
+            Some(ended) = self.last.join_next() => Some(ended),
+            else => None,
+        };
+        match ended {
             Some(Ok((name, Ok(())))) => anyhow!("{name} ended by itself"),
             Some(Ok((name, Err(error)))) => error.context(format!("{name} failed")),
             Some(Err(panic)) => anyhow!(panic).context("a task panicked"),
@@ -43,16 +60,22 @@ impl Tasks {
     /// Asks every task to end and waits for all of them; the first failure is returned.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.drain.cancel();
-        let mut result = Ok(());
-        while let Some(ended) = self.running.join_next().await {
-            let ended = match ended {
-                Ok((name, ended)) => ended.with_context(|| format!("{name} failed")),
-                Err(panic) => Err(anyhow!(panic).context("a task panicked")),
-            };
-            result = result.and(ended);
-        }
-        result
+        let stopped = join_all(&mut self.running).await;
+        self.close.cancel();
+        stopped.and(join_all(&mut self.last).await)
     }
+}
+
+async fn join_all(tasks: &mut JoinSet<(&'static str, anyhow::Result<()>)>) -> anyhow::Result<()> {
+    let mut result = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let ended = match ended {
+            Ok((name, ended)) => ended.with_context(|| format!("{name} failed")),
+            Err(panic) => Err(anyhow!(panic).context("a task panicked")),
+        };
+        result = result.and(ended);
+    }
+    result
 }
 
 /// The signals that a worker listens to.

@@ -177,13 +177,19 @@ impl GradeEvent {
             destination,
             activity_id,
         };
-        event.check_score()
+        event.check_score(door)
     }
 
-    /// LTI 1.1 and delegated deliveries have nothing to send without a score, except to clear the grade.
-    fn check_score(self) -> Result<Self, Refused> {
-        let needs_score = !matches!(self.destination, Destination::Ags(_)) && self.operation == Operation::Replace;
-        if needs_score && self.score.is_none() {
+    /// LTI 1.1 and delegated deliveries have nothing to send without a score, except to clear the grade; and a grade
+    /// passback without one can never become a grade.
+    fn check_score(self, door: Door) -> Result<Self, Refused> {
+        if self.operation == Operation::Delete || self.score.is_some() {
+            return Ok(self);
+        }
+        if door == Door::GradePassback && self.activity_progress.is_none() && self.grading_progress.is_none() {
+            return Err(Refused::new("data", "is missing: send \"data\": {\"score\": …, \"max_score\": …}"));
+        }
+        if !matches!(self.destination, Destination::Ags(_)) {
             return Err(Refused::new("score", "is missing: this delivery sends a score, with its max_score"));
         }
         Ok(self)

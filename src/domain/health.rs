@@ -21,8 +21,10 @@ const HOLD_JOBS: usize = 3;
 /// What an attempt says about the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// It answers: the grade was taken, or refused for a reason of the job's own.
+    /// It took the grade, or has a newer one.
     Well,
+    /// It answers, and refused the grade for a reason of the job's own.
+    Refusal,
     /// It does not answer, or fails on its own side.
     Sick,
     /// It wants fewer requests.
@@ -41,7 +43,8 @@ impl Signal {
             Finding::Failed(reason) if reason.speaks_against_platform() => Self::Sick,
             Finding::Failed(FailureReason::Tls | FailureReason::BadResponse) => Self::Odd,
             Finding::Unsendable(_) => Self::Nothing,
-            Finding::Accepted | Finding::NotNewer(_) | Finding::Failed(_) => Self::Well,
+            Finding::Failed(_) => Self::Refusal,
+            Finding::Accepted | Finding::NotNewer(_) => Self::Well,
         }
     }
 }
@@ -165,6 +168,11 @@ impl Health {
             Signal::Well => self.recover(limit),
             Signal::Sick if self.hold.is_none() => self.sicken(job, now, policy),
             Signal::Sick | Signal::Odd => self.space_probes(trial, now, policy),
+            // It answers, so this is no row of failures; but one success opens a hold, and nothing less.
+            Signal::Refusal => {
+                self.forget_row();
+                self.space_probes(trial, now, policy);
+            }
             Signal::RateLimited(asked) => {
                 self.space_probes(trial, now, policy);
                 self.rest(asked, now, draw, policy);
@@ -304,7 +312,7 @@ mod tests {
     #[test]
     fn a_probe_that_meets_a_page_or_a_rate_limit_puts_the_next_one_further_away() {
         let policy = RetryPolicy::default();
-        for signal in [Signal::Odd, Signal::RateLimited(Some(RetryAfter::Seconds(1)))] {
+        for signal in [Signal::Odd, Signal::Refusal, Signal::RateLimited(Some(RetryAfter::Seconds(1)))] {
             let mut health = held();
             let now = NOW + Duration::from_secs(30);
             health.handle_started(Trial::Probe);

@@ -216,6 +216,9 @@ impl Hint {
     }
 }
 
+/// What is said of a superseded job.
+const SUPERSEDED: &str = "Nothing to do: a newer grade of the same gradebook cell took its place.";
+
 /// The durable record of one passback. Its `Debug` shows no body.
 #[derive(Clone)]
 pub struct Job {
@@ -308,10 +311,12 @@ impl Job {
         GradeEvent::parse(&self.body, self.door)
     }
 
-    /// One sentence of advice, while there is something to mend.
+    /// One sentence of advice, while there is something to mend; and why nothing is to be done where a grade was not sent.
     pub fn advice(&self) -> Option<&'static str> {
-        if !matches!(self.state, JobState::Queued(_) | JobState::Flagged) {
-            return None;
+        match self.state {
+            JobState::Superseded => return Some(SUPERSEDED),
+            JobState::Delivered | JobState::Discarded => return None,
+            JobState::Queued(_) | JobState::Flagged => {}
         }
         self.hint.map(Hint::advice).or_else(|| self.reason.map(FailureReason::advice))
     }

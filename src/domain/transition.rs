@@ -272,7 +272,7 @@ fn end(job: &mut Job, state: JobState, now: Timestamp, words: &str, notices: &mu
     job.state = state;
     job.ended_at = Some(now);
     job.ends = job.ends.saturating_add(1);
-    if state == JobState::Delivered {
+    if matches!(state, JobState::Delivered | JobState::Superseded) {
         job.reason = None;
         job.hint = None;
     }

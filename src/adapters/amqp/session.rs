@@ -6,6 +6,7 @@
 //! before it: "all up to here" would otherwise cover what is not stored yet.
 
 use std::{
+    future::ready,
     pin::pin,
     sync::{
         Arc,
@@ -123,14 +124,16 @@ impl<'a> Session<'a> {
         let closing = tokio::select! {
             // While the reader lives, the settler ends only because something failed.
             ended = &mut settling => return ended,
-            closing = self.read(channel, consumer, hand_on) => closing?,
+            closing = self.read(channel, consumer, hand_on) => closing,
         };
         let limit = self.desk.options.drain;
         let settled = timeout(limit, settling).await;
         match closing {
             // What is not settled in time comes again after the next start, and does no harm.
-            Closing::Drained => Ok(()),
-            Closing::ConsumerEnded => settled.unwrap_or(Ok(())).and(Err(AmqpError::ConsumerEnded)),
+            Ok(Closing::Drained) => Ok(()),
+            Ok(Closing::ConsumerEnded) => settled.unwrap_or(Ok(())).and(Err(AmqpError::ConsumerEnded)),
+            // What the settler says comes first: the reader may only have noticed that it has given up.
+            Err(error) => settled.unwrap_or(Ok(())).and(Err(error)),
         }
     }
 
@@ -166,7 +169,7 @@ impl<'a> Session<'a> {
                 None => return Ok(Closing::ConsumerEnded),
                 Some(Err(cause)) => return Err(AmqpError::Step { step: "deliver", cause }),
                 Some(Ok(delivery)) => {
-                    let held = self.take_in(delivery, &mut dead_letters).await?;
+                    let held = self.take_in(delivery, &mut dead_letters).await;
                     // There is room for all that the prefetch lets come; it is full only if the settler is gone.
                     hand_on.send(held).await.map_err(|_| AmqpError::Silent)?;
                 }
@@ -175,7 +178,7 @@ impl<'a> Session<'a> {
     }
 
     /// Hands one event to the store; or, if it is refused, to the dead-letter queue.
-    async fn take_in(&self, delivery: Delivery, dead_letters: &mut DeadLetters) -> Result<Held, AmqpError> {
+    async fn take_in(&self, delivery: Delivery, dead_letters: &mut DeadLetters) -> Held {
         let Delivery { data, properties, acker, .. } = delivery;
         let body: Arc<[u8]> = data.into();
         let incoming = Incoming {
@@ -192,9 +195,13 @@ impl<'a> Session<'a> {
                 let stored = self.desk.intake.store(arrival);
                 Box::pin(async move { stored.await.map(drop).map_err(AmqpError::Store) })
             }
-            Err(refused) => Box::pin(dead_letters.publish(&body, &properties, &refused).await?),
+            Err(refused) => match dead_letters.publish(&body, &properties, &refused).await {
+                Ok(confirmed) => Box::pin(confirmed),
+                // It fails in its turn, after those before it are acknowledged.
+                Err(error) => Box::pin(ready(Err(error))),
+            },
         };
-        Ok(Held { acker, safe })
+        Held { acker, safe }
     }
 
     /// Acknowledges in order, as many at a time as are safe by then.
@@ -208,8 +215,9 @@ impl<'a> Session<'a> {
             let Some(Held { mut acker, safe }) = first else {
                 return Ok(());
             };
-            let limit = AmqpError::OutOfTime { step: "see an event stored", limit: SAFE_LIMIT };
-            timeout(SAFE_LIMIT, safe).await.unwrap_or(Err(limit))?;
+            if let Err(error) = is_safe(safe).await {
+                return Err(self.settle_the_rest(error, waiting, handed).await);
+            }
             let mut count = 1;
             let mut failed = Ok(());
             while let Ok(mut next) = handed.try_recv() {
@@ -228,14 +236,42 @@ impl<'a> Session<'a> {
                     }
                 }
             }
-            self.acknowledge(&acker, count).await?;
-            failed?;
+            self.acknowledge(&acker, count, Reach::UpTo).await?;
+            if let Err(error) = failed {
+                return Err(self.settle_the_rest(error, waiting, handed).await);
+            }
         }
     }
 
-    /// Acknowledges everything up to here, so many deliveries.
-    async fn acknowledge(&self, up_to: &Acker, count: u64) -> Result<(), AmqpError> {
-        let acked = timeout(ACK_LIMIT, up_to.ack(BasicAckOptions { multiple: true })).await;
+    /// One event could not be made safe, and the session ends with `error`. Those that were handed on after it and are
+    /// safe are acknowledged one by one, so that they do not come again with it, time after time.
+    async fn settle_the_rest(
+        &self,
+        error: AmqpError,
+        waiting: Option<Held>,
+        mut handed: mpsc::Receiver<Held>,
+    ) -> AmqpError {
+        handed.close();
+        let mut next = waiting;
+        while let Some(Held { acker, safe }) = match next.take() {
+            Some(held) => Some(held),
+            None => handed.recv().await,
+        } {
+            let settled = match is_safe(safe).await {
+                Ok(()) => self.acknowledge(&acker, 1, Reach::Alone).await,
+                Err(_) => continue,
+            };
+            if settled.is_err() {
+                break;
+            }
+        }
+        error
+    }
+
+    /// Acknowledges this delivery alone or everything up to it, so many deliveries.
+    async fn acknowledge(&self, acker: &Acker, count: u64, reach: Reach) -> Result<(), AmqpError> {
+        let options = BasicAckOptions { multiple: reach == Reach::UpTo };
+        let acked = timeout(ACK_LIMIT, acker.ack(options)).await;
         // `Ok(false)`: the channel is gone, and lapin sent nothing.
         if let Ok(Ok(true)) = acked {
             self.settled.store(true, Ordering::Relaxed);
@@ -246,6 +282,21 @@ impl<'a> Session<'a> {
             Err(AmqpError::AckLost)
         }
     }
+}
+
+/// What an acknowledgement is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// This delivery and all before it.
+    UpTo,
+    /// This delivery.
+    Alone,
+}
+
+/// Waits until nothing of an event can be lost any more.
+async fn is_safe(safe: Pending<'static, Result<(), AmqpError>>) -> Result<(), AmqpError> {
+    let limit = AmqpError::OutOfTime { step: "see an event stored", limit: SAFE_LIMIT };
+    timeout(SAFE_LIMIT, safe).await.unwrap_or(Err(limit))
 }
 
 /// How often the reader makes sure that the channel still stands, and says that it lives.

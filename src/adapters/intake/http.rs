@@ -22,6 +22,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::access::Access,
@@ -49,6 +50,7 @@ const EVENTS_AT_ONCE: usize = 500;
 pub struct Doors {
     intake: Arc<dyn Intake>,
     access: Arc<Access>,
+    drain: CancellationToken,
     room: Arc<Semaphore>,
 }
 
@@ -82,6 +84,7 @@ impl From<Receipt> for TakenEvent {
 }
 
 async fn post_events(State(doors): State<Doors>, request: Request) -> Result<Response, Problem> {
+    doors.is_open()?;
     let form = Form::of(request.headers())?;
     let _room = doors.room_for(request.headers()).await?;
     let body = read_body(request.into_body(), REQUEST_BYTES_MAX).await?;
@@ -115,6 +118,7 @@ fn store_failed(taken: usize) -> Problem {
 }
 
 async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Result<StatusCode, Problem> {
+    doors.is_open()?;
     let user = basic_user(request.headers(), &doors.access).ok_or_else(|| {
         let realm = "Basic realm=\"passback\", charset=\"UTF-8\"";
         Problem::new(StatusCode::UNAUTHORIZED, "sign in with HTTP Basic: a consumer key and its secret")
@@ -140,8 +144,17 @@ async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Re
 
 impl Doors {
     /// The doors to the engine, for those who have access.
-    pub fn new(intake: Arc<dyn Intake>, access: Arc<Access>) -> Self {
-        Self { intake, access, room: Arc::new(Semaphore::new(ROOM_KIB)) }
+    /// They are shut once `drain` is cancelled.
+    pub fn new(intake: Arc<dyn Intake>, access: Arc<Access>, drain: CancellationToken) -> Self {
+        Self { intake, access, drain, room: Arc::new(Semaphore::new(ROOM_KIB)) }
+    }
+
+    fn is_open(&self) -> Result<(), Problem> {
+        if !self.drain.is_cancelled() {
+            return Ok(());
+        }
+        let detail = "the worker is stopping and takes nothing more in: send it again later";
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_header(header::RETRY_AFTER, "10"))
     }
 
     fn read(&self, event: &[u8]) -> Result<Box<Arrival>, Refused> {

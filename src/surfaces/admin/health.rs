@@ -19,6 +19,9 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
 /// 200 when the store takes writes and every queue has its consumer; else 503 that names what is missing.
 pub(super) async fn readyz(State(surface): State<Surface>) -> Response {
     let mut missing = Vec::new();
+    if surface.drain.is_cancelled() {
+        missing.push("the worker is stopping".to_owned());
+    }
     if !surface.engine.is_writable() {
         missing.push("the store takes no writes".to_owned());
     }

@@ -23,6 +23,8 @@ use axum::{
     routing::{get, post},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     config::{access::Access, names::Labels, tokens::Right},
     engine::EngineHandle,
@@ -45,6 +47,8 @@ pub struct Surface {
     pub intake: Arc<dyn QueueHealth>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
+    /// Cancelled when the worker stops.
+    pub drain: CancellationToken,
     /// The public halves of the tool's keys, as they are now.
     pub jwks: Arc<dyn Fn() -> Arc<serde_json::Value> + Send + Sync>,
 }

@@ -1,5 +1,7 @@
 //! `GET /api/v1/platforms` and `POST /api/v1/platforms/{name}/pause` and `…/resume`.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -93,7 +95,9 @@ pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Proble
     let records = surface.engine.platforms().map_err(|_| Problem::store_unavailable())?;
     let census = surface.engine.census();
     let mut views: Vec<PlatformView> = Vec::new();
-    for PlatformRecord { origin, .. } in records {
+    let known: BTreeSet<Origin> = records.into_iter().map(|PlatformRecord { origin, .. }| origin).collect();
+    let paused = picture.platforms.iter().map(|known| known.origin.clone());
+    for origin in known.into_iter().chain(paused).collect::<BTreeSet<Origin>>() {
         let name = surface.labels.label(&origin).to_string();
         let known = picture.platforms.iter().find(|known| known.origin == origin);
         let count = census.by_platform.iter().find(|(counted, _)| *counted == origin).map(|(_, count)| *count);
@@ -101,6 +105,11 @@ pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Proble
         match views.iter_mut().find(|same| same.name == view.name) {
             Some(same) => same.join(view),
             None => views.push(view),
+        }
+    }
+    for name in surface.labels.names().configured() {
+        if !views.iter().any(|view| view.name == **name) {
+            views.push(view(name.to_string(), None, PlatformCount::default()));
         }
     }
     views.sort_by(|a, b| a.name.cmp(&b.name));

@@ -238,3 +238,39 @@ async fn dead_letters(url: &str, queue: &str, count: usize) -> Dead {
     }
     dead
 }
+
+/// Without a dead-letter queue a refused event cannot go anywhere. It waits at the broker, and takes nobody with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_without_a_dead_letter_queue_takes_no_good_one_with_it() {
+    let broker = Broker::shared();
+    let queue = unique("undeclared");
+    let connection = Connection::connect(&broker.url(), ConnectionProperties::default()).await.expect("a connection");
+    let channel = connection.create_channel().await.expect("a channel");
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.as_str().into(), durable, FieldTable::default()).await.expect("a plain queue");
+    let options = amqp::Options { queues: vec![queue.clone()], declare: false, ..amqp::Options::at(broker.url()) };
+    let publisher = Publisher::connect(&options).await.expect("a connection");
+    let good = |score: u32| {
+        json!({"session_id": "s", "score": score, "max_score": 10,
+            "lis_data": {"lis_outcome_service_url": "https://lms.example.edu/o", "lis_result_sourcedid": "x", "oauth_consumer_key": "k"}})
+        .to_string()
+        .into_bytes()
+    };
+    let bodies = [b"{\"session_id\":1}".to_vec(), good(8), good(9)];
+    let messages = bodies.map(|body| Message { body, ..Message::default() });
+    publisher.publish(messages).await.expect("all are confirmed");
+    let config = format!("{LOCAL}[amqp]\nurl = \"{}\"\nqueues = [\"{queue}\"]\ndeclare = false\n", broker.url());
+    let worker = Worker::started(&config).await;
+    wait_for("some reconnects", async || {
+        let (_, metrics) = worker.get_open("/metrics").await;
+        let line = metrics.lines().find(|line| line.starts_with("passback_amqp_reconnects_total"))?;
+        line.ends_with(|digit: char| ('3'..='9').contains(&digit)).then_some(())
+    })
+    .await;
+    let counts = worker.counts().await.expect("counts");
+    let jobs: u64 = counts.as_object().expect("counts").values().filter_map(Value::as_u64).sum();
+    assert_eq!(jobs, 2, "{counts}");
+    let queues = broker.ctl(&["list_queues", "-q", "name", "messages"]);
+    let left = queues.lines().find(|line| line.starts_with(&queue)).expect("the queue");
+    assert!(left.ends_with('1'), "only the refused event is left: {left}");
+}
