@@ -99,7 +99,8 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
     info!("passback stops: nothing more is taken in, attempts under way are let end");
     tokio::select! {
         stopped = service.stop() => stopped.map_err(|error| CliError::Failed(format!("{error:#}")))?,
-        () = stop_again(&mut signals) => return Err(CliError::Failed("stopped at once, as asked a second time".to_owned())),
+        // What is under way counts as cut off at the next start, as after a kill; nothing is lost.
+        () = stop_again(&mut signals) => warn!("passback stops at once, as asked a second time"),
     }
     info!("passback has stopped");
     Ok(())

@@ -91,9 +91,13 @@ impl Worker {
 
     /// Asks it to stop, and says with which code it ended.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits until it has ended, and says with which code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
         let mut child = self.child.take()?;
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
         wait_for("the worker to stop", async || child.try_wait().expect("its state")).await.code()
     }
 
