@@ -7,7 +7,7 @@ use std::{
 };
 
 use passback::{
-    adapters::store::{OpenError, Options, Store},
+    adapters::store::{OpenError, Options, Store, Thresholds},
     domain::{
         event::{Door, GradeEvent},
         job::IdempotencyKey,
@@ -36,31 +36,41 @@ impl Clock for StandingClock {
     }
 }
 
-/// Keeps every notice.
+/// Keeps what the store tells.
 #[derive(Default)]
-pub(crate) struct Notices(pub(crate) Mutex<Vec<Notice>>);
-
-impl Observer for Notices {
-    fn observe(&self, notice: &Notice) {
-        self.0.lock().expect("no test panics in here").push(notice.clone());
-    }
+pub(crate) struct Ears {
+    /// What the sink was given.
+    pub(crate) reports: Mutex<Vec<Report>>,
+    /// What was observed.
+    pub(crate) notices: Mutex<Vec<Notice>>,
 }
 
-/// What the sink was given since it was last asked.
-pub(crate) type Reports = Arc<Mutex<Vec<Report>>>;
+impl Observer for Ears {
+    fn observe(&self, notice: &Notice) {
+        self.notices.lock().expect("no test panics in here").push(notice.clone());
+    }
+}
 
 pub(crate) fn rules() -> Rules {
     Rules { retry: RetryPolicy::default(), supersede: true }
 }
 
-/// Opens a store, with what its sink is given.
-pub(crate) fn open(path: &Path, rules: Rules) -> Result<(Store, Reports), OpenError> {
-    let reports = Reports::default();
-    let kept = reports.clone();
-    let sink = Box::new(move |report| kept.lock().expect("no test panics in here").push(report));
-    let observer = Arc::new(Notices::default());
-    let store = Store::open(Options { path: path.into(), rules, sink, observer, clock: Arc::new(StandingClock) })?;
-    Ok((store, reports))
+/// So small that a few dozen jobs fill parts, settle them, and write and renew runs.
+pub(crate) const SMALL: Thresholds = Thresholds { part_jobs: 4, young_jobs: 6, run_marks: 8 };
+
+/// Opens a store, with what it tells.
+pub(crate) fn open(path: &Path, rules: Rules) -> Result<(Store, Arc<Ears>), OpenError> {
+    open_with(path, rules, Thresholds::default())
+}
+
+/// The same, with thresholds of one's own.
+pub(crate) fn open_with(path: &Path, rules: Rules, thresholds: Thresholds) -> Result<(Store, Arc<Ears>), OpenError> {
+    let ears = Arc::new(Ears::default());
+    let kept = ears.clone();
+    let sink = Box::new(move |report| kept.reports.lock().expect("no test panics in here").push(report));
+    let clock = Arc::new(StandingClock);
+    let options = Options { path: path.into(), rules, sink, observer: ears.clone(), clock };
+    Ok((Store::open_with(options, thresholds)?, ears))
 }
 
 /// Waits for a future on this thread.

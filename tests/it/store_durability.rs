@@ -17,14 +17,17 @@ use passback::{
     domain::{
         job::{JobId, StateName},
         ledger::{Answer, Work},
+        notice::Notice,
         outcome::{Finding, Verdict},
         time::Timestamp,
         transition::Trial,
     },
-    ports::JobStore,
+    ports::{JobFilter, JobStore},
 };
 
-use crate::store_common::{admit, assert_no_blobs, carry_out, lti11_event, open, order, rules, wait};
+use crate::store_common::{
+    Ears, SMALL, admit, assert_no_blobs, carry_out, lti11_event, open, open_with, order, rules, wait,
+};
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 
@@ -39,9 +42,10 @@ fn other_process() {
     let (Ok(folder), Ok(task)) = (env::var(FOLDER), env::var(TASK)) else {
         return;
     };
-    let (store, _) = open(folder.as_ref(), rules()).expect("a store");
+    let (store, ears) = open_with(folder.as_ref(), rules(), SMALL).expect("a store");
     match task.as_str() {
         "work" => work_for_ever(&store),
+        "fill" => work_until_it_fails(&store, &ears),
         _ => one_commit(&store),
     }
 }
@@ -76,6 +80,27 @@ fn work_for_ever(store: &Store) {
             }
         }
     }
+}
+
+/// Stores jobs until the store says no, and looks how it behaves then.
+fn work_until_it_fails(store: &Store, ears: &Ears) {
+    for student in 0.. {
+        match wait(store.submit(order(admit(&lti11_event(student, 1_200), 1), NOW))) {
+            Ok(Answer::Stored(id)) => say("stored", id),
+            Ok(other) => panic!("not stored: {other:?}"),
+            Err(error) => {
+                say("failed", error);
+                break;
+            }
+        }
+    }
+    assert!(!store.is_writable());
+    let is_failure = |notice: &&Notice| matches!(notice, Notice::StoreFailed { .. });
+    assert_eq!(ears.notices.lock().expect("no panic").iter().filter(is_failure).count(), 1, "it is told once");
+    assert!(wait(store.submit(order(admit(&lti11_event(0, 1_200), 1), NOW))).is_err(), "a failure is final");
+    let known = JobFilter::default();
+    assert!(!store.list(&known, None, 10).expect("reads go on").jobs.is_empty());
+    say("readable", "");
 }
 
 fn one_commit(store: &Store) {
@@ -140,6 +165,29 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
         assert!(report.is_sound(), "{report:?}");
         assert_no_blobs(folder.path());
     }
+}
+
+#[test]
+fn a_full_disk_is_loud_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A limit on the size of files looks like a full disk to whoever writes.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 8000; exec \"$0\" \"$@\""]);
+    limited.arg(env::current_exe().expect("a test binary has a path"));
+    let output = other(&mut limited, folder.path(), "fill").wait_with_output().expect("it ends");
+    let lines = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{lines}");
+    let said = |what: &str| lines.lines().filter_map(|line| line.strip_prefix(what)).map(str::trim).collect::<Vec<_>>();
+    assert_eq!((said("failed ").len(), said("readable").len()), (1, 1));
+    let (store, _) = open(folder.path(), rules()).expect("there is room again");
+    let stored = said("stored ");
+    assert!(stored.len() > 100);
+    for id in stored {
+        let id = id.parse().expect("an id");
+        assert!(store.job(id).expect("reading works").is_some(), "{id} was acknowledged and is not there");
+    }
+    let report = store.check().expect("reading works");
+    assert!(report.is_sound(), "{report:?}");
 }
 
 #[test]
@@ -217,6 +265,31 @@ fn damaged_files_are_an_error_that_says_so() {
     }
     let error = open(folder.path(), rules()).err().expect("it cannot be read");
     assert!(error.to_string().contains("are damaged"), "{error}");
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_not_taken_for_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let (store, _) = open(path, rules()).expect("a new store");
+    carry_out(&store, admit(&lti11_event(1, 1_200), 1), NOW);
+    drop(store);
+    let early = fs::read(path.join("db")).expect("the file as it was");
+    let (store, _) = open(path, rules()).expect("the same store");
+    carry_out(&store, admit(&lti11_event(2, 1_200), 1), NOW);
+    drop(store);
+    // As if the disk had never got what it had said that it has.
+    fs::write(path.join("db"), early).expect("a write");
+    for snapshot in fs::read_dir(path).expect("the folder").flatten() {
+        if snapshot.file_name().to_string_lossy().starts_with("snap") {
+            fs::remove_file(snapshot.path()).expect("it goes");
+        }
+    }
+    let error = open(path, rules()).err().expect("something is missing");
+    assert!(matches!(error, OpenError::Lost { commits: 1, .. }), "{error}");
+    fs::remove_file(path.join("highwater")).expect("it goes");
+    let (store, _) = open(path, rules()).expect("what is left");
+    assert_eq!(store.census().by_state[0], 1);
 }
 
 #[test]

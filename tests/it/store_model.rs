@@ -4,6 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use passback::{
@@ -21,7 +25,9 @@ use passback::{
 use proptest::{prelude::*, sample::Index};
 use serde_json::json;
 
-use crate::store_common::{admit, assert_no_blobs, carry_out, lti11_event, open, order, rules, wait};
+use crate::store_common::{
+    Ears, SMALL, admit, assert_no_blobs, carry_out, lti11_event, open, open_with, order, rules, wait,
+};
 
 /// The truth, kept the plainest way there is.
 #[derive(Default)]
@@ -80,8 +86,7 @@ impl Books for Model {
     fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Vec<JobId>, Infallible> {
         let kept = |job: &&Job| matches!(job.state_name(), StateName::Queued | StateName::Flagged);
         let old = self.jobs.values().filter(|job| !kept(job) && job.ended_at.is_some_and(|at| at < moment));
-        let sorted: BTreeSet<_> = old.map(|job| (job.ended_at, job.id)).collect();
-        Ok(sorted.into_iter().take(limit).map(|(_, id)| id).collect())
+        Ok(old.take(limit).map(|job| job.id).collect())
     }
 }
 
@@ -213,7 +218,7 @@ fn origin(which: u8) -> Origin {
 /// A store and its model, side by side.
 struct Pair {
     folder: tempfile::TempDir,
-    store: Option<(Store, crate::store_common::Reports)>,
+    store: Option<(Store, Arc<Ears>)>,
     model: Model,
     ids: Vec<JobId>,
     rules: Rules,
@@ -223,7 +228,7 @@ struct Pair {
 impl Pair {
     fn new(rules: Rules) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = open(folder.path(), rules).expect("a new store");
+        let store = open_with(folder.path(), rules, SMALL).expect("a new store");
         Self { folder, store: Some(store), model: Model::default(), ids: Vec::new(), rules, luck: 0 }
     }
 
@@ -235,7 +240,7 @@ impl Pair {
         let (store, _) = self.store.take().expect("it is open");
         store.close().expect("a clean end");
         drop(store);
-        self.store = Some(open(self.folder.path(), self.rules).expect("the same store"));
+        self.store = Some(open_with(self.folder.path(), self.rules, SMALL).expect("the same store"));
         let under_way = |job: &&Job| matches!(job.queued().map(|queued| queued.place), Some(Place::UnderWay { .. }));
         let cut_off: Vec<JobId> = self.model.jobs.values().filter(under_way).map(|job| job.id).collect();
         assert_eq!(self.store().cut_off().expect("reading works"), cut_off);
@@ -264,8 +269,8 @@ impl Pair {
         for (pending, expected) in pending.into_iter().zip(expected) {
             same(&answer_shown(&wait(pending).expect("the store takes orders")), &expected);
         }
-        let (_, reports) = self.store.as_ref().expect("it is open");
-        let told: Vec<Report> = std::mem::take(&mut *reports.lock().expect("no panic"));
+        let (_, ears) = self.store.as_ref().expect("it is open");
+        let told: Vec<Report> = std::mem::take(&mut *ears.reports.lock().expect("no panic"));
         assert_eq!(
             told.iter().flat_map(|told| &told.notices).collect::<Vec<_>>(),
             report.notices.iter().collect::<Vec<_>>()
@@ -295,6 +300,11 @@ impl Pair {
         for state in [None, Some(StateName::Queued), Some(StateName::Flagged), Some(StateName::Delivered)] {
             self.compare_list(&JobFilter { state, ..JobFilter::default() });
         }
+        if let Some(job) = self.model.jobs.values().nth(self.model.jobs.len() / 2) {
+            let since = Some(job.created_at);
+            self.compare_list(&JobFilter { since, origins: Some(vec![job.origin.clone()]), ..JobFilter::default() });
+            self.compare_list(&JobFilter { until: since, reason: job.reason, ..JobFilter::default() });
+        }
     }
 
     fn due(&self, origin: &Origin) -> Vec<(Timestamp, JobId, GradeCell)> {
@@ -323,12 +333,37 @@ impl Pair {
     }
 }
 
-/// A job with all of its fields, and its event as text.
+/// A job with all of its fields. A new field does not compile until it is compared too.
 fn shown(job: Option<&Job>) -> String {
-    job.map_or_else(String::new, |job| {
-        let body = String::from_utf8_lossy(&job.body).into_owned();
-        format!("{:?} {body}", Job { body: [].into(), ..job.clone() })
-    })
+    let Some(job) = job else {
+        return String::new();
+    };
+    let Job {
+        id,
+        door,
+        body,
+        delivery,
+        origin,
+        cell,
+        key,
+        bears_grade,
+        session_id,
+        occurred_at,
+        created_at,
+        updated_at,
+        state,
+        attempts,
+        attempts_omitted,
+        tries,
+        ags_timestamp,
+        reason,
+        hint,
+        ended_at,
+        ends,
+    } = job;
+    let event = (id, door, delivery, origin, cell.0, key, bears_grade, session_id, occurred_at, created_at);
+    let state = (updated_at, state, attempts_omitted, tries, ags_timestamp, reason, hint, ended_at, ends);
+    format!("{event:?} {state:?} {attempts:?} {}", String::from_utf8_lossy(body))
 }
 
 fn answer_shown(answer: &Answer) -> String {
@@ -414,7 +449,7 @@ fn the_largest_jobs_stay_out_of_the_blobs() {
     let (store, _) = open(folder.path(), rules()).expect("a new store");
     let mut now = NOW;
     let ids: Vec<JobId> =
-        (0..20).map(|student| stored(&carry_out(&store, admit(&lti11_event(student, 65_536), 1), now))).collect();
+        (0..40).map(|student| stored(&carry_out(&store, admit(&lti11_event(student, 65_536), 1), now))).collect();
     for round in 0..100 {
         let orders = ids.iter().flat_map(|id| {
             let verdict = Verdict {
@@ -434,13 +469,18 @@ fn the_largest_jobs_stay_out_of_the_blobs() {
     let job = store.job(ids[0]).expect("reading works").expect("the job");
     assert_eq!((job.attempts.len(), job.body.len()), (100, 65_536));
     assert!(job.attempts[99].message.starts_with("99 "));
-    let prune = Work::Prune { ended_before: now, limit: 100 };
-    for id in &ids {
-        carry_out(&store, Work::Discard { id: *id }, NOW);
+    // They go in a mixed order and a few at a time, so that sled has sparse nodes to merge with full ones.
+    let mut pruned = 0;
+    for turn in 0..ids.len() {
+        carry_out(&store, Work::Discard { id: ids[turn * 7 % ids.len()] }, NOW);
+        match carry_out(&store, Work::Prune { ended_before: now, limit: 1 + turn % 3 }, now) {
+            Answer::Pruned(count) => pruned += count,
+            other => panic!("not pruned: {other:?}"),
+        }
+        assert_no_blobs(folder.path());
     }
-    assert!(matches!(carry_out(&store, prune, now), Answer::Pruned(0 | 20)));
+    assert_eq!(pruned, ids.len());
     assert!(store.check().expect("reading works").is_sound());
-    assert_no_blobs(folder.path());
 }
 
 #[test]
@@ -463,6 +503,43 @@ fn old_jobs_go_in_small_steps_and_those_that_must_stay_hide_none() {
     assert!(store.check().expect("reading works").is_sound());
     // The keys are gone with their jobs.
     stored(&carry_out(&store, admit(&lti11_event(3, 0), 1), later));
+}
+
+#[test]
+fn readers_see_whole_jobs_while_the_writer_works() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, _) = open_with(folder.path(), rules(), SMALL).expect("a new store");
+    let done = AtomicBool::new(false);
+    let words = "w".repeat(7_000);
+    std::thread::scope(|scope| {
+        let read = || {
+            let mut looks = 0;
+            while !done.load(Ordering::Relaxed) || looks == 0 {
+                for job in store.list(&JobFilter::default(), None, 20).expect("reading works").jobs {
+                    let again = store.job(job.id).expect("reading works");
+                    assert!(again.is_none_or(|again| again.updated_at >= job.updated_at && again.body == job.body));
+                    assert!(job.attempts.iter().all(|attempt| *attempt.message == *words));
+                }
+                all_due(&store, &Origin::from_stored("https://lms.example.edu"));
+                looks += 1;
+            }
+        };
+        let readers = [scope.spawn(read), scope.spawn(read)];
+        for student in 0..60 {
+            let id = stored(&carry_out(&store, admit(&lti11_event(student, 9_000), 1), NOW));
+            carry_out(&store, Work::Start { id }, NOW);
+            let verdict = Verdict::without_reply(Finding::Failed(FailureReason::Timeout), words.clone());
+            carry_out(&store, Work::Finish { id, verdict, trial: Trial::Regular }, NOW);
+            carry_out(&store, Work::Discard { id }, NOW);
+            let later = NOW + std::time::Duration::from_secs(1);
+            carry_out(&store, Work::Prune { ended_before: later, limit: usize::from(student > 30) }, NOW);
+        }
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.join().expect("no reader fails");
+        }
+    });
+    assert!(store.check().expect("reading works").is_sound());
 }
 
 #[test]

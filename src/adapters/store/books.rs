@@ -2,149 +2,165 @@
 //! order in hand has changed. An order that fails half-way leaves nothing behind; the batch becomes one commit.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    mem,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use super::{
-    census::{Shift, Tally},
+    Thresholds,
+    census::Tally,
     disk::{Changes, Fault},
-    keys, platforms,
+    draft::{Drafter, Effects},
+    keys,
+    overlay::{Batch, Change, Overlay, entry_of},
+    parts::Packer,
+    platforms,
+    recent::{RecentCells, RecentJobs},
+    runs::{self, Mark, Marks, NewRun},
     shelf::Shelf,
+    spread::JobMap,
+    sweep::{Sweep, is_prunable},
 };
 use crate::domain::{
     destination::{GradeCell, Origin},
-    job::{IdempotencyKey, Job, JobId, JobState},
+    job::{IdempotencyKey, Job, JobId},
     ledger::{Books, CellEntry, PlatformRecord},
     time::Timestamp,
 };
 
-/// The most bytes of jobs that are kept decoded, so that start and finish of a young job read nothing.
-const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// The books that the writer keeps open between its commits.
 pub(super) struct OpenBooks {
     shelf: Arc<Shelf>,
-    recent: Recent,
+    marks: Marks,
+    packer: Packer,
+    young_jobs_max: usize,
+    recent: RecentJobs,
+    cells: RecentCells,
     last_id: Option<JobId>,
-    /// Where the last look for old ended jobs stopped, so that those that must stay do not hide the others.
-    prune_after: Option<(Timestamp, JobId)>,
+    sweep: Sweep,
     /// Jobs as they are committed, as far as this batch has looked at them.
-    committed: HashMap<JobId, Option<Arc<Job>>>,
-    batch: Layer,
-    order: Layer,
-}
-
-/// Changes over what lies below.
-#[derive(Default)]
-struct Layer {
-    /// None: removed.
-    jobs: HashMap<JobId, Option<Arc<Job>>>,
-    /// New jobs by cell.
-    cells: HashMap<GradeCell, BTreeSet<CellEntry>>,
-    /// New jobs by key.
-    keys: HashMap<IdempotencyKey, JobId>,
-    platforms: BTreeMap<Origin, PlatformRecord>,
-    columns: HashMap<[u8; 16], Option<String>>,
-}
-
-impl Layer {
-    fn absorb(&mut self, over: Self) {
-        self.jobs.extend(over.jobs);
-        for (cell, entries) in over.cells {
-            self.cells.entry(cell).or_default().extend(entries);
-        }
-        self.keys.extend(over.keys);
-        self.platforms.extend(over.platforms);
-        self.columns.extend(over.columns);
-    }
+    committed: JobMap<Option<Arc<Job>>>,
+    overlay: Overlay,
 }
 
 /// A batch ready to be committed.
+#[derive(Default)]
 pub(super) struct Draft {
     /// What is written and removed.
     pub(super) changes: Changes,
-    /// What it changes in the census.
-    pub(super) shift: Shift,
+    /// What it brings about in memory.
+    pub(super) effects: Effects,
+    marks: Vec<Mark>,
+    run: Option<NewRun>,
     /// The jobs as they will be.
-    jobs: Vec<(JobId, Option<Arc<Job>>)>,
+    jobs: BTreeMap<JobId, Option<Arc<Job>>>,
+}
+
+impl Draft {
+    /// Whether it changes other things alone, so that the census stays as it is.
+    pub(super) fn is_without_jobs(&self) -> bool {
+        self.jobs.is_empty()
+    }
 }
 
 impl OpenBooks {
-    pub(super) fn new(shelf: Arc<Shelf>, last_id: Option<JobId>) -> Self {
+    pub(super) fn new(shelf: Arc<Shelf>, marks: Marks, last_id: Option<JobId>, thresholds: &Thresholds) -> Self {
         Self {
             shelf,
-            recent: Recent::default(),
+            marks,
+            packer: Packer::new(thresholds.part_jobs),
+            young_jobs_max: thresholds.young_jobs,
+            recent: RecentJobs::default(),
+            cells: RecentCells::default(),
             last_id,
-            prune_after: None,
-            committed: HashMap::new(),
-            batch: Layer::default(),
-            order: Layer::default(),
+            sweep: Sweep::default(),
+            committed: JobMap::default(),
+            overlay: Overlay::default(),
         }
     }
 
     /// The order in hand is done: its changes belong to the batch.
     pub(super) fn keep_order(&mut self) {
-        let order = mem::take(&mut self.order);
-        let newest = order.jobs.keys().max().copied();
-        self.last_id = self.last_id.max(newest);
-        self.batch.absorb(order);
+        self.last_id = self.last_id.max(self.overlay.newest());
+        self.overlay.keep_order();
     }
 
     /// The order in hand failed: it changed nothing.
     pub(super) fn drop_order(&mut self) {
-        self.order = Layer::default();
+        self.overlay.drop_order();
     }
 
-    /// Turns the batch into what a commit writes; `tally` is the one before it. The next batch begins.
+    /// Turns the batch into what a commit writes; `tally` is the one before it.
     pub(super) fn draft(&mut self, tally: &Tally) -> Result<Draft, Fault> {
-        let batch = mem::take(&mut self.batch);
+        let Batch { jobs, platforms, columns, .. } = self.overlay.take();
         let mut changes = Changes::new();
-        for (_, platform) in batch.platforms {
+        for platform in platforms.into_values() {
             let record = platforms::encode(&platform);
             let number = self.shelf.platforms.put(platform);
             self.replace_long(&mut changes, &keys::platform(number), Some(&record))?;
         }
-        for (digest, url) in batch.columns {
+        for (digest, url) in columns {
             self.replace_long(&mut changes, &keys::column(digest), url.as_deref().map(str::as_bytes))?;
         }
-        let mut shift = Shift::default();
-        for (id, after) in &batch.jobs {
-            let before = self.committed(*id)?;
-            let mut written = BTreeMap::new();
-            if let Some(after) = after {
-                let platform = self.number_of(&after.origin, &mut changes);
-                shift.add(after, platform);
-                written = keys::entries(after, platform);
-            }
-            if let Some(before) = before {
-                let platform = self.number_of(&before.origin, &mut changes);
-                shift.subtract(&before, platform);
-                for (key, value) in keys::entries(&before, platform) {
-                    if written.get(&key) == Some(&value) {
-                        written.remove(&key);
-                    } else if !written.contains_key(&key) {
-                        changes.push((key, None));
-                    }
-                }
-            }
-            changes.extend(written.into_iter().map(|(key, value)| (key, Some(value))));
+        let jobs: BTreeMap<_, _> = jobs.into_iter().collect();
+        if jobs.is_empty() {
+            return Ok(Draft { changes, ..Draft::default() });
         }
-        if !batch.jobs.is_empty() {
-            let mut tally = tally.clone();
-            tally.apply(&shift);
-            tally.write(&shift, &mut changes);
-        }
-        Ok(Draft { changes, shift, jobs: batch.jobs.into_iter().collect() })
+        self.draft_jobs(jobs, changes, tally)
     }
 
-    /// The draft is on disk.
-    pub(super) fn committed_draft(&mut self, draft: Draft) {
-        self.committed.clear();
+    fn draft_jobs(
+        &mut self,
+        jobs: BTreeMap<JobId, Option<Arc<Job>>>,
+        mut changes: Changes,
+        tally: &Tally,
+    ) -> Result<Draft, Fault> {
+        let mut befores = Vec::with_capacity(jobs.len());
+        for (id, after) in &jobs {
+            let before = self.committed(*id)?;
+            let origin = after.as_ref().or(before.as_ref()).map(|job| job.origin.clone());
+            let platform = origin.map_or(0, |origin| self.number_of(&origin, &mut changes));
+            befores.push((before, platform));
+        }
+        let shelf = self.shelf.clone();
+        let memory = shelf.memory();
+        let mut drafter = Drafter::new(&shelf, &memory, &mut self.packer, changes, self.last_id);
+        for ((before, platform), after) in befores.into_iter().zip(jobs.values()) {
+            drafter.job(before.as_deref(), after.as_deref(), platform)?;
+        }
+        drafter.write_parts()?;
+        let (recent, committed) = (&self.recent, &self.committed);
+        drafter.settle(
+            self.young_jobs_max,
+            |job| shelf.platforms.number(&job.origin),
+            |id| match jobs.get(&id).or_else(|| committed.get(&id)) {
+                Some(job) => Ok(job.clone()),
+                None => recent.get(id).map_or_else(|| Ok(shelf.job(&memory, id)?.map(Arc::new)), |job| Ok(Some(job))),
+            },
+        )?;
+        let run = drafter.flush_marks(&self.marks)?;
+        drafter.write_census(tally);
+        let Drafter { changes, effects, marks, .. } = drafter;
+        Ok(Draft { changes, effects, marks, run, jobs })
+    }
+
+    /// The draft is on disk; the next batch begins.
+    pub(super) fn end_batch(&mut self, draft: Draft) {
+        self.marks.committed(draft.marks, draft.run);
         for (id, job) in draft.jobs {
+            match (self.committed.get(&id), &job) {
+                (Some(Some(before)), None) => self.cells.remove(before),
+                (Some(None) | None, Some(job)) => self.cells.add(job),
+                _ => {}
+            }
             self.recent.put(id, job);
         }
+        self.committed.clear();
+    }
+
+    /// The marks, for the check.
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// A job as it is committed.
@@ -156,7 +172,7 @@ impl OpenBooks {
             Some(job) => Some(job),
             // An id that is yet to be given needs no look at the disk.
             None if self.last_id.is_none_or(|last| id > last) => None,
-            None => self.shelf.job(id)?.map(Arc::new),
+            None => self.shelf.job(&self.shelf.memory(), id)?.map(Arc::new),
         };
         self.committed.insert(id, job.clone());
         Ok(job)
@@ -187,16 +203,29 @@ impl OpenBooks {
 
     /// A job as the order in hand sees it.
     fn seen(&mut self, id: JobId) -> Result<Option<Arc<Job>>, Fault> {
-        let changed = [&self.order, &self.batch].into_iter().find_map(|layer| layer.jobs.get(&id));
-        match changed {
-            Some(job) => Ok(job.clone()),
-            None => self.committed(id),
+        match self.overlay.job(id) {
+            Change::Put(job) => Ok(Some(job.clone())),
+            Change::Removed => Ok(None),
+            Change::Untouched => self.committed(id),
         }
     }
 
-    fn is_removed(&self, id: JobId) -> bool {
-        let changed = [&self.order, &self.batch].into_iter().find_map(|layer| layer.jobs.get(&id));
-        matches!(changed, Some(None))
+    /// The committed jobs with a mark that `is_meant` takes for what is sought.
+    fn marked(&mut self, mark: u64, is_meant: impl Fn(&Job) -> bool) -> Result<Vec<Arc<Job>>, Fault> {
+        let mut found = Vec::new();
+        for id in self.marks.find(&self.shelf.disk, mark)? {
+            found.extend(self.committed(id)?.filter(|job| is_meant(job)));
+        }
+        Ok(found)
+    }
+
+    /// The committed jobs of a cell, in no order.
+    fn committed_in(&mut self, cell: GradeCell) -> Result<&[CellEntry], Fault> {
+        if self.cells.get(cell).is_none() {
+            let jobs = self.marked(runs::of_cell(cell), |job| job.cell == cell)?;
+            self.cells.put(cell, jobs.iter().map(|job| entry_of(job)).collect());
+        }
+        Ok(self.cells.get(cell).unwrap_or_default())
     }
 }
 
@@ -204,7 +233,7 @@ impl Books for OpenBooks {
     type Error = Fault;
 
     fn last_id(&self) -> Option<JobId> {
-        self.last_id.max(self.order.jobs.keys().max().copied())
+        self.last_id.max(self.overlay.newest())
     }
 
     fn job(&mut self, id: JobId) -> Result<Option<Job>, Fault> {
@@ -212,110 +241,55 @@ impl Books for OpenBooks {
     }
 
     fn job_of_key(&mut self, key: &IdempotencyKey) -> Result<Option<JobId>, Fault> {
-        let new = [&self.order, &self.batch].into_iter().find_map(|layer| layer.keys.get(key).copied());
-        let id = if new.is_some() { new } else { self.shelf.job_of_key(key)? };
-        Ok(id.filter(|id| !self.is_removed(*id)))
+        let mut found = self.overlay.job_of_key(key);
+        if let (None, Some(mark)) = (found, runs::of_key(key)) {
+            found = self.marked(mark, |job| job.key == *key)?.first().map(|job| job.id);
+        }
+        Ok(found.filter(|id| !self.overlay.is_removed(*id)))
     }
 
     fn cell(&mut self, cell: GradeCell) -> Result<Vec<CellEntry>, Fault> {
-        let mut entries: BTreeSet<CellEntry> = self.shelf.cell(cell)?.into_iter().collect();
-        for layer in [&self.batch, &self.order] {
-            entries.extend(layer.cells.get(&cell).into_iter().flatten());
-        }
-        Ok(entries.into_iter().filter(|entry| !self.is_removed(entry.id)).collect())
+        let mut entries = self.committed_in(cell)?.to_vec();
+        entries.extend(self.overlay.new_in(cell));
+        entries.retain(|entry| !self.overlay.is_removed(entry.id));
+        entries.sort_unstable();
+        Ok(entries)
     }
 
     fn put(&mut self, job: Job) {
         if self.last_id().is_none_or(|last| job.id > last) {
-            let entry = CellEntry { occurred_at: job.occurred_at, id: job.id };
-            self.order.cells.entry(job.cell).or_default().insert(entry);
-            self.order.keys.insert(job.key, job.id);
+            self.overlay.insert(Arc::new(job));
+        } else {
+            self.overlay.put(Arc::new(job));
         }
-        self.order.jobs.insert(job.id, Some(Arc::new(job)));
     }
 
     fn remove(&mut self, job: Job) {
-        self.order.jobs.insert(job.id, None);
+        self.overlay.remove(job.id);
     }
 
     fn platform(&mut self, origin: &Origin) -> Result<Option<PlatformRecord>, Fault> {
-        let new = [&self.order, &self.batch].into_iter().find_map(|layer| layer.platforms.get(origin).cloned());
-        Ok(new.or_else(|| self.shelf.platforms.record(origin)))
+        let changed = self.overlay.platform(origin).cloned();
+        Ok(changed.or_else(|| self.shelf.platforms.record(origin)))
     }
 
     fn put_platform(&mut self, platform: PlatformRecord) {
-        self.order.platforms.insert(platform.origin.clone(), platform);
+        self.overlay.put_platform(platform);
     }
 
     fn put_column(&mut self, key: [u8; 16], url: Option<&str>) {
-        self.order.columns.insert(key, url.map(str::to_owned));
+        self.overlay.put_column(key, url);
     }
 
     fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Vec<JobId>, Fault> {
-        let found = self.shelf.ended_before(moment, self.prune_after, limit)?;
-        self.prune_after = if found.len() < limit { None } else { found.last().copied() };
-        let mut ids = Vec::with_capacity(found.len());
-        for (ended_at, id) in found {
-            // This batch may have replayed or removed it.
-            let job = self.seen(id)?;
-            ids.extend(job.filter(|job| job.ended_at == Some(ended_at)).map(|job| job.id));
+        let mut found: BTreeSet<JobId> = self.sweep.look(&self.shelf, moment, limit)?.into_iter().collect();
+        // This batch may have ended, replayed or removed some.
+        found.extend(self.overlay.changed());
+        let mut ended = Vec::new();
+        for id in found {
+            ended.extend(self.seen(id)?.filter(|job| is_prunable(job, moment)).map(|job| job.id));
         }
-        let changed = self.batch.jobs.values().flatten();
-        let ended_since = changed.filter(|job| is_prunable(job) && job.ended_at.is_some_and(|at| at < moment));
-        let new: Vec<JobId> = ended_since.map(|job| job.id).filter(|id| !ids.contains(id)).collect();
-        ids.extend(new);
-        ids.truncate(limit);
-        Ok(ids)
+        ended.truncate(limit);
+        Ok(ended)
     }
-}
-
-fn is_prunable(job: &Job) -> bool {
-    matches!(job.state, JobState::Delivered | JobState::Superseded | JobState::Discarded)
-}
-
-/// Jobs that were stored or changed lately, decoded; the longest untouched goes first.
-#[derive(Default)]
-struct Recent {
-    jobs: HashMap<JobId, (u64, Arc<Job>)>,
-    /// When which was put; an entry whose number is not the job's own any more is stale.
-    puts: VecDeque<(u64, JobId)>,
-    count: u64,
-    bytes: usize,
-}
-
-impl Recent {
-    fn get(&self, id: JobId) -> Option<Arc<Job>> {
-        self.jobs.get(&id).map(|(_, job)| job.clone())
-    }
-
-    fn put(&mut self, id: JobId, job: Option<Arc<Job>>) {
-        let known = match job {
-            Some(job) => {
-                self.count += 1;
-                self.puts.push_back((self.count, id));
-                self.bytes += weight(&job);
-                self.jobs.insert(id, (self.count, job))
-            }
-            None => self.jobs.remove(&id),
-        };
-        self.bytes -= known.map_or(0, |(_, job)| weight(&job));
-        while self.bytes > RECENT_BYTES_MAX || self.puts.len() > 2 * self.jobs.len() + 64 {
-            let Some((put, id)) = self.puts.pop_front() else {
-                return;
-            };
-            if self.jobs.get(&id).is_some_and(|(newest, _)| *newest == put) {
-                if self.bytes > RECENT_BYTES_MAX {
-                    self.bytes -= self.jobs.remove(&id).map_or(0, |(_, job)| weight(&job));
-                } else {
-                    self.puts.push_back((put, id));
-                }
-            }
-        }
-    }
-}
-
-/// About what a decoded job weighs, in bytes.
-fn weight(job: &Job) -> usize {
-    let history: usize = job.attempts.iter().map(|attempt| size_of_val(attempt) + attempt.message.len()).sum();
-    size_of::<Job>() + job.body.len() + history + 128
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     codec::{Damage, In, Out},
-    disk::Changes,
+    disk::{Changes, Disk, Fault},
     keys,
     platforms::Platforms,
 };
@@ -24,6 +24,12 @@ const SHELF: u32 = 64;
 pub(super) struct Tally {
     /// The newest job id ever given; it outlives its job.
     pub(super) last_id: Option<JobId>,
+    /// How many commits there were.
+    pub(super) commits: u64,
+    /// The due entries of all parts up to this one are on disk.
+    pub(super) settled: Option<JobId>,
+    /// The marks of all jobs up to this one are in runs.
+    pub(super) indexed: Option<JobId>,
     by_state: [u64; StateName::ALL.len()],
     by_platform: BTreeMap<u32, PlatformCount>,
 }
@@ -31,15 +37,24 @@ pub(super) struct Tally {
 /// What a commit changes in a tally.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shift {
-    last_id: Option<JobId>,
+    /// The newest job id ever given.
+    pub(super) last_id: Option<JobId>,
+    /// How far parts are settled now, if that has changed.
+    pub(super) settled: Option<JobId>,
+    /// How far marks are in runs now, if that has changed.
+    pub(super) indexed: Option<JobId>,
     by_state: [i64; StateName::ALL.len()],
     by_platform: BTreeMap<u32, (i64, i64)>,
 }
 
 impl Shift {
+    /// A change of nothing yet but the newest id.
+    pub(super) fn new(last_id: Option<JobId>) -> Self {
+        Self { last_id, ..Self::default() }
+    }
+
     /// A job is there now.
     pub(super) fn add(&mut self, job: &Job, platform: u32) {
-        self.last_id = self.last_id.max(Some(job.id));
         self.count(job.state_name(), platform, 1);
     }
 
@@ -59,16 +74,20 @@ impl Shift {
 }
 
 impl Tally {
-    /// A tally that holds what a shift adds to nothing.
-    pub(super) fn of(last_id: Option<JobId>, shift: &Shift) -> Self {
-        let mut tally = Self { last_id, ..Self::default() };
+    /// A tally that counts what a shift adds to nothing, and is as far as `like`.
+    pub(super) fn recounted(like: &Self, shift: &Shift) -> Self {
+        let nothing = Self { by_state: [0; StateName::ALL.len()], by_platform: BTreeMap::new(), ..like.clone() };
+        let mut tally = nothing;
         tally.apply(shift);
-        tally
+        Self { commits: like.commits, ..tally }
     }
 
     /// Takes a commit's change in.
     pub(super) fn apply(&mut self, shift: &Shift) {
+        self.commits += 1;
         self.last_id = self.last_id.max(shift.last_id);
+        self.settled = self.settled.max(shift.settled);
+        self.indexed = self.indexed.max(shift.indexed);
         for (count, by) in self.by_state.iter_mut().zip(shift.by_state) {
             *count = count.saturating_add_signed(by);
         }
@@ -84,23 +103,26 @@ impl Tally {
 
     /// Writes those records that a change touches. The tally is the one after the change.
     pub(super) fn write(&self, shift: &Shift, changes: &mut Changes) {
-        changes.push((keys::LEDGER.to_vec(), Some(self.ledger_record())));
+        changes.insert(keys::LEDGER.to_vec(), Some(self.ledger_record()));
         let mut shelves: Vec<u32> = shift.by_platform.keys().map(|platform| platform / SHELF).collect();
         shelves.dedup();
         for shelf in shelves {
-            changes.push((keys::platform_counts(shelf), self.shelf_record(shelf)));
+            changes.insert(keys::platform_counts(shelf), self.shelf_record(shelf));
         }
     }
 
     fn ledger_record(&self) -> Vec<u8> {
-        let mut out = Out::form(FORM);
-        out.bytes(self.last_id.map(JobId::to_bytes).as_ref().map_or(&[], |id| id));
+        let mut out = Out::form(FORM, 64);
+        for id in [self.last_id, self.settled, self.indexed] {
+            out.bytes(id.map(JobId::to_bytes).as_ref().map_or(&[], |id| id));
+        }
+        out.number(self.commits);
         self.by_state.iter().for_each(|count| out.number(*count));
         out.done()
     }
 
     fn shelf_record(&self, shelf: u32) -> Option<Vec<u8>> {
-        let mut out = Out::form(FORM);
+        let mut out = Out::form(FORM, 64);
         let mut counts = self.by_platform.range(shelf * SHELF..=shelf * SHELF + (SHELF - 1)).peekable();
         counts.peek()?;
         for (platform, count) in counts {
@@ -111,14 +133,30 @@ impl Tally {
         Some(out.done())
     }
 
+    /// Reads the counts.
+    pub(super) fn read(disk: &Disk) -> Result<Self, Fault> {
+        let mut tally = Self::default();
+        if let Some(ledger) = disk.get(keys::LEDGER)? {
+            tally.read_ledger(&ledger).map_err(|why| Fault::Damaged { key: keys::LEDGER.to_vec(), why })?;
+        }
+        for record in disk.scan_prefix(&[keys::PLATFORM_COUNTS]) {
+            let (key, value) = record?;
+            tally.read_shelf(&key, &value).map_err(|why| Fault::Damaged { key: key.to_vec(), why })?;
+        }
+        Ok(tally)
+    }
+
     /// Reads the record of last id and states.
-    pub(super) fn read_ledger(&mut self, bytes: &[u8]) -> Result<(), Damage> {
+    fn read_ledger(&mut self, bytes: &[u8]) -> Result<(), Damage> {
         let mut read = In::new(bytes);
         read.form(FORM)?;
-        self.last_id = match read.bytes()? {
-            [] => None,
-            id => Some(JobId::from_bytes(id.try_into().map_err(|_| Damage::Code("last_id"))?)),
-        };
+        for id in [&mut self.last_id, &mut self.settled, &mut self.indexed] {
+            *id = match read.bytes()? {
+                [] => None,
+                bytes => Some(JobId::from_bytes(bytes.try_into().map_err(|_| Damage::Code("id"))?)),
+            };
+        }
+        self.commits = read.number()?;
         for count in &mut self.by_state {
             *count = read.number()?;
         }
@@ -126,7 +164,7 @@ impl Tally {
     }
 
     /// Reads a record of platform counts.
-    pub(super) fn read_shelf(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), Damage> {
+    fn read_shelf(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), Damage> {
         let shelf = key.last_chunk().map(|number| u32::from_be_bytes(*number)).ok_or(Damage::Code("key"))?;
         let first = shelf.checked_mul(SHELF).ok_or(Damage::Code("key"))?;
         let mut read = In::new(bytes);

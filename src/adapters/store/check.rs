@@ -1,12 +1,20 @@
-//! The consistency check: computes from the records everything else that the store must hold, and compares.
+//! The consistency check: computes from the jobs everything else that the store must hold, and compares.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     census::{Shift, Tally},
     codec::Damage,
-    disk::Fault,
-    keys, platforms,
+    disk::{Fault, VALUE_BYTES_MAX},
+    draft::due_of,
+    keys,
+    memory::{Due, Memory, Tenants},
+    parts::{self, Slot, SlotState},
+    platforms, record,
+    runs::{self, Mark, Marks},
     shelf::Shelf,
 };
+use crate::domain::job::{Job, JobId};
 
 /// So many faults are told in words; the rest is counted.
 const FAULTS_SHOWN_MAX: usize = 100;
@@ -16,7 +24,7 @@ const FAULTS_SHOWN_MAX: usize = 100;
 pub struct CheckReport {
     /// Jobs that were read.
     pub jobs: u64,
-    /// Records of any kind, index entries included.
+    /// Records of any kind.
     pub records: u64,
     /// The first faults, in words.
     pub faults: Vec<String>,
@@ -30,98 +38,192 @@ impl CheckReport {
         self.fault_count == 0
     }
 
-    fn fault(&mut self, words: String) {
+    fn fault(&mut self, words: impl Into<String>) {
         self.fault_count += 1;
         if self.faults.len() < FAULTS_SHOWN_MAX {
-            self.faults.push(words);
+            self.faults.push(words.into());
+        }
+    }
+
+    fn expect(&mut self, holds: bool, words: impl FnOnce() -> String) {
+        if !holds {
+            self.fault(words());
         }
     }
 }
 
-/// Checks everything. Nothing may be written meanwhile.
-pub(super) fn check(shelf: &Shelf, tally: &Tally) -> Result<CheckReport, Fault> {
-    let mut report = CheckReport::default();
-    let mut shift = Shift::default();
-    // Each job implies some records; if all of these are there and there are no others, no index has drifted.
-    let mut implied = 0;
-    for record in shelf.disk.scan_prefix(&[keys::STATE]) {
-        let (key, _) = record?;
-        if key.len() != keys::JOB_KEY_BYTES {
-            continue;
+/// Checks everything. Called by the writer, so that nothing is written meanwhile.
+pub(super) fn check(shelf: &Shelf, marks: &Marks, tally: &Tally) -> Result<CheckReport, Fault> {
+    let memory = shelf.memory();
+    let (marks, run_records) = marks.all(&shelf.disk)?;
+    let mut check = Check {
+        shelf,
+        memory: &memory,
+        marks,
+        tally,
+        report: CheckReport::default(),
+        shift: Shift::default(),
+        due_in_memory: BTreeSet::new(),
+        implied: run_records,
+    };
+    check.parts()?;
+    check.due();
+    check.counts()?;
+    check.platforms()?;
+    check.all_records()?;
+    Ok(check.report)
+}
+
+struct Check<'a> {
+    shelf: &'a Shelf,
+    memory: &'a Memory,
+    /// Sorted.
+    marks: Vec<Mark>,
+    tally: &'a Tally,
+    report: CheckReport,
+    /// Counts the jobs.
+    shift: Shift,
+    due_in_memory: BTreeSet<Due>,
+    /// So many records follow from the jobs. If all of these are there, and no others, no index has drifted.
+    implied: u64,
+}
+
+impl Check<'_> {
+    fn parts(&mut self) -> Result<(), Fault> {
+        let mut found = BTreeMap::new();
+        for record in self.shelf.disk.scan_prefix(&[keys::STATES]) {
+            let (key, states) = record?;
+            let damaged = |why| Fault::Damaged { key: key.to_vec(), why };
+            let part = keys::read_id(&key).ok_or_else(|| damaged(Damage::Code("key")))?;
+            let slots = parts::decode_slots(&states).map_err(damaged)?;
+            self.implied += 1;
+            self.report.expect(slots.is_sorted_by(|a, b| a.id < b.id) && !slots.is_empty(), || {
+                format!("part {part}: its jobs are not in order")
+            });
+            found.insert(part, Tenants::of(&slots).map_err(damaged)?);
+            self.part(part, &slots)?;
         }
-        let id = keys::read_id(&key).ok_or_else(|| Fault::Damaged { key: key.to_vec(), why: Damage::Code("key") })?;
-        report.jobs += 1;
-        match shelf.job(id) {
-            Ok(Some(job)) => {
-                let number = shelf.platforms.number(&job.origin).unwrap_or(u32::MAX);
-                shift.add(&job, number);
-                for (key, value) in keys::entries(&job, number) {
-                    implied += 1;
-                    if shelf.disk.get(&key)?.as_deref() != Some(&value[..]) {
-                        report.fault(format!("job {id}: its record {} is missing or different", keys::shown(&key)));
-                    }
+        let known: BTreeMap<JobId, Tenants> = self.memory.parts.after(None).collect();
+        self.report.expect(known == found, || "the directory in memory is not that of the disk".into());
+        Ok(())
+    }
+
+    fn part(&mut self, part: JobId, slots: &[Slot<'_>]) -> Result<(), Fault> {
+        let mut chunks = BTreeSet::new();
+        for slot in slots {
+            self.report.jobs += 1;
+            self.report.expect(self.memory.parts.part_of(slot.id) == Some(part), || {
+                format!("job {}: it is not found in its part", slot.id)
+            });
+            match self.shelf.job_in(part, slot) {
+                Ok(job) => {
+                    let platform = self.shelf.platforms.number(&job.origin).unwrap_or(u32::MAX);
+                    let event = record::event_half(&job, platform).len();
+                    chunks.extend((slot.chunk..).take(parts::chunks_of(event)));
+                    self.job(part, slot, &job, platform)?;
                 }
-            }
-            Ok(None) => report.fault(format!("job {id}: half of it is missing")),
-            Err(fault) => report.fault(fault.to_string()),
-        }
-    }
-    implied += check_tally(shelf, tally, &shift, &mut report)? + check_platforms(shelf, &mut report)?;
-    for record in shelf.disk.scan_prefix(&[]) {
-        let (key, value) = record?;
-        report.records += 1;
-        if key.first() == Some(&keys::COLUMN) || &key[..] == keys::VERSION {
-            implied += 1;
-        }
-        if value.len() > super::disk::VALUE_BYTES_MAX {
-            report.fault(format!("record {}: it is too long to be safe", keys::shown(&key)));
-        }
-    }
-    if report.records != implied {
-        report.fault(format!("there are {} records, and the jobs imply {implied}", report.records));
-    }
-    Ok(report)
-}
-
-/// The stored counts against those of the jobs. Says how many records hold them.
-fn check_tally(shelf: &Shelf, tally: &Tally, shift: &Shift, report: &mut CheckReport) -> Result<u64, Fault> {
-    let counted = Tally::of(tally.last_id, shift);
-    let (stored, records) = read_tally(shelf)?;
-    if counted != stored {
-        report.fault(format!("the stored counts are {stored:?}, the jobs give {counted:?}"));
-    }
-    if *tally != stored {
-        report.fault("the counts in memory are not those on disk".into());
-    }
-    Ok(records)
-}
-
-/// Reads the counts, and says how many records hold them.
-pub(super) fn read_tally(shelf: &Shelf) -> Result<(Tally, u64), Fault> {
-    let mut tally = Tally::default();
-    let mut records = 0;
-    if let Some(ledger) = shelf.disk.get(keys::LEDGER)? {
-        records += 1;
-        tally.read_ledger(&ledger).map_err(|why| Fault::Damaged { key: keys::LEDGER.to_vec(), why })?;
-    }
-    for record in shelf.disk.scan_prefix(&[keys::PLATFORM_COUNTS]) {
-        let (key, value) = record?;
-        records += 1;
-        tally.read_shelf(&key, &value).map_err(|why| Fault::Damaged { key: key.to_vec(), why })?;
-    }
-    Ok((tally, records))
-}
-
-/// The platforms on disk against those in memory. Says how many records hold them.
-fn check_platforms(shelf: &Shelf, report: &mut CheckReport) -> Result<u64, Fault> {
-    let mut records = 0;
-    for (number, platform) in (0..).zip(shelf.platforms.all()) {
-        for (key, value) in keys::laid_out(&keys::platform(number), &platforms::encode(&platform)) {
-            records += 1;
-            if shelf.disk.get(&key)?.as_deref() != Some(&value[..]) {
-                report.fault(format!("platform {}: its record is missing or different", platform.origin));
+                Err(fault) => self.report.fault(fault.to_string()),
             }
         }
+        self.implied += chunks.len() as u64;
+        for chunk in chunks {
+            self.chunk(part, chunk, slots)?;
+        }
+        Ok(())
     }
-    Ok(records)
+
+    fn job(&mut self, part: JobId, slot: &Slot<'_>, job: &Job, platform: u32) -> Result<(), Fault> {
+        self.shift.add(job, platform);
+        let state = record::state_half(job);
+        let own = state.len() > parts::SLOT_BYTES_MAX;
+        self.report.expect(own == matches!(slot.state, SlotState::Own(_)), || {
+            format!("job {}: its state is not where it belongs", job.id)
+        });
+        self.report.expect(slot.state.standing() == Ok(record::Standing::of(job.state)), || {
+            format!("job {}: its slot says another state", job.id)
+        });
+        if own {
+            self.implied += keys::laid_out(&keys::own_state(job.id), &state).len() as u64;
+        }
+        for mark in runs::of_job(job) {
+            self.report.expect(self.marks.binary_search(&mark).is_ok(), || {
+                format!("job {}: it cannot be found by its cell or its key", job.id)
+            });
+        }
+        if let Some(due) = due_of(job, platform) {
+            if self.memory.is_settled(part) {
+                self.implied += 1;
+                let stored = self.shelf.disk.get(&keys::due(&due))?;
+                self.report.expect(stored.as_deref() == Some(&due.cell.0), || {
+                    format!("job {}: its due entry is missing or different", job.id)
+                });
+            } else {
+                self.due_in_memory.insert(due);
+            }
+        }
+        Ok(())
+    }
+
+    /// A chunk must hold no events but those of its part's jobs.
+    fn chunk(&mut self, part: JobId, chunk: u8, slots: &[Slot<'_>]) -> Result<(), Fault> {
+        let key = keys::events(part, chunk);
+        let Some(stored) = self.shelf.disk.get(&key)? else {
+            self.report.fault(format!("record {}: it is missing", keys::shown(&key)));
+            return Ok(());
+        };
+        if slots.iter().any(|slot| slot.chunk == chunk) {
+            let known = |id| slots.iter().any(|slot| slot.id == id);
+            let kept = parts::retain_events(&stored, known).map_err(|why| Fault::Damaged { key: key.clone(), why })?;
+            self.report.expect(kept.len() >= stored.len(), || {
+                format!("record {}: it holds events of jobs that are gone", keys::shown(&key))
+            });
+        }
+        Ok(())
+    }
+
+    fn due(&mut self) {
+        let known: BTreeSet<Due> = self.memory.due.all().collect();
+        self.report
+            .expect(known == self.due_in_memory, || "the due entries in memory are not those of the jobs".into());
+    }
+
+    /// The stored counts against those of the jobs.
+    fn counts(&mut self) -> Result<(), Fault> {
+        let stored = Tally::read(&self.shelf.disk)?;
+        let counted = Tally::recounted(self.tally, &self.shift);
+        self.report
+            .expect(counted == stored, || format!("the stored counts are {stored:?}, the jobs give {counted:?}"));
+        self.report.expect(*self.tally == stored, || "the counts in memory are not those on disk".into());
+        Ok(())
+    }
+
+    /// The platforms on disk against those in memory.
+    fn platforms(&mut self) -> Result<(), Fault> {
+        for (number, platform) in (0..).zip(self.shelf.platforms.all()) {
+            for (key, value) in keys::laid_out(&keys::platform(number), &platforms::encode(&platform)) {
+                self.implied += 1;
+                let stored = self.shelf.disk.get(&key)?;
+                self.report.expect(stored.as_deref() == Some(&value[..]), || {
+                    format!("platform {}: its record is missing or different", platform.origin)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// There must be no records but those that follow from the jobs, and a few kinds that stand for themselves.
+    fn all_records(&mut self) -> Result<(), Fault> {
+        for record in self.shelf.disk.scan_prefix(&[]) {
+            let (key, value) = record?;
+            self.report.records += 1;
+            let of_its_own = [keys::COLUMN, keys::PLATFORM_COUNTS, keys::LEDGER[0], keys::VERSION[0]];
+            self.implied += u64::from(key.first().is_some_and(|kind| of_its_own.contains(kind)));
+            self.report.expect(value.len() <= VALUE_BYTES_MAX, || {
+                format!("record {}: it is too long to be safe", keys::shown(&key))
+            });
+        }
+        let (records, implied) = (self.report.records, self.implied);
+        self.report.expect(records == implied, || format!("there are {records} records, and the jobs imply {implied}"));
+        Ok(())
+    }
 }

@@ -29,9 +29,11 @@ pub(super) enum Damage {
 pub(super) struct Out(Vec<u8>);
 
 impl Out {
-    /// A record that begins with the number of its form.
-    pub(super) fn form(form: u8) -> Self {
-        Self(vec![form])
+    /// A record that begins with the number of its form and is likely to need `capacity` bytes.
+    pub(super) fn form(form: u8, capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.push(form);
+        Self(bytes)
     }
 
     pub(super) fn byte(&mut self, byte: u8) {
@@ -63,8 +65,16 @@ impl Out {
         self.fixed(bytes);
     }
 
+    /// The record so far.
     pub(super) fn done(self) -> Vec<u8> {
         self.0
+    }
+}
+
+/// Goes on with a record.
+impl From<Vec<u8>> for Out {
+    fn from(begun: Vec<u8>) -> Self {
+        Self(begun)
     }
 }
 
@@ -132,7 +142,12 @@ impl<'a> In<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Damage::Text(field))
     }
 
-    /// What is left.
+    /// How many bytes are left.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is left.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -5,11 +5,14 @@
 //! panic on damaged files; that is caught here and told as the damage that it is.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, Permissions},
     io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use super::{OpenError, codec::Damage, keys};
@@ -30,6 +33,9 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Why the store's file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
+    /// The disk is full.
+    #[error("the disk that holds the store is full: make room and start again; nothing that was accepted is lost")]
+    Full,
     /// sled failed.
     #[error("the store's file could not be read or written: {0}")]
     Sled(#[source] sled::Error),
@@ -58,6 +64,18 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    fn of_sled(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => Self::Full,
+            error => Self::Sled(error),
+        }
+    }
+
+    /// The fault of a sync that failed.
+    pub(super) fn of_sync(cause: io::Error) -> Self {
+        if cause.kind() == io::ErrorKind::StorageFull { Self::Full } else { Self::Sync(cause) }
+    }
+
     /// Whether nothing more can be trusted to be written. A damaged record spoils its own job alone.
     pub(super) fn is_fatal(&self) -> bool {
         !matches!(self, Self::Damaged { .. })
@@ -65,7 +83,7 @@ impl Fault {
 }
 
 /// What a commit writes (`Some`) and removes (`None`).
-pub(super) type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The open file.
 pub(super) struct Disk {
@@ -85,9 +103,7 @@ impl Disk {
             .use_compression(false)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
-        let tree = caught(|| config.open())
-            .map_err(|panic| OpenError::Damaged { folder: folder.into(), detail: panic })?
-            .map_err(|error| open_error(folder, error))?;
+        let tree = open_patiently(folder, &config)?;
         let file = File::open(folder.join("db")).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?;
         sync_names(folder)?;
         Ok(Self { tree, file })
@@ -108,8 +124,8 @@ impl Disk {
         Scan(self.tree.scan_prefix(prefix))
     }
 
-    /// Makes all changes at once; when this returns they are on disk.
-    pub(super) fn commit(&self, changes: Changes) -> Result<(), Fault> {
+    /// Makes all changes at once. They are on disk when [`Disk::sync`] has returned after it.
+    pub(super) fn apply(&self, changes: Changes) -> Result<(), Fault> {
         let mut batch = sled::Batch::default();
         for (key, value) in changes {
             let bytes = value.as_ref().map_or(0, Vec::len);
@@ -121,11 +137,13 @@ impl Disk {
                 None => batch.remove(key),
             }
         }
-        flat(caught(|| {
-            self.tree.apply_batch(batch)?;
-            self.tree.flush().map(drop)
-        }))?;
-        self.file.sync_data().map_err(Fault::Sync)
+        flat(caught(|| self.tree.apply_batch(batch)))
+    }
+
+    /// Brings everything that was applied to the disk.
+    pub(super) fn sync(&self) -> Result<(), Fault> {
+        flat(caught(|| self.tree.flush()))?;
+        self.file.sync_data().map_err(Fault::of_sync)
     }
 
     /// The size on disk, in bytes; 0 where it cannot be told.
@@ -163,14 +181,14 @@ impl TransposeItem for Result<Option<sled::Result<Record>>, Fault> {
     fn transpose_item(self) -> Option<Result<Record, Fault>> {
         match self {
             Ok(None) => None,
-            Ok(Some(item)) => Some(item.map_err(Fault::Sled)),
+            Ok(Some(item)) => Some(item.map_err(Fault::of_sled)),
             Err(fault) => Some(Err(fault)),
         }
     }
 }
 
 fn flat<T>(outcome: Result<sled::Result<T>, String>) -> Result<T, Fault> {
-    outcome.map_err(Fault::Panicked)?.map_err(Fault::Sled)
+    outcome.map_err(Fault::Panicked)?.map_err(Fault::of_sled)
 }
 
 /// Runs a step of sled's; a panic comes back as its words.
@@ -205,6 +223,24 @@ fn sync_names(folder: &Path) -> Result<(), OpenError> {
     }
     Ok(())
 }
+
+/// A store that was closed just now may still be held for a blink by one of sled's threads, which outlive it. So a
+/// locked store is tried some times more.
+fn open_patiently(folder: &Path, config: &sled::Config) -> Result<sled::Db, OpenError> {
+    let mut tries = LOCK_TRIES;
+    loop {
+        tries -= 1;
+        let opened = caught(|| config.open());
+        let opened = opened.map_err(|detail| OpenError::Damaged { folder: folder.into(), detail })?;
+        match opened.map_err(|error| open_error(folder, error)) {
+            Err(OpenError::Locked { .. }) if tries > 0 => thread::sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 fn open_error(folder: &Path, error: sled::Error) -> OpenError {
     let folder = folder.into();

@@ -1,122 +1,54 @@
-//! The keys of the store's one tree, and what stands under them for a job: a pure function of the job.
+//! The keys of the store's one tree.
 //!
-//! A commit removes what the old job implies and the new one does not, and writes what is new, all in one batch. So an
-//! index cannot drift from the records, and a check can compute it all again.
+//! | key | value |
+//! | --- | --- |
+//! | `b` part, chunk | events of a part's jobs; written once |
+//! | `s` part | the states of a part's jobs |
+//! | `o` id (piece) | a state that is too long for its part |
+//! | `d` platform, due, id | the cell of a job that may be started, once its part is settled |
+//! | `r` run, chunk | marks: what finds jobs by cell and by idempotency key |
+//! | `p` number (piece) | a platform |
+//! | `n` number / 64 | its queued and flagged jobs, 64 platforms a record |
+//! | `x` digest (piece) | the URL of a column that was found or made |
+//! | `m` | last id, jobs by state, how far parts are settled and marks are in runs |
+//! | `v` | the version of the format |
 //!
-//! | key | value | what for |
-//! | --- | --- | --- |
-//! | `b` id (part) | the event half of a job | written once |
-//! | `j` id (part) | the state half | rewritten with each change |
-//! | `c` cell, occurred at, id | – | the jobs of a cell, in their order |
-//! | `d` platform, due, id | the cell | jobs that may be started |
-//! | `e` ended at, id | – | what may be pruned |
-//! | `k` namespace, digest | the id | event and message keys |
-//! | `l` state, id | – | lists of queued and of flagged jobs |
-//! | `u` id | – | attempts under way, for the next start |
-//! | `p` number | a platform | |
-//! | `n` number / 64 | its queued and flagged jobs, 64 platforms a record | the census |
-//! | `x` digest | a URL | columns that were found or made |
-//! | `m` | last id, jobs by state | the census |
-//! | `v` | the format's version | |
+//! A part is named by the id of its first job. Numbers are big-endian, so that keys sort as they do.
 
 use std::collections::BTreeMap;
 
-use super::{disk::VALUE_BYTES_MAX, record};
-use crate::domain::{
-    destination::GradeCell,
-    job::{IdempotencyKey, Job, JobId, JobState, Place, StateName},
-    ledger::CellEntry,
-    time::Timestamp,
-};
+use super::{disk::VALUE_BYTES_MAX, memory::Due};
+use crate::domain::{job::JobId, time::Timestamp};
 
-pub(super) const EVENT: u8 = b'b';
-pub(super) const STATE: u8 = b'j';
+pub(super) const EVENTS: u8 = b'b';
+pub(super) const STATES: u8 = b's';
+pub(super) const OWN_STATE: u8 = b'o';
 pub(super) const DUE: u8 = b'd';
-pub(super) const ENDED: u8 = b'e';
-pub(super) const UNDER_WAY: u8 = b'u';
+pub(super) const RUN: u8 = b'r';
 pub(super) const PLATFORM: u8 = b'p';
-pub(super) const COLUMN: u8 = b'x';
 pub(super) const PLATFORM_COUNTS: u8 = b'n';
+pub(super) const COLUMN: u8 = b'x';
 pub(super) const LEDGER: &[u8] = b"m";
 pub(super) const VERSION: &[u8] = b"v";
 
-/// The length of a key that names a job and nothing else.
-pub(super) const JOB_KEY_BYTES: usize = 17;
-
-/// Everything the store holds of a job, by key. `platform` is the number of the job's origin.
-pub(super) fn entries(job: &Job, platform: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut entries = BTreeMap::new();
-    entries.extend(laid_out(&of_job(EVENT, job.id), &record::event_half(job, platform)));
-    entries.extend(laid_out(&of_job(STATE, job.id), &record::state_half(job)));
-    entries.insert(cell_entry(job.cell, CellEntry { occurred_at: job.occurred_at, id: job.id }), Vec::new());
-    if let Some(key) = idempotency(&job.key) {
-        entries.insert(key, job.id.to_bytes().to_vec());
-    }
-    match job.state {
-        JobState::Queued(queued) => {
-            entries.insert(listed(job.state_name(), job.id), Vec::new());
-            match queued.place {
-                Place::Ready => drop(entries.insert(due(platform, queued.due, job.id), job.cell.0.to_vec())),
-                Place::UnderWay { .. } => drop(entries.insert(of_job(UNDER_WAY, job.id), Vec::new())),
-                Place::Behind => {}
-            }
-        }
-        JobState::Flagged => drop(entries.insert(listed(job.state_name(), job.id), Vec::new())),
-        JobState::Delivered | JobState::Superseded | JobState::Discarded => {
-            entries.insert(ended(job.ended_at.unwrap_or_default(), job.id), Vec::new());
-        }
-    }
-    entries
+/// The key of a chunk of events.
+pub(super) fn events(part: JobId, chunk: u8) -> Vec<u8> {
+    join(&[&[EVENTS], &part.to_bytes(), &[chunk]])
 }
 
-/// A value of any length, in parts that are small enough for the tree: the first under the key itself with the number
-/// of the others before it, the others under the key and their number.
-pub(super) fn laid_out(key: &[u8], value: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let (head, tail) = value.split_at(value.len().min(PART_BYTES));
-    let others = tail.chunks(PART_BYTES);
-    let count = u8::try_from(others.len()).expect("an event has 64 KiB and a history 100 attempts");
-    let parts = (1..=count).zip(others).map(|(number, part)| (join(&[key, &[number]]), part.to_vec()));
-    parts.chain([(key.to_vec(), join(&[&[count], head]))]).collect()
+/// The key of a part's states.
+pub(super) fn states(part: JobId) -> Vec<u8> {
+    join(&[&[STATES], &part.to_bytes()])
 }
 
-const PART_BYTES: usize = VALUE_BYTES_MAX - 1;
-
-/// Reads a value that was laid out in parts. `get` reads one of the other parts.
-pub(super) fn gather<E>(
-    key: &[u8],
-    first: &[u8],
-    mut get: impl FnMut(&[u8]) -> Result<Vec<u8>, E>,
-) -> Result<Option<Vec<u8>>, E> {
-    let Some((&others, head)) = first.split_first() else {
-        return Ok(None);
-    };
-    let mut value = head.to_vec();
-    for number in 1..=others {
-        let mut key = key.to_vec();
-        key.push(number);
-        value.extend(get(&key)?);
-    }
-    Ok(Some(value))
+/// The key of a job's own state.
+pub(super) fn own_state(id: JobId) -> Vec<u8> {
+    join(&[&[OWN_STATE], &id.to_bytes()])
 }
 
-/// The key of one job's record of a kind.
-pub(super) fn of_job(kind: u8, id: JobId) -> Vec<u8> {
-    join(&[&[kind], &id.to_bytes()])
-}
-
-/// What the entries of a cell begin with.
-pub(super) fn cell(cell: GradeCell) -> Vec<u8> {
-    join(&[b"c", &cell.0])
-}
-
-fn cell_entry(of: GradeCell, entry: CellEntry) -> Vec<u8> {
-    join(&[b"c", &of.0, &time(entry.occurred_at), &entry.id.to_bytes()])
-}
-
-/// The entry that a key in a cell stands for.
-pub(super) fn read_cell_entry(key: &[u8]) -> Option<CellEntry> {
-    let (occurred_at, id) = read_time_and_id(key.get(17..)?)?;
-    Some(CellEntry { occurred_at, id })
+/// The key of a due entry.
+pub(super) fn due(due: &Due) -> Vec<u8> {
+    join(&[&due_of(due.platform), &time(due.at), &due.id.to_bytes()])
 }
 
 /// What the due entries of a platform begin with.
@@ -124,44 +56,28 @@ pub(super) fn due_of(platform: u32) -> Vec<u8> {
     join(&[&[DUE], &platform.to_be_bytes()])
 }
 
-/// The key of a due entry.
-pub(super) fn due(platform: u32, due: Timestamp, id: JobId) -> Vec<u8> {
-    join(&[&[DUE], &platform.to_be_bytes(), &time(due), &id.to_bytes()])
+/// What the due entries of a platform after this one begin with.
+pub(super) fn due_after(platform: u32, after: (Timestamp, JobId)) -> Vec<u8> {
+    join(&[&due_of(platform), &time(after.0), &after.1.to_bytes(), &[0]])
 }
 
 /// The due time and the job of a due entry.
 pub(super) fn read_due(key: &[u8]) -> Option<(Timestamp, JobId)> {
-    read_time_and_id(key.get(5..)?)
+    let (micros, id) = key.get(5..)?.split_first_chunk::<8>()?;
+    let micros = u64::from_be_bytes(*micros) ^ SIGN;
+    Some((Timestamp::from_micros(micros.cast_signed()), JobId::from_bytes(id.try_into().ok()?)))
 }
 
-/// The key of an ended job's entry.
-pub(super) fn ended(at: Timestamp, id: JobId) -> Vec<u8> {
-    join(&[&[ENDED], &time(at), &id.to_bytes()])
+/// The key of a record of a run.
+pub(super) fn run(number: u32, chunk: usize) -> Vec<u8> {
+    let chunk = u32::try_from(chunk).expect("a run has some hundred records");
+    join(&[&[RUN], &number.to_be_bytes(), &chunk.to_be_bytes()])
 }
 
-/// When a job ended, and which.
-pub(super) fn read_ended(key: &[u8]) -> Option<(Timestamp, JobId)> {
-    read_time_and_id(key.get(1..)?)
-}
-
-/// The key of an idempotency key's entry; none for a content key, which counts within its cell alone.
-pub(super) fn idempotency(key: &IdempotencyKey) -> Option<Vec<u8>> {
-    let (namespace, digest) = record::key_parts(key);
-    (!matches!(key, IdempotencyKey::Content(_))).then(|| join(&[b"k", &[namespace], &digest]))
-}
-
-/// What the list of a state begins with, where a state has its own.
-pub(super) fn list_of(state: StateName) -> Option<Vec<u8>> {
-    match state {
-        StateName::Queued => Some(b"lq".to_vec()),
-        StateName::Flagged => Some(b"lf".to_vec()),
-        StateName::Delivered | StateName::Superseded | StateName::Discarded => None,
-    }
-}
-
-fn listed(state: StateName, id: JobId) -> Vec<u8> {
-    let list = list_of(state).expect("only called for queued and flagged jobs");
-    join(&[&list, &id.to_bytes()])
+/// The run and the number of one of its records.
+pub(super) fn read_run(key: &[u8]) -> Option<(u32, u32)> {
+    let (run, chunk) = key.get(1..)?.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*run), u32::from_be_bytes(chunk.try_into().ok()?)))
 }
 
 /// The key of a platform's record.
@@ -179,21 +95,43 @@ pub(super) fn column(digest: [u8; 16]) -> Vec<u8> {
     join(&[&[COLUMN], &digest])
 }
 
-/// The job id at the end of a key.
-pub(super) fn read_id(bytes: &[u8]) -> Option<JobId> {
-    Some(JobId::from_bytes(*bytes.last_chunk()?))
+/// The job id that follows the kind of a key.
+pub(super) fn read_id(key: &[u8]) -> Option<JobId> {
+    Some(JobId::from_bytes(key.get(1..)?.try_into().ok()?))
+}
+
+/// A value of any length, in pieces that are small enough for the tree: the first under the key itself with the number
+/// of the others before it, the others under the key and their number.
+pub(super) fn laid_out(key: &[u8], value: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let (head, tail) = value.split_at(value.len().min(PIECE_BYTES));
+    let others = tail.chunks(PIECE_BYTES);
+    let count = u8::try_from(others.len()).expect("an event has 64 KiB and a history 100 attempts");
+    let pieces = (1..=count).zip(others).map(|(number, piece)| (join(&[key, &[number]]), piece.to_vec()));
+    pieces.chain([(key.to_vec(), join(&[&[count], head]))]).collect()
+}
+
+const PIECE_BYTES: usize = VALUE_BYTES_MAX - 1;
+
+/// Puts a value together that was laid out in pieces. `get` reads one of the other pieces.
+pub(super) fn gather<E>(
+    key: &[u8],
+    first: &[u8],
+    mut get: impl FnMut(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<Option<Vec<u8>>, E> {
+    let Some((&others, head)) = first.split_first() else {
+        return Ok(None);
+    };
+    let mut value = head.to_vec();
+    for number in 1..=others {
+        value.extend(get(&join(&[key, &[number]]))?);
+    }
+    Ok(Some(value))
 }
 
 /// A key in letters and digits, for an error that names it.
 pub(super) fn shown(key: &[u8]) -> String {
     let (kind, rest) = key.split_first().map_or((' ', key), |(kind, rest)| (char::from(*kind), rest));
     rest.iter().fold(format!("{kind:?}"), |text, byte| format!("{text}{byte:02x}"))
-}
-
-fn read_time_and_id(bytes: &[u8]) -> Option<(Timestamp, JobId)> {
-    let (micros, id) = bytes.split_first_chunk::<8>()?;
-    let micros = u64::from_be_bytes(*micros) ^ SIGN;
-    Some((Timestamp::from_micros(micros.cast_signed()), JobId::from_bytes(id.try_into().ok()?)))
 }
 
 /// A time as bytes that sort as it does.
@@ -205,4 +143,48 @@ const SIGN: u64 = 1 << 63;
 
 fn join(pieces: &[&[u8]]) -> Vec<u8> {
     pieces.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::destination::GradeCell;
+
+    #[test]
+    fn due_keys_sort_by_time_and_then_by_id_and_are_read_again() {
+        let id = |number: u128| JobId::from_bytes(number.to_be_bytes());
+        let entry = |micros, number| Due {
+            platform: 7,
+            at: Timestamp::from_micros(micros),
+            id: id(number),
+            cell: GradeCell([0; 16]),
+        };
+        let sorted = [entry(i64::MIN, 5), entry(-1, 4), entry(0, 3), entry(1, 1), entry(1, 2), entry(i64::MAX, 0)];
+        let keys: Vec<_> = sorted.iter().map(due).collect();
+        assert!(keys.is_sorted());
+        for (entry, key) in sorted.iter().zip(&keys) {
+            assert_eq!(read_due(key), Some((entry.at, entry.id)));
+            let after = due_after(7, (entry.at, entry.id));
+            assert!(keys.iter().all(|other| (other > key) == (*other >= after)));
+        }
+        assert_eq!(read_due(&keys[0][..20]), None);
+    }
+
+    #[test]
+    fn a_long_value_comes_back_from_its_pieces() {
+        for len in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 10 * PIECE_BYTES + 5] {
+            let value: Vec<u8> = (0_u8..=250).cycle().take(len).collect();
+            let records = laid_out(b"key", &value);
+            assert!(records.values().all(|record| record.len() <= VALUE_BYTES_MAX));
+            let get = |key: &[u8]| records.get(key).cloned().ok_or(());
+            assert_eq!(gather(b"key", &records[&b"key"[..]], get), Ok(Some(value)), "{len}");
+        }
+        assert_eq!(gather(b"key", &[], |_| Err(())), Ok(None));
+        assert_eq!(gather(b"key", &[1], |_| Err(())), Err(()));
+    }
+
+    #[test]
+    fn a_key_is_shown_in_letters_and_digits() {
+        assert_eq!(shown(&[b's', 0, 255]), "'s'00ff");
+    }
 }

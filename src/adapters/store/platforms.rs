@@ -64,7 +64,7 @@ impl Platforms {
 
 /// The stored form of a platform.
 pub(super) fn encode(platform: &PlatformRecord) -> Vec<u8> {
-    let mut out = Out::form(FORM);
+    let mut out = Out::form(FORM, 128);
     out.byte(
         u8::from(platform.client_id.is_some())
             | u8::from(platform.paused_since.is_some()) << 1

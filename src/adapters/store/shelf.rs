@@ -1,60 +1,112 @@
-//! Reading: what is committed, found by key. Used by the writer and by everybody who asks; it changes nothing.
+//! Reading: what is in the tree, found with the help of memory. Used by the writer and by everybody who asks; it
+//! changes nothing. Whoever is not the writer holds the read lock of [`Shelf::memory`] while reading what belongs
+//! together: a commit takes the write lock while it changes the tree and memory.
+
+use std::{
+    ops::ControlFlow,
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
 
 use super::{
     codec::Damage,
-    disk::{Disk, Fault, Record},
+    disk::{Disk, Fault},
+    draft::due_of,
     keys,
+    memory::{Due, Memory, Tenants},
+    parts::{self, Slot, SlotState},
     platforms::{self, Platforms},
-    record,
+    record::{self, Standing},
+    runs::Marks,
 };
 use crate::{
     domain::{
         destination::{GradeCell, Origin},
-        job::{IdempotencyKey, Job, JobId},
-        ledger::{CellEntry, DueEntry},
+        job::{Job, JobId},
+        ledger::DueEntry,
         time::Timestamp,
     },
     ports::{JobFilter, JobPage},
 };
 
-/// One call of [`Shelf::list`] looks at no more jobs than this.
+/// One call of [`Shelf::list`] looks at no more jobs than about this.
 const LIST_LOOKS_MAX: usize = 5_000;
 
-/// The committed records.
+/// The records, and what memory knows of them.
 pub(super) struct Shelf {
     pub(super) disk: Disk,
     pub(super) platforms: Platforms,
+    pub(super) memory: RwLock<Memory>,
 }
 
 impl Shelf {
+    /// A shelf on an open file, with its platforms. The rest of memory is yet to be filled.
+    pub(super) fn new(disk: Disk) -> Result<Self, Fault> {
+        let shelf = Self { disk, platforms: Platforms::default(), memory: RwLock::default() };
+        for record in shelf.disk.scan_prefix(&[keys::PLATFORM]) {
+            let (key, _) = record?;
+            let Some(number) = key.get(1..).and_then(|number| <[u8; 4]>::try_from(number).ok()) else {
+                continue;
+            };
+            let value = shelf.long(&key)?.unwrap_or_default();
+            let platform = platforms::decode(&value).map_err(|why| damaged(&key, why))?;
+            if shelf.platforms.put(platform) != u32::from_be_bytes(number) {
+                return Err(damaged(&key, Damage::Missing("the platform before it")));
+            }
+        }
+        Ok(shelf)
+    }
+
+    /// Memory, for reading.
+    pub(super) fn memory(&self) -> RwLockReadGuard<'_, Memory> {
+        self.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A job.
-    pub(super) fn job(&self, id: JobId) -> Result<Option<Job>, Fault> {
-        let (state_key, event_key) = (keys::of_job(keys::STATE, id), keys::of_job(keys::EVENT, id));
-        let Some(state) = self.long(&state_key)? else {
+    pub(super) fn job(&self, memory: &Memory, id: JobId) -> Result<Option<Job>, Fault> {
+        let Some(part) = memory.parts.part_of(id) else {
             return Ok(None);
         };
-        // A reader may come between: the job was pruned after its first half was read.
-        let Some(event) = self.long(&event_key)? else {
+        let key = keys::states(part);
+        let Some(states) = self.disk.get(&key)? else {
             return Ok(None);
         };
-        let job = record::job(id, &event, &state, |number| self.platforms.origin(number));
-        job.map(Some).map_err(|why| Fault::Damaged { key: state_key, why })
+        let slot = parts::find_slot(&states, id).map_err(|why| damaged(&key, why))?;
+        slot.map(|slot| self.job_in(part, &slot)).transpose()
     }
 
-    /// The job of an event or message key.
-    pub(super) fn job_of_key(&self, key: &IdempotencyKey) -> Result<Option<JobId>, Fault> {
-        let Some(key) = keys::idempotency(key) else {
-            return Ok(None);
-        };
-        let Some(value) = self.disk.get(&key)? else {
-            return Ok(None);
-        };
-        keys::read_id(&value).map(Some).ok_or(Fault::Damaged { key, why: Damage::Short })
+    /// The job of a slot.
+    pub(super) fn job_in(&self, part: JobId, slot: &Slot<'_>) -> Result<Job, Fault> {
+        let event = self.event(part, slot)?;
+        let state = self.state(slot)?;
+        let job = record::job(slot.id, &event, &state, |number| self.platforms.origin(number));
+        job.map_err(|why| damaged(&keys::states(part), why))
     }
 
-    /// The jobs of a cell, in their order.
-    pub(super) fn cell(&self, cell: GradeCell) -> Result<Vec<CellEntry>, Fault> {
-        self.disk.scan_prefix(&keys::cell(cell)).map(|record| read_key(record?, keys::read_cell_entry)).collect()
+    /// The state half of a slot's job.
+    pub(super) fn state(&self, slot: &Slot<'_>) -> Result<Vec<u8>, Fault> {
+        match &slot.state {
+            SlotState::Here(state) => Ok(state.to_vec()),
+            SlotState::Own(_) => {
+                let key = keys::own_state(slot.id);
+                self.long(&key)?.ok_or_else(|| damaged(&key, Damage::Missing("the job's state")))
+            }
+        }
+    }
+
+    /// The event half of a slot's job.
+    fn event(&self, part: JobId, slot: &Slot<'_>) -> Result<Vec<u8>, Fault> {
+        let key = keys::events(part, slot.chunk);
+        let missing = || damaged(&key, Damage::Missing("the job's event"));
+        let chunk = self.disk.get(&key)?.ok_or_else(missing)?;
+        let piece = parts::find_event(&chunk, slot.id).map_err(|why| damaged(&key, why))?.ok_or_else(missing)?;
+        let mut event = piece.bytes.to_vec();
+        for next in slot.chunk.saturating_add(1)..=u8::MAX {
+            if event.len() >= piece.len {
+                break;
+            }
+            event.extend_from_slice(&self.disk.get(&keys::events(part, next))?.ok_or_else(missing)?);
+        }
+        Ok(event)
     }
 
     /// Up to `limit` jobs of a platform that may be started, after `after`.
@@ -67,37 +119,37 @@ impl Shelf {
         let Some(platform) = self.platforms.number(origin) else {
             return Ok(Vec::new());
         };
-        let from = after.map_or_else(|| keys::due_of(platform), |(due, id)| next(keys::due(platform, due, id)));
-        let to = end_of(keys::due_of(platform));
-        let entries = self.disk.scan(&from, &to).take(limit).map(|record| {
+        let memory = self.memory();
+        let mut entries: Vec<_> = memory.due.of(platform, after).take(limit).collect();
+        for record in self.settled_due(platform, after).take(limit) {
+            let Due { at, id, cell, .. } = record?;
+            entries.push((at, id, cell));
+        }
+        entries.sort_unstable();
+        entries.truncate(limit);
+        let entry = |(due, id, cell)| DueEntry { due, id, cell, origin: origin.clone() };
+        Ok(entries.into_iter().map(entry).collect())
+    }
+
+    /// The due entries of a platform on disk, after `after`.
+    pub(super) fn settled_due(
+        &self,
+        platform: u32,
+        after: Option<(Timestamp, JobId)>,
+    ) -> impl Iterator<Item = Result<Due, Fault>> {
+        let from = after.map_or_else(|| keys::due_of(platform), |after| keys::due_after(platform, after));
+        self.disk.scan(&from, &end_of(keys::due_of(platform))).map(move |record| {
             let (key, value) = record?;
             let cell = GradeCell(value[..].try_into().map_err(|_| damaged(&key, Damage::Code("cell")))?);
-            let (due, id) = keys::read_due(&key).ok_or_else(|| damaged(&key, Damage::Code("key")))?;
-            Ok(DueEntry { due, id, cell, origin: origin.clone() })
-        });
-        entries.collect()
-    }
-
-    /// The jobs with an attempt under way.
-    pub(super) fn under_way(&self) -> Result<Vec<JobId>, Fault> {
-        self.disk.scan_prefix(&[keys::UNDER_WAY]).map(|record| read_key(record?, keys::read_id)).collect()
-    }
-
-    /// Up to `limit` jobs that ended before `moment`, after the entry `after`.
-    pub(super) fn ended_before(
-        &self,
-        moment: Timestamp,
-        after: Option<(Timestamp, JobId)>,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, JobId)>, Fault> {
-        let from = after.map_or_else(|| vec![keys::ENDED], |(at, id)| next(keys::ended(at, id)));
-        let to = keys::ended(moment, JobId::from_bytes([0; 16]));
-        self.disk.scan(&from, &to).take(limit).map(|record| read_key(record?, keys::read_ended)).collect()
+            let (at, id) = keys::read_due(&key).ok_or_else(|| damaged(&key, Damage::Code("key")))?;
+            Ok(Due { platform, at, id, cell })
+        })
     }
 
     /// The URL of a column.
     pub(super) fn column(&self, digest: [u8; 16]) -> Result<Option<String>, Fault> {
         let key = keys::column(digest);
+        let _memory = self.memory();
         let Some(url) = self.long(&key)? else {
             return Ok(None);
         };
@@ -106,70 +158,119 @@ impl Shelf {
 
     /// A page of jobs, newest first.
     pub(super) fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, Fault> {
-        let prefix = filter.state.and_then(keys::list_of).unwrap_or_else(|| vec![keys::STATE]);
-        let key = |id: JobId| [&prefix[..], &id.to_bytes()].concat();
         // An id is never older than its job.
-        let from = filter.since.map_or_else(|| prefix.clone(), |since| key(JobId::first_at(since)));
-        let to = before.map_or_else(|| end_of(prefix.clone()), key);
-        let mut page = JobPage::default();
-        let mut looks = 0;
-        for record in self.disk.scan(&from, &to).rev() {
-            let (key, _) = record?;
-            // The further parts of a long record have longer keys.
-            let Some(id) = key.strip_prefix(&prefix[..]).filter(|id| id.len() == 16).and_then(keys::read_id) else {
-                continue;
+        let oldest = filter.since.map(JobId::first_at);
+        let mut search = Search { filter, oldest, limit, before, looks: 0, jobs: Vec::new() };
+        while search.jobs.len() < limit && search.looks < LIST_LOOKS_MAX {
+            // The lock is held for one part at a time, so that a long list holds up no commit.
+            let memory = self.memory();
+            let Some(part) = memory.parts.newest(search.before, filter.state) else {
+                return Ok(JobPage { jobs: search.jobs, next: None });
             };
-            looks += 1;
-            page.jobs.extend(self.job(id)?.filter(|job| filter.admits(job)));
-            if page.jobs.len() >= limit || looks >= LIST_LOOKS_MAX {
-                page.next = Some(id);
-                break;
+            if self.search_part(&mut search, part)?.is_break() {
+                return Ok(JobPage { jobs: search.jobs, next: None });
             }
         }
-        Ok(page)
+        Ok(JobPage { jobs: search.jobs, next: search.before })
     }
 
-    /// Fills the directory of platforms.
-    pub(super) fn read_platforms(&self) -> Result<(), Fault> {
-        for record in self.disk.scan_prefix(&[keys::PLATFORM]) {
-            let (key, _) = record?;
-            let Some(number) = key.get(1..).and_then(|number| <[u8; 4]>::try_from(number).ok()) else {
-                continue;
-            };
-            let value = self.long(&key)?.unwrap_or_default();
-            let platform = platforms::decode(&value).map_err(|why| damaged(&key, why))?;
-            if self.platforms.put(platform) != u32::from_be_bytes(number) {
-                return Err(damaged(&key, Damage::Missing("the platform before it")));
+    /// Looks through one part; breaks off at jobs that are too old.
+    fn search_part(&self, search: &mut Search<'_>, part: JobId) -> Result<ControlFlow<()>, Fault> {
+        let key = keys::states(part);
+        let states = self.states(part)?;
+        let slots = parts::decode_slots(&states).map_err(|why| damaged(&key, why))?;
+        let before = search.before;
+        for slot in slots.iter().rev().filter(|slot| before.is_none_or(|before| slot.id < before)) {
+            if search.oldest.is_some_and(|oldest| slot.id < oldest) {
+                return Ok(ControlFlow::Break(()));
+            }
+            search.looks += 1;
+            search.before = Some(slot.id);
+            let standing = slot.state.standing().map_err(|why| damaged(&key, why))?;
+            if search.filter.state.is_none_or(|state| standing.name() == state) {
+                let job = Some(self.job_in(part, slot)?);
+                search.jobs.extend(job.filter(|job| search.filter.admits(job)));
+            }
+            if search.jobs.len() >= search.limit {
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+        search.before = Some(part);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Walks over all parts once: enters them in the directory, and finds the attempts that are under way.
+    pub(super) fn read_parts(&self, memory: &mut Memory) -> Result<Vec<JobId>, Fault> {
+        let mut under_way = Vec::new();
+        for record in self.disk.scan_prefix(&[keys::STATES]) {
+            let (key, states) = record?;
+            let part = keys::read_id(&key).ok_or_else(|| damaged(&key, Damage::Code("key")))?;
+            let slots = parts::decode_slots(&states).map_err(|why| damaged(&key, why))?;
+            memory.parts.put(part, Tenants::of(&slots).map_err(|why| damaged(&key, why))?);
+            let cut_off = slots.iter().filter(|slot| slot.state.standing() == Ok(Standing::UnderWay));
+            under_way.extend(cut_off.map(|slot| slot.id));
+        }
+        Ok(under_way)
+    }
+
+    /// Reads the young jobs, for what is kept of them in memory alone: due entries of parts that are not settled, marks
+    /// of jobs after `indexed`.
+    pub(super) fn read_young(
+        &self,
+        memory: &mut Memory,
+        marks: &mut Marks,
+        indexed: Option<JobId>,
+    ) -> Result<(), Fault> {
+        let unmarked = indexed.and_then(|indexed| memory.parts.part_of(indexed));
+        let parts: Vec<JobId> = memory.parts.from(unmarked.min(memory.settled)).collect();
+        for part in parts {
+            for slot in parts::decode_slots(&self.states(part)?).map_err(|why| damaged(&keys::states(part), why))? {
+                let job = self.job_in(part, &slot)?;
+                if indexed.is_none_or(|indexed| job.id > indexed) {
+                    marks.add(&job);
+                }
+                if !memory.is_settled(part) {
+                    let due = self.platforms.number(&job.origin).and_then(|platform| due_of(&job, platform));
+                    memory.due.insert_all(due);
+                }
             }
         }
         Ok(())
     }
 
-    /// A value that may be laid out in parts.
+    /// The record of a part's states.
+    pub(super) fn states(&self, part: JobId) -> Result<sled::IVec, Fault> {
+        let key = keys::states(part);
+        self.disk.get(&key)?.ok_or_else(|| damaged(&key, Damage::Missing("this part")))
+    }
+
+    /// A value that may be laid out in pieces.
     pub(super) fn long(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let Some(first) = self.disk.get(key)? else {
             return Ok(None);
         };
-        let value = keys::gather(key, &first, |part| {
-            self.disk.get(part)?.map(|part| part.to_vec()).ok_or_else(|| damaged(part, Damage::Missing("this part")))
+        let value = keys::gather(key, &first, |piece| {
+            let found = self.disk.get(piece)?;
+            found.map(|piece| piece.to_vec()).ok_or_else(|| damaged(piece, Damage::Missing("this piece")))
         })?;
         value.map(Some).ok_or_else(|| damaged(key, Damage::Short))
     }
 }
 
-/// Reads what a record's key says.
-fn read_key<T>((key, _): Record, read: impl Fn(&[u8]) -> Option<T>) -> Result<T, Fault> {
-    read(&key).ok_or_else(|| damaged(&key, Damage::Code("key")))
+/// A list under way.
+struct Search<'a> {
+    filter: &'a JobFilter,
+    /// Older ids are older than the filter's `since`.
+    oldest: Option<JobId>,
+    limit: usize,
+    /// Where to go on.
+    before: Option<JobId>,
+    looks: usize,
+    jobs: Vec<Job>,
 }
 
 fn damaged(key: &[u8], why: Damage) -> Fault {
     Fault::Damaged { key: key.to_vec(), why }
-}
-
-/// The key right after `key`.
-fn next(mut key: Vec<u8>) -> Vec<u8> {
-    key.push(0);
-    key
 }
 
 /// The end of the keys that begin with `prefix`.

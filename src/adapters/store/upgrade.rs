@@ -31,5 +31,6 @@ fn write_version(disk: &Disk) -> Result<(), Fault> {
         let (key, _) = record?;
         return Err(Fault::Damaged { key: key.to_vec(), why: super::codec::Damage::Missing("the store's version") });
     }
-    disk.commit(vec![(keys::VERSION.to_vec(), Some(VERSION.to_be_bytes().to_vec()))])
+    disk.apply([(keys::VERSION.to_vec(), Some(VERSION.to_be_bytes().to_vec()))].into())?;
+    disk.sync()
 }

@@ -13,13 +13,17 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
 use super::{
-    books::OpenBooks,
+    CheckReport,
+    books::{Draft, OpenBooks},
     census::Tally,
+    check,
     disk::{Fault, caught},
+    highwater::HighWater,
+    lock,
     shelf::Shelf,
 };
 use crate::{
@@ -39,11 +43,15 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often the writer shows that it is there while there is nothing to write.
 const IDLE_BEAT: Duration = Duration::from_secs(5);
 
-/// An order, and who waits for its answer.
-pub(super) struct Waiting {
-    pub(super) order: Order,
-    pub(super) answer: oneshot::Sender<Result<Answer, StoreError>>,
+/// What the writer is asked to do.
+pub(super) enum Task {
+    /// An order, and who waits for its answer.
+    Order(Order, OrderAnswer),
+    /// The consistency check, and who waits for what it finds.
+    Check(Sender<Result<CheckReport, StoreError>>),
 }
+
+type OrderAnswer = oneshot::Sender<Result<Answer, StoreError>>;
 
 /// What the writer and those who ask share.
 pub(super) struct Shared {
@@ -51,9 +59,7 @@ pub(super) struct Shared {
     pub(super) tally: Mutex<Tally>,
     /// Why the store takes no writes any more.
     pub(super) failure: OnceLock<StoreError>,
-    /// Held while a commit is made; a check that must not see half of one takes it.
-    pub(super) commit: Mutex<()>,
-    /// Orders that wait, those of the commit under way included.
+    /// Orders that wait.
     pub(super) waiting: AtomicUsize,
 }
 
@@ -61,6 +67,7 @@ pub(super) struct Shared {
 pub(super) struct Writer {
     pub(super) shelf: Arc<Shelf>,
     pub(super) books: OpenBooks,
+    pub(super) high_water: HighWater,
     pub(super) shared: Arc<Shared>,
     pub(super) rules: Rules,
     pub(super) sink: ReportSink,
@@ -70,35 +77,56 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Works until nobody can send orders any more and all of them are answered.
-    pub(super) fn run(mut self, orders: &Receiver<Waiting>) {
+    pub(super) fn run(mut self, tasks: &Receiver<Task>) {
         loop {
-            match orders.recv_timeout(IDLE_BEAT) {
-                Ok(first) => self.take(first, orders),
-                Err(RecvTimeoutError::Timeout) if self.shared.failure.get().is_none() => self.beat(),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            match tasks.recv_timeout(IDLE_BEAT) {
+                Ok(first) => self.take(first, tasks),
+                Err(RecvTimeoutError::Timeout) => self.rest(),
+                Err(RecvTimeoutError::Disconnected) => return self.rest(),
             }
         }
     }
 
-    /// Makes one commit of the orders that wait.
-    fn take(&mut self, first: Waiting, orders: &Receiver<Waiting>) {
-        let mut bytes = event_bytes(&first.order);
-        let mut batch = vec![first];
-        while batch.len() < BATCH_ORDERS_MAX && bytes < BATCH_BYTES_MAX {
-            let Ok(next) = orders.try_recv() else {
-                break;
-            };
-            bytes += event_bytes(&next.order);
-            batch.push(next);
+    /// There is nothing to do: notes how far it has come.
+    fn rest(&mut self) {
+        if self.shared.failure.get().is_some() {
+            return;
         }
-        self.shared.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
-        let (orders, answers): (Vec<Order>, Vec<_>) =
-            batch.into_iter().map(|waiting| (waiting.order, waiting.answer)).unzip();
+        let commits = lock(&self.shared.tally).commits;
+        match self.high_water.settle(commits) {
+            Ok(()) => self.beat(),
+            Err(fault) => drop(self.fail(&fault)),
+        }
+    }
+
+    /// Takes the orders that wait and makes one commit of them.
+    fn take(&mut self, first: Task, tasks: &Receiver<Task>) {
+        let (mut orders, mut answers, mut checks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(task) = next {
+            match task {
+                Task::Order(order, answer) => {
+                    bytes += event_bytes(&order);
+                    orders.push(order);
+                    answers.push(answer);
+                }
+                Task::Check(answer) => checks.push(answer),
+            }
+            let is_full = orders.len() >= BATCH_ORDERS_MAX || bytes >= BATCH_BYTES_MAX || !checks.is_empty();
+            next = if is_full { None } else { tasks.try_recv().ok() };
+        }
+        self.shared.waiting.fetch_sub(orders.len(), Ordering::Relaxed);
         let outcomes = self.carry_out_all(orders, answers.len());
-        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+        // The last one first: whoever waits for them in their order then wakes once.
+        for (answer, outcome) in answers.into_iter().zip(outcomes).rev() {
             // Whoever gave up waiting needs no answer.
             let _ = answer.send(outcome);
+        }
+        for answer in checks {
+            let tally = lock(&self.shared.tally).clone();
+            let found = check::check(&self.shelf, self.books.marks(), &tally).map_err(|fault| store_error(&fault));
+            let _ = answer.send(found);
         }
     }
 
@@ -107,8 +135,6 @@ impl Writer {
         if let Some(failure) = self.shared.failure.get() {
             return vec![Err(failure.clone()); count];
         }
-        let shared = self.shared.clone();
-        let _commit = shared.commit.lock().unwrap_or_else(PoisonError::into_inner);
         match caught(|| self.commit(orders)).map_err(Fault::Panicked).and_then(|outcome| outcome) {
             Ok(answers) => answers,
             Err(fault) => vec![Err(self.fail(&fault)); count],
@@ -120,23 +146,32 @@ impl Writer {
         let mut report = Report::default();
         let answers =
             orders.into_iter().map(|order| self.carry_out_one(order, &mut report)).collect::<Result<_, _>>()?;
-        let draft = {
-            let tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
-            self.books.draft(&tally)?
-        };
+        let mut draft = self.books.draft(&lock(&self.shared.tally))?;
         let changes = draft.changes.len();
         if changes > 0 {
-            let mut draft = draft;
-            self.shelf.disk.commit(mem::take(&mut draft.changes))?;
-            self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).apply(&draft.shift);
-            self.books.committed_draft(draft);
-            let duration = self.clock.now().since(began);
+            self.apply(&mut draft)?;
+            self.shelf.disk.sync()?;
+            if !draft.is_without_jobs() {
+                lock(&self.shared.tally).apply(&draft.effects.shift);
+            }
+            let now = self.clock.now();
+            self.high_water.reach(lock(&self.shared.tally).commits, now)?;
+            let duration = now.since(began);
             let size_bytes = self.shelf.disk.size_bytes();
             self.observer.observe(&Notice::StoreCommitted { duration, changes, size_bytes });
         }
+        self.books.end_batch(draft);
         self.beat();
         (self.sink)(report);
         Ok(answers)
+    }
+
+    /// Changes the tree and memory together, so that nobody who reads sees half of it.
+    fn apply(&self, draft: &mut Draft) -> Result<(), Fault> {
+        let mut memory = self.shelf.memory.write().unwrap_or_else(PoisonError::into_inner);
+        self.shelf.disk.apply(mem::take(&mut draft.changes))?;
+        draft.effects.apply(&mut memory);
+        Ok(())
     }
 
     /// Carries out one order on the books. A damaged record spoils this order alone, and the order changes nothing.

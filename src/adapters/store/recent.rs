@@ -1,0 +1,114 @@
+//! What was looked at or changed lately, kept so that start and finish of a young job read nothing and decode nothing.
+//! Both caches hold what is committed, and are bounded.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+};
+
+use super::{overlay::entry_of, spread::JobMap};
+use crate::domain::{
+    destination::GradeCell,
+    job::{Job, JobId},
+    ledger::CellEntry,
+};
+
+/// The most bytes of decoded jobs: some thousand jobs, more than ever are under way at once.
+const JOBS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The most cells of each of the two generations.
+const CELLS_MAX: usize = 8 * 1024;
+
+/// Jobs that were stored or changed lately; the longest untouched goes first.
+#[derive(Default)]
+pub(super) struct RecentJobs {
+    jobs: JobMap<(u64, Arc<Job>)>,
+    /// When which was put; an entry whose number is not the job's own any more is stale.
+    puts: VecDeque<(u64, JobId)>,
+    count: u64,
+    bytes: usize,
+}
+
+impl RecentJobs {
+    pub(super) fn get(&self, id: JobId) -> Option<Arc<Job>> {
+        self.jobs.get(&id).map(|(_, job)| job.clone())
+    }
+
+    /// A job was committed; none if it was removed.
+    pub(super) fn put(&mut self, id: JobId, job: Option<Arc<Job>>) {
+        let before = match job {
+            Some(job) => {
+                self.count += 1;
+                self.puts.push_back((self.count, id));
+                self.bytes += weight(&job);
+                self.jobs.insert(id, (self.count, job))
+            }
+            None => self.jobs.remove(&id),
+        };
+        self.bytes -= before.map_or(0, |(_, job)| weight(&job));
+        while self.bytes > JOBS_BYTES_MAX {
+            let Some((put, id)) = self.puts.pop_front() else {
+                return;
+            };
+            if self.is_newest(put, id) {
+                self.bytes -= self.jobs.remove(&id).map_or(0, |(_, job)| weight(&job));
+            }
+        }
+        // Stale entries go before they are the most.
+        if self.puts.len() > 4 * self.jobs.len() + 64 {
+            let puts = mem::take(&mut self.puts);
+            self.puts = puts.into_iter().filter(|(put, id)| self.is_newest(*put, *id)).collect();
+        }
+    }
+
+    fn is_newest(&self, put: u64, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|(newest, _)| *newest == put)
+    }
+}
+
+/// About what a decoded job weighs, in bytes.
+fn weight(job: &Job) -> usize {
+    let history: usize = job.attempts.iter().map(|attempt| size_of_val(attempt) + attempt.message.len()).sum();
+    size_of::<Job>() + job.body.len() + history + 128
+}
+
+/// Cells that were looked at lately, each with all of its jobs, in no order.
+#[derive(Default)]
+pub(super) struct RecentCells {
+    newer: HashMap<GradeCell, Vec<CellEntry>>,
+    older: HashMap<GradeCell, Vec<CellEntry>>,
+}
+
+impl RecentCells {
+    pub(super) fn get(&mut self, cell: GradeCell) -> Option<&[CellEntry]> {
+        if !self.newer.contains_key(&cell) {
+            let entries = self.older.remove(&cell)?;
+            self.put(cell, entries);
+        }
+        self.newer.get(&cell).map(Vec::as_slice)
+    }
+
+    /// All committed jobs of a cell.
+    pub(super) fn put(&mut self, cell: GradeCell, entries: Vec<CellEntry>) {
+        if self.newer.len() >= CELLS_MAX {
+            self.older = mem::take(&mut self.newer);
+        }
+        self.newer.insert(cell, entries);
+    }
+
+    /// A new job was committed.
+    pub(super) fn add(&mut self, job: &Job) {
+        self.change(job.cell, |entries| entries.push(entry_of(job)));
+    }
+
+    /// The removal of a job was committed.
+    pub(super) fn remove(&mut self, job: &Job) {
+        self.change(job.cell, |entries| entries.retain(|entry| entry.id != job.id));
+    }
+
+    fn change(&mut self, cell: GradeCell, change: impl FnOnce(&mut Vec<CellEntry>)) {
+        let entries = self.newer.get_mut(&cell).or_else(|| self.older.get_mut(&cell));
+        entries.map(change);
+    }
+}
