@@ -1,8 +1,9 @@
 //! The load run: events drained from a real quorum queue into a simulated LMS, three programs on the same machine.
 //!
 //! ```sh
-//! cargo bench --bench drain            # 20,000 events
-//! cargo bench --bench drain -- 60000
+//! cargo bench --bench drain                # 20,000 events for one platform
+//! cargo bench --bench drain -- 60000       # so many events
+//! cargo bench --bench drain -- 60000 16    # for so many platforms (addresses of the loopback, one simulated LMS)
 //! ```
 //!
 //! It prints jobs per second from the start of the worker to the last delivery, and the worker's own CPU time a job as
@@ -30,16 +31,18 @@ const QUEUE: &str = "drain";
 const TICKS_PER_SECOND: f64 = 100.0;
 
 fn main() {
-    let events = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(20_000);
+    let mut numbers = std::env::args().filter_map(|argument| argument.parse().ok());
+    let events = numbers.next().unwrap_or(20_000);
+    let platforms = numbers.next().unwrap_or(1).clamp(1, 200);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(drain(events));
+    runtime.block_on(drain(events, platforms));
 }
 
-async fn drain(events: usize) {
+async fn drain(events: usize, platforms: usize) {
     let broker = Broker::start();
     let (lms, description) = start_lms();
     let folder = tempfile::tempdir().expect("a folder");
-    publish(&broker, &description, events).await;
+    publish(&broker, &description, events, platforms).await;
     let begin = Instant::now();
     let worker = start_worker(folder.path(), &broker.url());
     let listen = fs::read_to_string(folder.path().join("listen")).expect("an address");
@@ -48,7 +51,10 @@ async fn drain(events: usize) {
     let micros = cpu_seconds(worker.0.id()) * 1e6 / as_float(events);
     let metrics = get(&format!("http://{listen}/metrics"), "").await;
     let syncs = number_of(&metrics, "passback_store_write_duration_seconds_count");
-    println!("{events} events delivered in {seconds:.2} s: {:.0} jobs/s", as_float(events) / seconds);
+    println!(
+        "{events} events for {platforms} platforms delivered in {seconds:.2} s: {:.0} jobs/s",
+        as_float(events) / seconds
+    );
     println!("worker: {micros:.0} us CPU a job, {} kB at most, {:.1} changes a sync", peak_kb(worker.0.id()), {
         // Each job is stored, started and finished: three changes.
         3.0 * as_float(events) / syncs.max(1.0)
@@ -68,7 +74,7 @@ impl Drop for Program {
 
 fn start_lms() -> (Program, Value) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_passback"))
-        .args(["lms", "--listen", "127.0.0.1:0", "--json"])
+        .args(["lms", "--listen", "0.0.0.0:0", "--json"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the simulated LMS");
@@ -96,9 +102,10 @@ fn start_worker(folder: &Path, amqp: &str) -> Program {
     Program(child)
 }
 
-async fn publish(broker: &Broker, lms: &Value, events: usize) {
+async fn publish(broker: &Broker, lms: &Value, events: usize, platforms: usize) {
     let options = Options { queues: vec![QUEUE.to_owned()], ..Options::at(broker.url()) };
     let publisher = Publisher::connect(&options).await.expect("a connection");
+    let outcomes = lms["outcomes_url"].as_str().expect("a URL");
     let messages = (0..events).map(|number| {
         let event = json!({
             "event_id": format!("event-{number}"), "session_id": format!("session-{number}"),
@@ -106,7 +113,7 @@ async fn publish(broker: &Broker, lms: &Value, events: usize) {
             "score": number % 11, "max_score": 10, "occurred_at": "2026-11-21T10:30:00Z",
             "metadata": "x".repeat(600),
             "lis_data": {
-                "lis_outcome_service_url": lms["outcomes_url"],
+                "lis_outcome_service_url": outcomes.replace("0.0.0.0", &format!("127.0.0.{}", 1 + number % platforms)),
                 "lis_result_sourcedid": format!("course-1:quiz-1:student-{number}"), "oauth_consumer_key": "demo-key",
             },
         });
