@@ -138,7 +138,7 @@ impl fmt::Debug for GradeCell {
 }
 
 /// Half of the SHA-256 of the parts, each with its length before it so that no two lists are alike.
-pub(super) fn digest16<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
+pub(crate) fn digest16<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

@@ -244,11 +244,6 @@ impl TokenCache {
         }
         self.tokens.insert(key, token);
     }
-
-    /// Drops a token, as after a reload of the keys.
-    pub fn forget(&mut self, key: &TokenKey) {
-        self.tokens.remove(key);
-    }
 }
 
 #[cfg(test)]
@@ -384,6 +379,5 @@ mod tests {
             cache.put(TokenKey { client_id: number.to_string(), ..key.clone() }, first.clone());
         }
         assert_eq!(cache.tokens.len(), CACHED_TOKENS_MAX);
-        cache.forget(&key);
     }
 }

@@ -6,7 +6,6 @@
 //! for itself meanwhile.
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::{
     access_token::AccessToken,
@@ -17,7 +16,7 @@ use super::{
     words::Hidden,
 };
 use crate::domain::{
-    destination::{ServiceUrl, WantedColumn},
+    destination::{ServiceUrl, WantedColumn, digest16},
     outcome::{FailureReason, Finding, Verdict},
     score::Points,
     time::Timestamp,
@@ -34,22 +33,10 @@ const LABEL_CHARS_MAX: usize = 100;
 
 /// The name under which the URL of a column is remembered: a digest of who looks, where, and for what.
 pub(super) fn key(client_id: &str, container: &ServiceUrl, wanted: &WantedColumn) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    for part in [
-        client_id,
-        container.as_url().as_str(),
-        wanted.resource_link_id.as_deref().unwrap_or_default(),
-        wanted.resource_id.as_deref().unwrap_or_default(),
-        wanted.tag.as_deref().unwrap_or_default(),
-    ] {
-        // Its length before each part, so that no two lists are alike.
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let full = hash.finalize();
-    let mut half = [0; 16];
-    half.copy_from_slice(&full[..16]);
-    half
+    let wanted = [&wanted.resource_link_id, &wanted.resource_id, &wanted.tag];
+    let wanted = wanted.map(|name| name.as_deref().unwrap_or_default());
+    let parts = [client_id, container.as_url().as_str()].into_iter().chain(wanted);
+    digest16(parts.map(str::as_bytes))
 }
 
 /// Whether a column that is not there may be made.

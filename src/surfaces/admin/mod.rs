@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{FromRef, State},
+    extract::State,
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
@@ -51,12 +51,6 @@ pub struct Surface {
     pub drain: CancellationToken,
     /// The public halves of the tool's keys, as they are now.
     pub jwks: Arc<dyn Fn() -> Arc<serde_json::Value> + Send + Sync>,
-}
-
-impl FromRef<Surface> for EngineHandle {
-    fn from_ref(surface: &Surface) -> Self {
-        surface.engine.clone()
-    }
 }
 
 /// The whole interface. `events` takes events and wants a producer; `grade_passback` has its own sign-in.

@@ -1,261 +1,31 @@
-//! The ledger: every change of the stored truth, decided in one place and one at a time.
+//! One order at the desk: what it makes of an event, an attempt or an admin's word, seen against all jobs of the cell.
 //!
-//! The store's single writer calls [`carry_out`] for each [`Order`] that waits, on a view ([`Books`]) that shows what
-//! is committed together with what this commit has changed so far. So a decision about a cell is made on the whole
-//! truth, and what it changes is on disk before anybody acts on it. It knows jobs, cells and keys; it knows no disk.
+//! Decisions about one job are `transition`'s; here is what they mean for the others of its cell: who gives way, who
+//! goes first, who steps up.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{
-    destination::{GradeCell, Origin},
-    event::{Door, GradeEvent},
+use super::{Answer, Arrival, Books, Mode, PlatformRecord, Report, Rules, due_entry};
+use crate::domain::{
+    destination::{Delivery, Destination, GradeCell, Origin},
+    event::GradeEvent,
     job::{IdempotencyKey, Job, JobId, JobState, Place, Queued, StateName},
-    notice::{Notice, Source},
-    outcome::Verdict,
-    retry::RetryPolicy,
+    notice::Notice,
     time::{Draw, Timestamp},
-    transition::{self, Input, Refused, Rival, Trial, about},
+    transition::{self, Input, Rival, about},
 };
 
-/// What decides, beside the jobs themselves.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rules {
-    /// `[retry]`.
-    pub retry: RetryPolicy,
-    /// `[delivery] supersede`: a newer grade takes the place of older queued ones.
-    pub supersede: bool,
-}
-
-/// A job of a cell, as the cell's index shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CellEntry {
-    /// When the session changed state.
-    pub occurred_at: Timestamp,
-    /// The job.
-    pub id: JobId,
-}
-
-/// What is remembered of a platform over restarts.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct PlatformRecord {
-    /// The platform.
-    pub origin: Origin,
-    /// The client id of an AGS job that went there, which finds the configured name.
-    pub client_id: Option<String>,
-    /// Since when an admin has it paused.
-    pub paused_since: Option<Timestamp>,
-    /// Since when it is held.
-    pub held_since: Option<Timestamp>,
-}
-
-/// The stored truth as the writer sees it: what is committed, and over it what this commit has changed.
-pub trait Books {
-    /// The store's error.
-    type Error;
-
-    /// The newest job id ever given.
-    fn last_id(&self) -> Option<JobId>;
-    /// A job.
-    fn job(&mut self, id: JobId) -> Result<Option<Job>, Self::Error>;
-    /// The job of an event or message key. Never asked for a content key.
-    fn job_of_key(&mut self, key: &IdempotencyKey) -> Result<Option<JobId>, Self::Error>;
-    /// The stored jobs of a cell, oldest first by event time, then by id.
-    fn cell(&mut self, cell: GradeCell) -> Result<Vec<CellEntry>, Self::Error>;
-    /// Inserts or replaces a job and all of its index entries.
-    fn put(&mut self, job: Job);
-    /// Removes a job and all of its index entries.
-    fn remove(&mut self, job: Job);
-    /// A platform.
-    fn platform(&mut self, origin: &Origin) -> Result<Option<PlatformRecord>, Self::Error>;
-    /// Inserts or replaces a platform.
-    fn put_platform(&mut self, platform: PlatformRecord);
-    /// Remembers the URL of a column that was found or made, under the digest of what finds it; `None` forgets it.
-    fn put_column(&mut self, key: [u8; 16], url: Option<&str>);
-    /// Up to `limit` delivered, superseded or discarded jobs that ended before `moment`.
-    fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Vec<JobId>, Self::Error>;
-}
-
-/// An event at the door, parsed.
-pub struct Arrival {
-    /// The event.
-    pub event: GradeEvent,
-    /// Its bytes as received.
-    pub body: Arc<[u8]>,
-    /// How the bytes are read.
-    pub door: Door,
-    /// Which way it came in.
-    pub source: Source,
-    /// What makes a repeat harmless.
-    pub key: IdempotencyKey,
-    /// When the broker was given it (AMQP `timestamp`).
-    pub sent_at: Option<Timestamp>,
-    /// 80 bits of chance for the job's id.
-    pub luck: u128,
-}
-
-/// Whether something is done, or only thought through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It is done.
-    Earnest,
-    /// Nothing is changed; the answer says what would be.
-    Rehearsal,
-}
-
-/// Work for the ledger.
-pub enum Work {
-    /// Store an event as a job.
-    Admit(Box<Arrival>),
-    /// Begin an attempt.
-    Start {
-        /// The job.
-        id: JobId,
-    },
-    /// End an attempt.
-    Finish {
-        /// The job.
-        id: JobId,
-        /// What came back.
-        verdict: Verdict,
-        /// What sort of attempt it was.
-        trial: Trial,
-    },
-    /// Note that an attempt was cut off.
-    Interrupt {
-        /// The job.
-        id: JobId,
-        /// Whether the score may have been written.
-        reply_lost: bool,
-    },
-    /// Try a job again at an admin's word.
-    Replay {
-        /// The job.
-        id: JobId,
-        /// In earnest, or only to learn what would happen.
-        mode: Mode,
-    },
-    /// Give a job up at an admin's word.
-    Discard {
-        /// The job.
-        id: JobId,
-    },
-    /// Remember whether a platform is paused or held.
-    NotePlatform {
-        /// The platform.
-        origin: Origin,
-        /// Since when an admin has it paused.
-        paused_since: Option<Timestamp>,
-        /// Since when it is held.
-        held_since: Option<Timestamp>,
-    },
-    /// Remember a column.
-    PutColumn {
-        /// The digest of what finds it.
-        key: [u8; 16],
-        /// Its URL; `None` forgets it.
-        url: Option<String>,
-    },
-    /// Remove old ended jobs.
-    Prune {
-        /// Those that ended before.
-        ended_before: Timestamp,
-        /// At most so many.
-        limit: usize,
-    },
-}
-
-/// Work, with the time and the chance to do it with.
-pub struct Order {
-    /// What to do.
-    pub work: Work,
-    /// The time.
-    pub now: Timestamp,
-    /// The chance.
-    pub draw: Draw,
-}
-
-/// What the ledger did.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The event is a job now.
-    Stored(JobId),
-    /// The event is known; this is its job.
-    Duplicate(JobId),
-    /// The job as it is after the change.
-    Job(Arc<Job>),
-    /// There is no such job.
-    NoSuchJob,
-    /// The input makes no sense in the job's state; nothing was changed.
-    Refused(Refused),
-    /// An attempt cannot begin now: the job is not due, or another goes first. It comes up again by itself.
-    NotNow,
-    /// So many were removed.
-    Pruned(usize),
-    /// Done.
-    Done,
-}
-
-/// A queued job that may be started once it is due: what the dispatcher needs to know of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueEntry {
-    /// When it may be tried.
-    pub due: Timestamp,
-    /// The job.
-    pub id: JobId,
-    /// Its cell.
-    pub cell: GradeCell,
-    /// Its platform.
-    pub origin: Origin,
-}
-
-/// What a commit has brought about.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Jobs that may be started.
-    pub queued: Vec<DueEntry>,
-    /// What has happened.
-    pub notices: Vec<Notice>,
-}
-
-/// Carries out one order on the books, and adds what it brings about to the report.
-pub fn carry_out<B: Books>(
-    books: &mut B,
-    order: Order,
-    rules: &Rules,
-    report: &mut Report,
-) -> Result<Answer, B::Error> {
-    let mut desk = Desk { books, rules, now: order.now, draw: order.draw, report };
-    match order.work {
-        Work::Admit(arrival) => desk.admit(*arrival),
-        Work::Start { id } => desk.start(id),
-        Work::Finish { id, verdict, trial } => desk.end_attempt(id, |rival| Input::Finish { verdict, trial, rival }),
-        Work::Interrupt { id, reply_lost } => desk.end_attempt(id, |rival| Input::Interrupt { reply_lost, rival }),
-        Work::Replay { id, mode } => desk.replay(id, mode),
-        Work::Discard { id } => desk.discard(id),
-        Work::NotePlatform { origin, paused_since, held_since } => {
-            let client_id = desk.books.platform(&origin)?.and_then(|known| known.client_id);
-            desk.books.put_platform(PlatformRecord { origin, client_id, paused_since, held_since });
-            Ok(Answer::Done)
-        }
-        Work::PutColumn { key, url } => {
-            desk.books.put_column(key, url.as_deref());
-            Ok(Answer::Done)
-        }
-        Work::Prune { ended_before, limit } => desk.prune(ended_before, limit),
-    }
-}
-
 /// One order being carried out.
-struct Desk<'a, B: Books> {
-    books: &'a mut B,
-    rules: &'a Rules,
-    now: Timestamp,
-    draw: Draw,
-    report: &'a mut Report,
+pub(super) struct Desk<'a, B: Books> {
+    pub(super) books: &'a mut B,
+    pub(super) rules: &'a Rules,
+    pub(super) now: Timestamp,
+    pub(super) draw: Draw,
+    pub(super) report: &'a mut Report,
 }
 
 impl<B: Books> Desk<'_, B> {
-    fn admit(&mut self, arrival: Arrival) -> Result<Answer, B::Error> {
+    pub(super) fn admit(&mut self, arrival: Arrival) -> Result<Answer, B::Error> {
         let cell = arrival.event.destination.cell(arrival.event.session_id.as_deref());
         let peers = self.peers(cell, None)?;
         if let Some(known) = self.known(&arrival.key, &peers)? {
@@ -330,7 +100,7 @@ impl<B: Books> Desk<'_, B> {
     /// Remembers a platform the first time that a grade goes there.
     fn meet_platform(&mut self, event: &GradeEvent, origin: &Origin) -> Result<(), B::Error> {
         let client_id = match &event.destination {
-            super::destination::Destination::Ags(target) => Some(&target.client_id),
+            Destination::Ags(target) => Some(&target.client_id),
             _ => None,
         };
         let known = self.books.platform(origin)?;
@@ -387,7 +157,7 @@ impl<B: Books> Desk<'_, B> {
         }
     }
 
-    fn start(&mut self, id: JobId) -> Result<Answer, B::Error> {
+    pub(super) fn start(&mut self, id: JobId) -> Result<Answer, B::Error> {
         let Some(mut job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
@@ -418,7 +188,7 @@ impl<B: Books> Desk<'_, B> {
         Ok(Answer::Job(self.save(job)))
     }
 
-    fn end_attempt(&mut self, id: JobId, input: impl FnOnce(Rival) -> Input) -> Result<Answer, B::Error> {
+    pub(super) fn end_attempt(&mut self, id: JobId, input: impl FnOnce(Rival) -> Input) -> Result<Answer, B::Error> {
         let Some(mut job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
@@ -427,7 +197,7 @@ impl<B: Books> Desk<'_, B> {
         Ok(self.try_change(&mut job, input(rival), peers))
     }
 
-    fn replay(&mut self, id: JobId, mode: Mode) -> Result<Answer, B::Error> {
+    pub(super) fn replay(&mut self, id: JobId, mode: Mode) -> Result<Answer, B::Error> {
         let Some(mut job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
@@ -441,7 +211,7 @@ impl<B: Books> Desk<'_, B> {
         Ok(self.try_change(&mut job, Input::Replay { rival }, peers))
     }
 
-    fn discard(&mut self, id: JobId) -> Result<Answer, B::Error> {
+    pub(super) fn discard(&mut self, id: JobId) -> Result<Answer, B::Error> {
         let Some(mut job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
@@ -489,7 +259,7 @@ impl<B: Books> Desk<'_, B> {
         }
     }
 
-    fn prune(&mut self, ended_before: Timestamp, limit: usize) -> Result<Answer, B::Error> {
+    pub(super) fn prune(&mut self, ended_before: Timestamp, limit: usize) -> Result<Answer, B::Error> {
         let mut pruned = 0;
         for id in self.books.ended_before(ended_before, limit)? {
             let Some(job) = self.books.job(id)? else {
@@ -542,19 +312,13 @@ fn is_idle(place: Place) -> bool {
     matches!(place, Place::Ready | Place::Behind)
 }
 
-/// The dispatcher's entry of a job that may be started once it is due; none for any other.
-pub fn due_entry(job: &Job) -> Option<DueEntry> {
-    let Queued { due, place } = job.queued()?;
-    (place == Place::Ready).then(|| DueEntry { due, id: job.id, cell: job.cell, origin: job.origin.clone() })
-}
-
 /// The AGS timestamp of a job's next attempt: its own, and for one cell at least a second after the last one sent.
 fn next_ags_timestamp(job: &Job, peers: &[Job]) -> Option<Timestamp> {
-    if job.delivery != super::destination::Delivery::Ags {
+    if job.delivery != Delivery::Ags {
         return None;
     }
     let own = job.ags_timestamp.unwrap_or(job.occurred_at).to_millis();
     let last = peers.iter().filter_map(|peer| peer.ags_timestamp).max();
-    let second = std::time::Duration::from_secs(1);
+    let second = Duration::from_secs(1);
     Some(last.map_or(own, |last| if own < last + second { last + second } else { own }))
 }
