@@ -188,7 +188,8 @@ async fn play<H: Stagehands>(
     }
     let total = scenario.events.len() as u64;
     let first = watch(client, total, Some(cast)).await?;
-    screen.line(&report::first_act(&first, &scenario))?;
+    let retries = retries(client).await?;
+    screen.line(&report::first_act(&first, retries, &scenario))?;
     scenario.refused.iter().for_each(|user| cast.choosy.welcome_user(user));
     let body = json!({"filter": {"platform": "choosy-school"}}).to_string();
     let replayed: ReplayNumbers = read(client, &client.post(&["api", "v1", "replay"], Payload::Json(body)).await?)?;
@@ -248,6 +249,13 @@ async fn look(client: &Client) -> Result<Report, CliError> {
     let flagged: JobPage = read(client, &client.get(&["api", "v1", "jobs"], &query).await?)?;
     let jobs = flagged.jobs.iter().map(|job| read(client, job.get())).collect::<Result<Vec<Job>, ClientError>>()?;
     Ok(Report::new(&stats, jobs))
+}
+
+/// How many retries were made, as the metrics count them.
+async fn retries(client: &Client) -> Result<u64, CliError> {
+    let metrics = client.get(&["metrics"], &[]).await?;
+    let lines = metrics.lines().filter(|line| line.starts_with("passback_retries_total"));
+    Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
 }
 
 fn read<T: serde::de::DeserializeOwned>(client: &Client, body: &str) -> Result<T, ClientError> {

@@ -60,18 +60,20 @@ impl Report {
 }
 
 /// What happened to the events.
-pub(super) fn first_act(report: &Report, scenario: &Scenario) -> String {
+pub(super) fn first_act(report: &Report, retries: u64, scenario: &Scenario) -> String {
     let reasons =
         report.reasons.iter().map(|((platform, reason), count)| format!("    {count} × {reason} at {platform}"));
     format!(
         "\
 1. {} events came in, each on disk before it was acknowledged.
-   {} delivered. While sleepy-university was down, its jobs waited and were retried; nobody had to do anything.
+   {} delivered. While sleepy-university was down, its jobs waited until a probe got through; nobody had to do anything.
+   {} retries were made on the way, each a little later than the one before.
    {} superseded: the student finished again before the first grade was sent, and the newest grade wins.
    {} flagged after six attempts each:
 {}\n",
         scenario.events.len(),
         report.delivered,
+        retries,
         report.superseded,
         report.flagged,
         reasons.collect::<Vec<_>>().join("\n"),
