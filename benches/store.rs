@@ -217,7 +217,7 @@ impl Bench {
             loop {
                 let prune = Work::Prune { ended_before: Timestamp::from_secs(2_000_000_000), limit: 200 };
                 match wait(self.submit(prune)) {
-                    Ok(Answer::Pruned(0)) => return,
+                    Ok(Answer::Pruned { removed: 0, .. }) => return,
                     Ok(_) => {}
                     Err(error) => panic!("{error}"),
                 }

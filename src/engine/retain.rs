@@ -34,6 +34,7 @@ impl EngineHandle {
         let world = &self.shared.world;
         let retain = i64::try_from(self.shared.options.retain.as_micros()).unwrap_or(i64::MAX);
         let ended_before = Timestamp::from_micros(world.clock.now().as_micros().saturating_sub(retain));
-        while let Ok(Answer::Pruned(STEP)) = world.order(Work::Prune { ended_before, limit: STEP }).await {}
+        while let Ok(Answer::Pruned { more: true, .. }) = world.order(Work::Prune { ended_before, limit: STEP }).await {
+        }
     }
 }

@@ -15,7 +15,7 @@ use passback::{
     domain::{
         destination::{GradeCell, Origin},
         job::{IdempotencyKey, Job, JobId, Place, StateName},
-        ledger::{self, Answer, Books, CellEntry, DueEntry, Mode, Order, PlatformRecord, Report, Rules, Work},
+        ledger::{self, Answer, Books, CellEntry, DueEntry, Ended, Mode, Order, PlatformRecord, Report, Rules, Work},
         outcome::{FailureReason, Finding, NotNewer, RetryAfter, Verdict},
         time::{Draw, Timestamp},
         transition::Trial,
@@ -83,10 +83,11 @@ impl Books for Model {
         }
     }
 
-    fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Vec<JobId>, Infallible> {
+    fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Ended, Infallible> {
         let kept = |job: &&Job| matches!(job.state_name(), StateName::Queued | StateName::Flagged);
         let old = self.jobs.values().filter(|job| !kept(job) && job.ended_at.is_some_and(|at| at < moment));
-        Ok(old.take(limit).map(|job| job.id).collect())
+        let jobs: Vec<JobId> = old.take(limit).map(|job| job.id).collect();
+        Ok(Ended { more: jobs.len() >= limit, jobs })
     }
 }
 
@@ -474,7 +475,7 @@ fn the_largest_jobs_stay_out_of_the_blobs() {
     for turn in 0..ids.len() {
         carry_out(&store, Work::Discard { id: ids[turn * 7 % ids.len()] }, NOW);
         match carry_out(&store, Work::Prune { ended_before: now, limit: 1 + turn % 3 }, now) {
-            Answer::Pruned(count) => pruned += count,
+            Answer::Pruned { removed, .. } => pruned += removed,
             other => panic!("not pruned: {other:?}"),
         }
         assert_no_blobs(folder.path());
@@ -495,7 +496,7 @@ fn old_jobs_go_in_small_steps_and_those_that_must_stay_hide_none() {
     let mut pruned = 0;
     for _ in 0..10 {
         match carry_out(&store, Work::Prune { ended_before: later, limit: 7 }, later) {
-            Answer::Pruned(count) if count <= 7 => pruned += count,
+            Answer::Pruned { removed, .. } if removed <= 7 => pruned += removed,
             other => panic!("not pruned in small steps: {other:?}"),
         }
     }

@@ -24,7 +24,7 @@ use super::{
 use crate::domain::{
     destination::{GradeCell, Origin},
     job::{IdempotencyKey, Job, JobId},
-    ledger::{Books, CellEntry, PlatformRecord},
+    ledger::{Books, CellEntry, Ended, PlatformRecord},
     time::Timestamp,
 };
 
@@ -281,15 +281,15 @@ impl Books for OpenBooks {
         self.overlay.put_column(key, url);
     }
 
-    fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Vec<JobId>, Fault> {
+    fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Ended, Fault> {
         let mut found: BTreeSet<JobId> = self.sweep.look(&self.shelf, moment, limit)?.into_iter().collect();
         // This batch may have ended, replayed or removed some.
         found.extend(self.overlay.changed());
-        let mut ended = Vec::new();
+        let mut jobs = Vec::new();
         for id in found {
-            ended.extend(self.seen(id)?.filter(|job| is_prunable(job, moment)).map(|job| job.id));
+            jobs.extend(self.seen(id)?.filter(|job| is_prunable(job, moment)).map(|job| job.id));
         }
-        ended.truncate(limit);
-        Ok(ended)
+        jobs.truncate(limit);
+        Ok(Ended { jobs, more: self.sweep.is_under_way() })
     }
 }

@@ -272,8 +272,10 @@ impl<'a> Drafter<'a> {
     /// Writes a run of marks when enough has come together.
     pub(super) fn flush_marks(&mut self, marks: &Marks) -> Result<Option<NewRun>, Fault> {
         let lives = |id| {
-            let part = self.memory.parts.part_of(id);
-            part.is_some_and(|part| self.edited.get(&part).is_none_or(|slots| !slots.is_empty()))
+            let part = self.memory.parts.may_have(id);
+            part.is_some_and(|part| {
+                self.edited.get(&part).is_none_or(|slots| slots.last().is_some_and(|last| last.id >= id))
+            })
         };
         let run = marks.flush(&self.shelf.disk, &self.marks, &mut self.changes, lives)?;
         if run.is_some() {

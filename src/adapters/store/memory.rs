@@ -42,6 +42,8 @@ pub(super) struct Tenants {
     pub(super) jobs: u8,
     pub(super) queued: u8,
     pub(super) flagged: u8,
+    /// The newest of them.
+    pub(super) last: Option<JobId>,
 }
 
 impl Tenants {
@@ -50,6 +52,7 @@ impl Tenants {
         let mut tenants = Self::default();
         for slot in slots {
             tenants.jobs += 1;
+            tenants.last = Some(slot.id);
             match slot.state.standing()?.name() {
                 StateName::Queued => tenants.queued += 1,
                 StateName::Flagged => tenants.flagged += 1,
@@ -76,6 +79,12 @@ impl Directory {
     /// The part in which a job is, if it is there at all.
     pub(super) fn part_of(&self, id: JobId) -> Option<JobId> {
         self.0.range(..=id).next_back().map(|(first, _)| *first)
+    }
+
+    /// Whether a job may be there: its part is, and has jobs as new as it.
+    pub(super) fn may_have(&self, id: JobId) -> Option<JobId> {
+        let (first, tenants) = self.0.range(..=id).next_back()?;
+        (tenants.last >= Some(id)).then_some(*first)
     }
 
     /// The newest part with jobs older than `before` that may be in this state.

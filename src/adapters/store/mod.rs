@@ -313,15 +313,18 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 
-    fn open(folder: &tempfile::TempDir) -> Result<Store, OpenError> {
-        let options = Options {
+    fn options(folder: &tempfile::TempDir) -> Options {
+        Options {
             path: folder.path().into(),
             rules: Rules { retry: RetryPolicy::default(), supersede: true },
             sink: Box::new(drop),
             observer: Arc::new(Nobody),
             clock: Arc::new(Nobody),
-        };
-        Store::open_with(options, Thresholds { part_jobs: 2, ..Thresholds::default() })
+        }
+    }
+
+    fn open(folder: &tempfile::TempDir) -> Result<Store, OpenError> {
+        Store::open_with(options(folder), Thresholds { part_jobs: 2, ..Thresholds::default() })
     }
 
     /// A store with four jobs in two parts.
@@ -336,7 +339,7 @@ mod tests {
         (folder, store, ids)
     }
 
-    fn admit(student: u8) -> Work {
+    fn admit(student: u64) -> Work {
         let body = serde_json::json!({
             "session_id": "s", "score": 1, "max_score": 1,
             "lis_data": {
@@ -398,6 +401,26 @@ mod tests {
         assert!(store.job(ids[2]).expect("this one is sound").is_some());
         assert!(store.is_writable(), "reading a damaged record is not the end of the store");
         assert!(matches!(submit(&store, Work::Start { id: ids[2] }), Ok(Answer::Job(_))));
+    }
+
+    #[test]
+    fn marks_of_pruned_jobs_go_though_one_old_job_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let thresholds = Thresholds { part_jobs: 4, young_jobs: 6, run_marks: 8 };
+        let store = Store::open_with(options(&folder), thresholds).expect("a new store");
+        let stays = submit(&store, admit(0));
+        assert!(matches!(stays, Ok(Answer::Stored(_))));
+        for student in 1..=400_u64 {
+            let Ok(Answer::Stored(id)) = submit(&store, admit(student)) else { panic!("it is stored") };
+            submit(&store, Work::Discard { id }).expect("it is discarded");
+            if student % 4 == 0 {
+                let ended_before = NOW + Duration::from_secs(1);
+                submit(&store, Work::Prune { ended_before, limit: 100 }).expect("old ones are pruned");
+            }
+        }
+        let runs = store.shelf.disk.scan_prefix(&[keys::RUN]).count();
+        assert!(runs <= 5, "{runs} records of marks for a handful of jobs");
+        assert!(store.check().expect("reading works").is_sound());
     }
 
     #[test]

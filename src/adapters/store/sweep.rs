@@ -50,6 +50,13 @@ impl Sweep {
     }
 }
 
+impl Sweep {
+    /// Whether it has not come to the end yet.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.after.is_some()
+    }
+}
+
 /// The parts to look at. A job ends after it was stored, so those that are younger than `moment` need no look.
 fn parts_from(shelf: &Shelf, after: Option<JobId>, moment: Timestamp) -> Vec<JobId> {
     let end = JobId::first_at(moment + Duration::from_millis(1));

@@ -125,7 +125,8 @@ impl Writer {
         }
         for answer in checks {
             let tally = lock(&self.shared.tally).clone();
-            let found = check::check(&self.shelf, self.books.marks(), &tally).map_err(|fault| store_error(&fault));
+            let checked = caught(|| check::check(&self.shelf, self.books.marks(), &tally)).map_err(Fault::Panicked);
+            let found = checked.and_then(|found| found).map_err(|fault| store_error(&fault));
             let _ = answer.send(found);
         }
     }

@@ -260,8 +260,9 @@ impl<B: Books> Desk<'_, B> {
     }
 
     pub(super) fn prune(&mut self, ended_before: Timestamp, limit: usize) -> Result<Answer, B::Error> {
-        let mut pruned = 0;
-        for id in self.books.ended_before(ended_before, limit)? {
+        let mut removed = 0;
+        let ended = self.books.ended_before(ended_before, limit)?;
+        for id in ended.jobs {
             let Some(job) = self.books.job(id)? else {
                 continue;
             };
@@ -272,9 +273,9 @@ impl<B: Books> Desk<'_, B> {
             }
             self.report.notices.push(Notice::Moved { from: Some(job.state_name()), to: None });
             self.books.remove(job);
-            pruned += 1;
+            removed += 1;
         }
-        Ok(Answer::Pruned(pruned))
+        Ok(Answer::Pruned { removed, more: ended.more })
     }
 
     /// The jobs of a cell but one, oldest first.

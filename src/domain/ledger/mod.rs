@@ -75,7 +75,16 @@ pub trait Books {
     /// Remembers the URL of a column that was found or made, under the digest of what finds it; `None` forgets it.
     fn put_column(&mut self, key: [u8; 16], url: Option<&str>);
     /// Up to `limit` delivered, superseded or discarded jobs that ended before `moment`.
-    fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Vec<JobId>, Self::Error>;
+    fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Ended, Self::Error>;
+}
+
+/// A step of the search for old ended jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Those that were found.
+    pub jobs: Vec<JobId>,
+    /// Whether there is more to look at; the next call goes on from here.
+    pub more: bool,
 }
 
 /// An event at the door, parsed.
@@ -192,8 +201,13 @@ pub enum Answer {
     Refused(Refused),
     /// An attempt cannot begin now: the job is not due, or another goes first. It comes up again by itself.
     NotNow,
-    /// So many were removed.
-    Pruned(usize),
+    /// Old jobs were removed.
+    Pruned {
+        /// So many.
+        removed: usize,
+        /// Whether the search has not come to the end of the store yet.
+        more: bool,
+    },
     /// Done.
     Done,
 }
