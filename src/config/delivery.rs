@@ -14,7 +14,8 @@ pub struct DeliveryConfig {
     pub concurrency: usize,
     /// Attempts under way to one platform, from 1. One sick platform takes no more than this. Default `16`.
     pub per_platform: usize,
-    /// The time that one attempt has, all of its requests together. A span of time. Default `"30s"`.
+    /// The time that one request to a platform has, its whole reply included; an attempt of several requests has at most
+    /// five times as much. A span of time. Default `"30s"`.
     #[serde(deserialize_with = "duration::read")]
     pub timeout: Duration,
     /// The time that attempts under way have to end after SIGTERM. A span of time. Default `"25s"`.

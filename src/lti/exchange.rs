@@ -178,7 +178,8 @@ impl Exchange {
     /// The verdict where the time for the whole attempt ran out.
     pub fn interrupt(&self) -> Verdict {
         let finding = Finding::Failed(FailureReason::Timeout);
-        let verdict = Verdict::without_reply(finding, "the attempt as a whole took longer than [delivery] timeout");
+        let verdict =
+            Verdict::without_reply(finding, "the attempt as a whole took longer than five times [delivery] timeout");
         Verdict { reply_lost: self.score_is_out, ..verdict }
     }
 
