@@ -63,14 +63,31 @@ impl Worker {
     /// Starts it and waits until it answers.
     pub(crate) async fn start(&mut self) {
         self.spawn();
+        self.wait_until_it_answers().await;
+    }
+
+    async fn wait_until_it_answers(&self) {
         let url = self.url("/healthz");
         wait_for("the worker to answer", async || self.client.get(&url).send().await.ok()).await;
     }
 
+    /// Starts it on a disk that is full once a file has so many KiB, and waits until it answers.
+    pub(crate) async fn start_on_a_small_disk(&mut self, kib: u32) {
+        let mut shell = Command::new("/bin/sh");
+        let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_passback")]);
+        self.spawn_as(shell);
+        self.wait_until_it_answers().await;
+    }
+
     /// Starts it and does not wait.
-    pub(crate) fn spawn(&mut self) {
+    fn spawn(&mut self) {
+        self.spawn_as(Command::new(env!("CARGO_BIN_EXE_passback")));
+    }
+
+    fn spawn_as(&mut self, mut program: Command) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_passback"))
+        let child = program
             .args(["run", "--config"])
             .arg(self.folder.path().join("passback.toml"))
             .stdin(Stdio::null())
