@@ -20,8 +20,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a client may take for the headers of a request, from the first moment of its connection on.
-const HEADERS_WITHIN: Duration = Duration::from_secs(15);
+/// How long a client may take for the headers of a request, from the first moment of its connection or the end of its
+/// last request on.
+const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 /// Connections at one time.
 const CONNECTIONS_MAX: usize = 1_024;
 /// How long requests under way are let end when the server stops.
