@@ -213,7 +213,7 @@ impl OpenBooks {
     /// The committed jobs with a mark that `is_meant` takes for what is sought.
     fn marked(&mut self, mark: u64, is_meant: impl Fn(&Job) -> bool) -> Result<Vec<Arc<Job>>, Fault> {
         let mut found = Vec::new();
-        for id in self.marks.find(&self.shelf.disk, mark)? {
+        for id in self.marks.find(&*self.shelf.disk, mark)? {
             found.extend(self.committed(id)?.filter(|job| is_meant(job)));
         }
         Ok(found)

@@ -134,7 +134,7 @@ impl Tally {
     }
 
     /// Reads the counts.
-    pub(super) fn read(disk: &Disk) -> Result<Self, Fault> {
+    pub(super) fn read(disk: &dyn Disk) -> Result<Self, Fault> {
         let mut tally = Self::default();
         if let Some(ledger) = disk.get(keys::LEDGER)? {
             tally.read_ledger(&ledger).map_err(|why| Fault::Damaged { key: keys::LEDGER.to_vec(), why })?;

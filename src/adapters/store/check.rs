@@ -55,7 +55,7 @@ impl CheckReport {
 /// Checks everything. Called by the writer, so that nothing is written meanwhile.
 pub(super) fn check(shelf: &Shelf, marks: &Marks, tally: &Tally) -> Result<CheckReport, Fault> {
     let memory = shelf.memory();
-    let (marks, run_records) = marks.all(&shelf.disk)?;
+    let (marks, run_records) = marks.all(&*shelf.disk)?;
     let mut check = Check {
         shelf,
         memory: &memory,
@@ -189,7 +189,7 @@ impl Check<'_> {
 
     /// The stored counts against those of the jobs.
     fn counts(&mut self) -> Result<(), Fault> {
-        let stored = Tally::read(&self.shelf.disk)?;
+        let stored = Tally::read(&*self.shelf.disk)?;
         let counted = Tally::recounted(self.tally, &self.shift);
         self.report
             .expect(counted == stored, || format!("the stored counts are {stored:?}, the jobs give {counted:?}"));

@@ -3,7 +3,7 @@
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Damage {
+pub enum Damage {
     /// It ends in the middle of a field.
     #[error("it is cut short")]
     Short,

@@ -1,47 +1,91 @@
-//! The file: sled with the settings under which it keeps what it was given, and the sync that it leaves out.
+//! What the store asks of the file under it: an ordered map of small records that changes in batches. The real one is
+//! sled (`file`); a test brings one of its own, with a durable and a pending half.
 //!
-//! sled's `flush` does not reach the disk on Linux, so each commit ends with an `fdatasync` of our own. A value that
-//! is larger than [`VALUE_BYTES_MAX`] would end in a file of its own that nobody syncs, so none is taken. sled may
-//! panic on damaged files; that is caught here and told as the damage that it is.
+//! The layout above it is written for what holds of both: a batch is applied whole or not at all, and it is durable when
+//! the sync after it has returned, never sooner.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, DirBuilder, File, Permissions},
-    io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, ops::Deref};
 
-use super::{OpenError, codec::Damage, keys};
+pub use super::codec::Damage;
+use super::keys;
 
 /// sled's segments: what it writes at once, and reuses as a whole.
-const SEGMENT_BYTES: usize = 512 * 1024;
+pub(super) const SEGMENT_BYTES: usize = 512 * 1024;
 
 /// The longest key, in bytes.
-pub(super) const KEY_BYTES_MAX: usize = 64;
+pub const KEY_BYTES_MAX: usize = 64;
 
 /// The longest value, in bytes. sled moves a node that is larger than a quarter of a segment out into a file under
 /// `blobs/`, which is never synced; a node holds up to 17 records, and 20 for the moment in which two are merged.
-pub(super) const VALUE_BYTES_MAX: usize = (SEGMENT_BYTES / 4 - 1024) / 21 - KEY_BYTES_MAX;
+pub const VALUE_BYTES_MAX: usize = (SEGMENT_BYTES / 4 - 1024) / 21 - KEY_BYTES_MAX;
 
-/// What sled may keep in memory; a larger cache makes writing no faster.
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// What a commit writes (`Some`) and removes (`None`).
+pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A record: its key and its value.
+pub type Record = (Value, Value);
+
+/// A walk over records in the order of their keys.
+pub type Scan<'a> = Box<dyn Iterator<Item = Result<Record, Fault>> + 'a>;
+
+/// An ordered map of records on a disk.
+pub trait Disk: Send + Sync + 'static {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, Fault>;
+
+    /// The records whose keys are at least `from` and below `to`.
+    fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_>;
+
+    /// The records whose keys begin with `prefix`.
+    fn scan_prefix(&self, prefix: &[u8]) -> Scan<'_>;
+
+    /// Makes all changes at once, or none. They are on disk when [`Disk::sync`] has returned after it. A key may have
+    /// [`KEY_BYTES_MAX`] bytes and a value [`VALUE_BYTES_MAX`]; larger ones are refused with [`Fault::TooLarge`].
+    fn apply(&self, changes: Changes) -> Result<(), Fault>;
+
+    /// Brings everything that was applied to the disk.
+    fn sync(&self) -> Result<(), Fault>;
+
+    /// The size on disk, in bytes; 0 where it cannot be told.
+    fn size_bytes(&self) -> u64;
+}
+
+/// The bytes of a record, held without a copy where the file's cache has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value(sled::IVec);
+
+impl Value {
+    pub(super) fn of(held: sled::IVec) -> Self {
+        Self(held)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl Deref for Value {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Why the store's file could not be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub enum Fault {
     /// The disk is full.
     #[error("the disk that holds the store is full: make room and start again; nothing that was accepted is lost")]
     Full,
-    /// sled failed.
-    #[error("the store's file could not be read or written: {0}")]
-    Sled(#[source] sled::Error),
-    /// The sync failed.
-    #[error("the store's file could not be synced: {0}")]
-    Sync(#[source] io::Error),
+    /// The system could not read, write or sync it.
+    #[error("the store's file could not be read, written or synced: {0}")]
+    Io(#[source] io::Error),
+    /// The library that keeps it failed.
+    #[error("the store's file cannot be used: {0}")]
+    File(String),
     /// A record is damaged. The others are not.
     #[error("the record {} of the store is damaged: {why}", keys::shown(key))]
     Damaged {
@@ -58,196 +102,19 @@ pub(super) enum Fault {
         /// Its size.
         bytes: usize,
     },
-    /// sled, or we, came upon what cannot be.
+    /// The library, or we, came upon what cannot be.
     #[error("the store met a bug or damaged files: {0}")]
     Panicked(String),
 }
 
 impl Fault {
-    fn of_sled(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => Self::Full,
-            error => Self::Sled(error),
-        }
-    }
-
-    /// The fault of a sync that failed.
-    pub(super) fn of_sync(cause: io::Error) -> Self {
-        if cause.kind() == io::ErrorKind::StorageFull { Self::Full } else { Self::Sync(cause) }
+    /// The fault of a call to the system that failed.
+    pub fn of_io(cause: io::Error) -> Self {
+        if cause.kind() == io::ErrorKind::StorageFull { Self::Full } else { Self::Io(cause) }
     }
 
     /// Whether nothing more can be trusted to be written. A damaged record spoils its own job alone.
-    pub(super) fn is_fatal(&self) -> bool {
+    pub fn is_fatal(&self) -> bool {
         !matches!(self, Self::Damaged { .. })
-    }
-}
-
-/// What a commit writes (`Some`) and removes (`None`).
-pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-
-/// The open file.
-pub(super) struct Disk {
-    tree: sled::Db,
-    /// Our own handle on sled's file, for the sync.
-    file: File,
-}
-
-impl Disk {
-    /// Opens the file in a folder, and makes both where they are missing.
-    pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
-        make_private(folder)?;
-        let config = sled::Config::new()
-            .path(folder)
-            .cache_capacity(CACHE_BYTES)
-            .mode(sled::Mode::HighThroughput)
-            .use_compression(false)
-            .segment_size(SEGMENT_BYTES)
-            .flush_every_ms(None);
-        let tree = open_patiently(folder, &config)?;
-        let file = File::open(folder.join("db")).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?;
-        sync_names(folder)?;
-        Ok(Self { tree, file })
-    }
-
-    /// The value of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, Fault> {
-        flat(caught(|| self.tree.get(key)))
-    }
-
-    /// The records whose keys are at least `from` and below `to`, in order or backwards.
-    pub(super) fn scan(&self, from: &[u8], to: &[u8]) -> Scan {
-        Scan(self.tree.range(from.to_vec()..to.to_vec()))
-    }
-
-    /// The records whose keys begin with `prefix`.
-    pub(super) fn scan_prefix(&self, prefix: &[u8]) -> Scan {
-        Scan(self.tree.scan_prefix(prefix))
-    }
-
-    /// Makes all changes at once. They are on disk when [`Disk::sync`] has returned after it.
-    pub(super) fn apply(&self, changes: Changes) -> Result<(), Fault> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in changes {
-            let bytes = value.as_ref().map_or(0, Vec::len);
-            if bytes > VALUE_BYTES_MAX || key.len() > KEY_BYTES_MAX {
-                return Err(Fault::TooLarge { key, bytes });
-            }
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        flat(caught(|| self.tree.apply_batch(batch)))
-    }
-
-    /// Brings everything that was applied to the disk.
-    pub(super) fn sync(&self) -> Result<(), Fault> {
-        flat(caught(|| self.tree.flush()))?;
-        self.file.sync_data().map_err(Fault::of_sync)
-    }
-
-    /// The size on disk, in bytes; 0 where it cannot be told.
-    pub(super) fn size_bytes(&self) -> u64 {
-        self.file.metadata().map_or(0, |metadata| metadata.len())
-    }
-}
-
-/// A walk over records.
-pub(super) struct Scan(sled::Iter);
-
-/// A record: its key and its value.
-pub(super) type Record = (sled::IVec, sled::IVec);
-
-impl Iterator for Scan {
-    type Item = Result<Record, Fault>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        caught(|| self.0.next()).map_err(Fault::Panicked).transpose_item()
-    }
-}
-
-impl DoubleEndedIterator for Scan {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        caught(|| self.0.next_back()).map_err(Fault::Panicked).transpose_item()
-    }
-}
-
-/// Turns what a caught step of a walk gave into an item of ours.
-trait TransposeItem {
-    fn transpose_item(self) -> Option<Result<Record, Fault>>;
-}
-
-impl TransposeItem for Result<Option<sled::Result<Record>>, Fault> {
-    fn transpose_item(self) -> Option<Result<Record, Fault>> {
-        match self {
-            Ok(None) => None,
-            Ok(Some(item)) => Some(item.map_err(Fault::of_sled)),
-            Err(fault) => Some(Err(fault)),
-        }
-    }
-}
-
-fn flat<T>(outcome: Result<sled::Result<T>, String>) -> Result<T, Fault> {
-    outcome.map_err(Fault::Panicked)?.map_err(Fault::of_sled)
-}
-
-/// Runs a step of sled's; a panic comes back as its words.
-pub(super) fn caught<T>(step: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(step)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
-    })
-}
-
-/// Makes the folder, and lets nobody else in: it holds students' data.
-fn make_private(folder: &Path) -> Result<(), OpenError> {
-    let failed = |cause| OpenError::Folder { folder: folder.into(), cause };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let mode = fs::metadata(folder).map_err(failed)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// A file is only as safe as its name: syncs what sled writes once and never syncs, and the folders that name it.
-fn sync_names(folder: &Path) -> Result<(), OpenError> {
-    let parent = fs::canonicalize(folder).ok().and_then(|whole| whole.parent().map(PathBuf::from));
-    let paths = [Some(folder.join("conf")), Some(folder.join("db")), Some(folder.into()), parent];
-    for path in paths.into_iter().flatten() {
-        match File::open(&path).and_then(|file| file.sync_all()) {
-            // The parent may be closed to us, as a mount point's often is; the folder itself never is.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !path.starts_with(folder) => {}
-            outcome => outcome.map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?,
-        }
-    }
-    Ok(())
-}
-
-/// A store that was closed just now may still be held for a blink by one of sled's threads, which outlive it. So a
-/// locked store is tried some times more.
-fn open_patiently(folder: &Path, config: &sled::Config) -> Result<sled::Db, OpenError> {
-    let mut tries = LOCK_TRIES;
-    loop {
-        tries -= 1;
-        let opened = caught(|| config.open());
-        let opened = opened.map_err(|detail| OpenError::Damaged { folder: folder.into(), detail })?;
-        match opened.map_err(|error| open_error(folder, error)) {
-            Err(OpenError::Locked { .. }) if tries > 0 => thread::sleep(LOCK_PAUSE),
-            outcome => return outcome,
-        }
-    }
-}
-
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
-
-fn open_error(folder: &Path, error: sled::Error) -> OpenError {
-    let folder = folder.into();
-    match error {
-        sled::Error::Io(cause) if cause.to_string().contains("could not acquire lock") => OpenError::Locked { folder },
-        sled::Error::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => OpenError::Full { folder },
-        sled::Error::Io(cause) => OpenError::Folder { folder, cause },
-        other => OpenError::Damaged { folder, detail: other.to_string() },
     }
 }

@@ -277,7 +277,7 @@ impl<'a> Drafter<'a> {
                 self.edited.get(&part).is_none_or(|slots| slots.last().is_some_and(|last| last.id >= id))
             })
         };
-        let run = marks.flush(&self.shelf.disk, &self.marks, &mut self.changes, lives)?;
+        let run = marks.flush(&*self.shelf.disk, &self.marks, &mut self.changes, lives)?;
         if run.is_some() {
             self.effects.shift.indexed = self.effects.shift.last_id;
         }

@@ -61,7 +61,7 @@ impl HighWater {
     pub(super) fn settle(&mut self, commits: u64) -> Result<(), Fault> {
         if commits != self.noted {
             let bytes = [commits.to_be_bytes(), (!commits).to_be_bytes()].concat();
-            self.file.write_all_at(&bytes, 0).and_then(|()| self.file.sync_data()).map_err(Fault::of_sync)?;
+            self.file.write_all_at(&bytes, 0).and_then(|()| self.file.sync_data()).map_err(Fault::of_io)?;
             self.noted = commits;
         }
         Ok(())

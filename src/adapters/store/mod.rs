@@ -1,8 +1,8 @@
 //! The store: jobs on disk, in sled 0.34.7, behind the port [`JobStore`].
 //!
-//! One thread makes all changes, many orders to a commit, one sync to a commit (`writer`). The settings without which
-//! sled loses data in a power cut are in `disk`. No type of sled leaves this folder, and another store is another folder
-//! beside it.
+//! One thread makes all changes, many orders to a commit, one sync to a commit (`writer`); what it does, without the
+//! thread and on any disk, is [`bookkeeper`]. The settings without which sled loses data in a power cut are in `file`.
+//! No type of sled leaves this folder, and another store is another folder beside it.
 //!
 //! The layout was chosen by measuring. sled asks for 10 to 15 µs of CPU for each record that is written, nearly whatever
 //! its length, and keeps some 250 bytes in memory for each dozen of records. So:
@@ -30,12 +30,14 @@
 //! Churn of a million jobs in turns of 100,000 leaves the file at the size of the first turn. Of the time, a third is
 //! sled and the kernel's writing (some 5.6 KB a job), a third the allocator, the rest the ledger and the layout.
 
+pub mod bookkeeper;
 mod books;
 mod census;
 mod check;
 mod codec;
-mod disk;
+pub mod disk;
 mod draft;
+mod file;
 mod highwater;
 mod keys;
 mod memory;
@@ -67,11 +69,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tokio::sync::oneshot;
 
 use self::{
-    books::OpenBooks,
-    disk::Fault,
-    opening::Opened,
-    shelf::Shelf,
-    writer::{Shared, Task, Writer, store_error},
+    bookkeeper::Reader,
+    writer::{Shared, Task, Writer},
 };
 pub use self::{check::CheckReport, opening::OpenError};
 use crate::{
@@ -125,7 +124,7 @@ impl Default for Thresholds {
 
 /// Jobs on disk. Dropping it closes it.
 pub struct Store {
-    shelf: Arc<Shelf>,
+    reader: Reader,
     shared: Arc<Shared>,
     orders: Mutex<Option<Sender<Task>>>,
     writer: Mutex<Option<Thread>>,
@@ -147,15 +146,13 @@ impl Store {
     /// The same, with thresholds of one's own.
     pub fn open_with(options: Options, thresholds: Thresholds) -> Result<Self, OpenError> {
         let Options { path, rules, sink, observer, clock } = options;
-        let Opened { shelf, marks, tally, high_water, cut_off } = opening::open(&path, &thresholds)?;
-        let books = OpenBooks::new(shelf.clone(), marks, tally.last_id, &thresholds);
-        let shared =
-            Arc::new(Shared { tally: Mutex::new(tally), failure: OnceLock::new(), waiting: AtomicUsize::new(0) });
-        let writer =
-            Writer { shelf: shelf.clone(), books, high_water, shared: shared.clone(), rules, sink, observer, clock };
+        let (bookkeeper, high_water) = opening::open(&path, rules, &thresholds)?;
+        let (reader, cut_off) = (bookkeeper.reader().clone(), bookkeeper.cut_off().to_vec());
+        let shared = Arc::new(Shared { failure: OnceLock::new(), waiting: AtomicUsize::new(0) });
+        let writer = Writer { bookkeeper, high_water, shared: shared.clone(), sink, observer, clock };
         let (orders, tasks) = unbounded();
         let thread = Thread::start(writer, tasks).map_err(OpenError::Thread)?;
-        Ok(Self { shelf, shared, orders: Mutex::new(Some(orders)), writer: Mutex::new(Some(thread)), cut_off })
+        Ok(Self { reader, shared, orders: Mutex::new(Some(orders)), writer: Mutex::new(Some(thread)), cut_off })
     }
 
     /// Takes no more orders, carries out those that wait, and ends the writer. Done twice, it does nothing.
@@ -180,7 +177,7 @@ impl Store {
 
     /// The size on disk, in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.shelf.disk.size_bytes()
+        self.reader.size_bytes()
     }
 }
 
@@ -206,7 +203,7 @@ impl JobStore for Store {
         after: Option<(Timestamp, JobId)>,
         limit: usize,
     ) -> Result<Vec<DueEntry>, StoreError> {
-        told(self.shelf.due(origin, after, limit))
+        self.reader.due(origin, after, limit)
     }
 
     fn cut_off(&self) -> Result<Vec<JobId>, StoreError> {
@@ -214,23 +211,23 @@ impl JobStore for Store {
     }
 
     fn platforms(&self) -> Result<Vec<PlatformRecord>, StoreError> {
-        Ok(self.shelf.platforms.all())
+        Ok(self.reader.platforms())
     }
 
     fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {
-        told(self.shelf.column(key))
+        self.reader.column(key)
     }
 
     fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        told(self.shelf.job(&self.shelf.memory(), id))
+        self.reader.job(id)
     }
 
     fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {
-        told(self.shelf.list(filter, before, limit))
+        self.reader.list(filter, before, limit)
     }
 
     fn census(&self) -> Census {
-        lock(&self.shared.tally).census(&self.shelf.platforms)
+        self.reader.census()
     }
 
     fn is_writable(&self) -> bool {
@@ -268,10 +265,6 @@ impl Thread {
 
 fn closed() -> StoreError {
     StoreError("the store is closed".into())
-}
-
-fn told<T>(outcome: Result<T, Fault>) -> Result<T, StoreError> {
-    outcome.map_err(|fault| store_error(&fault))
 }
 
 /// A panic while the lock was held left nothing half done: each holder replaces whole values.
@@ -363,7 +356,7 @@ mod tests {
     }
 
     fn write(store: &Store, key: Vec<u8>, value: Option<&[u8]>) {
-        store.shelf.disk.apply([(key, value.map(<[u8]>::to_vec))].into()).expect("a write");
+        store.reader.shelf.disk.apply([(key, value.map(<[u8]>::to_vec))].into()).expect("a write");
     }
 
     #[test]
@@ -380,12 +373,13 @@ mod tests {
         check(&|store, ids| write(store, keys::states(ids[2]), None), "the directory");
         check(&|store, _| write(store, keys::LEDGER.to_vec(), None), "counts");
         check(&|store, _| write(store, keys::platform(0), Some(b"x")), "platform https://lms.example.edu");
-        check(&|store, _| lock(&store.shared.tally).settled = Some(JobId::from_bytes([9; 16])), "counts in memory");
+        check(&|store, _| lock(&store.reader.tally).settled = Some(JobId::from_bytes([9; 16])), "counts in memory");
         check(
             &|store, ids| {
                 let other =
-                    store.shelf.disk.get(&keys::events(ids[2], 0)).expect("reading works").expect("it is there");
-                let own = store.shelf.disk.get(&keys::events(ids[0], 0)).expect("reading works").expect("it is there");
+                    store.reader.shelf.disk.get(&keys::events(ids[2], 0)).expect("reading works").expect("it is there");
+                let own =
+                    store.reader.shelf.disk.get(&keys::events(ids[0], 0)).expect("reading works").expect("it is there");
                 write(store, keys::events(ids[0], 0), Some(&[&own[..], &other[1..]].concat()));
             },
             "jobs that are gone",
@@ -418,7 +412,7 @@ mod tests {
                 submit(&store, Work::Prune { ended_before, limit: 100 }).expect("old ones are pruned");
             }
         }
-        let runs = store.shelf.disk.scan_prefix(&[keys::RUN]).count();
+        let runs = store.reader.shelf.disk.scan_prefix(&[keys::RUN]).count();
         assert!(runs <= 5, "{runs} records of marks for a handful of jobs");
         assert!(store.check().expect("reading works").is_sound());
     }

@@ -3,20 +3,15 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError},
 };
 
 use super::{
     Thresholds,
-    census::Tally,
-    disk::{Disk, Fault},
+    bookkeeper::Bookkeeper,
+    file::SledFile,
     highwater::{self, HighWater},
-    memory::Memory,
-    runs::Marks,
-    shelf::Shelf,
-    upgrade::upgrade,
 };
-use crate::domain::job::JobId;
+use crate::domain::ledger::Rules;
 
 /// Why the store could not be opened, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -88,36 +83,12 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
-/// What is read of a store when it is opened.
-pub(super) struct Opened {
-    pub(super) shelf: Arc<Shelf>,
-    pub(super) marks: Marks,
-    pub(super) tally: Tally,
-    pub(super) high_water: HighWater,
-    /// The jobs whose attempt was under way.
-    pub(super) cut_off: Vec<JobId>,
-}
-
 /// Opens the files in a folder, and makes them where there are none.
-pub(super) fn open(folder: &Path, thresholds: &Thresholds) -> Result<Opened, OpenError> {
-    let disk = Disk::open(folder)?;
-    upgrade(&disk)?;
+pub(super) fn open(folder: &Path, rules: Rules, thresholds: &Thresholds) -> Result<(Bookkeeper, HighWater), OpenError> {
+    let bookkeeper = Bookkeeper::open(Box::new(SledFile::open(folder)?), rules, thresholds)?;
     let high_water = HighWater::open(folder).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?;
-    let opened = read(disk, high_water, thresholds);
-    let opened = opened.map_err(|fault| OpenError::Unusable { detail: fault.to_string() })?;
-    match opened.high_water.noted().saturating_sub(opened.tally.commits) {
-        0 => Ok(opened),
+    match high_water.noted().saturating_sub(bookkeeper.commits()) {
+        0 => Ok((bookkeeper, high_water)),
         commits => Err(OpenError::Lost { folder: folder.into(), commits }),
     }
-}
-
-fn read(disk: Disk, high_water: HighWater, thresholds: &Thresholds) -> Result<Opened, Fault> {
-    let shelf = Shelf::new(disk)?;
-    let tally = Tally::read(&shelf.disk)?;
-    let mut memory = Memory { settled: tally.settled, ..Memory::default() };
-    let cut_off = shelf.read_parts(&mut memory)?;
-    let mut marks = Marks::open(&shelf.disk, thresholds.run_marks)?;
-    shelf.read_young(&mut memory, &mut marks, tally.indexed)?;
-    *shelf.memory.write().unwrap_or_else(PoisonError::into_inner) = memory;
-    Ok(Opened { shelf: Arc::new(shelf), marks, tally, high_water, cut_off })
 }

@@ -121,7 +121,7 @@ pub(super) struct NewRun {
 
 impl Marks {
     /// Reads all runs.
-    pub(super) fn open(disk: &Disk, run_size: usize) -> Result<Self, Fault> {
+    pub(super) fn open(disk: &dyn Disk, run_size: usize) -> Result<Self, Fault> {
         let mut marks = Self { run_size, ..Self::default() };
         let mut gathered: Vec<Mark> = Vec::new();
         let mut last = None;
@@ -147,7 +147,7 @@ impl Marks {
     }
 
     /// The jobs that may have a mark, and are committed.
-    pub(super) fn find(&self, disk: &Disk, number: u64) -> Result<Vec<JobId>, Fault> {
+    pub(super) fn find(&self, disk: &dyn Disk, number: u64) -> Result<Vec<JobId>, Fault> {
         let mut found = self.young.find(number).collect::<Vec<_>>();
         for run in self.runs.iter().filter(|run| run.filter.may_hold(number)) {
             run.find(disk, number, &mut found)?;
@@ -161,7 +161,7 @@ impl Marks {
     /// still be there.
     pub(super) fn flush(
         &self,
-        disk: &Disk,
+        disk: &dyn Disk,
         new: &[Mark],
         changes: &mut Changes,
         lives: impl Fn(JobId) -> bool,
@@ -205,7 +205,7 @@ impl Marks {
     }
 
     /// Every mark, sorted, and the number of records of the runs: for the check.
-    pub(super) fn all(&self, disk: &Disk) -> Result<(Vec<Mark>, u64), Fault> {
+    pub(super) fn all(&self, disk: &dyn Disk) -> Result<(Vec<Mark>, u64), Fault> {
         let mut all: Vec<Mark> = self.young.all().collect();
         let mut records = 0;
         for run in &self.runs {
@@ -226,7 +226,7 @@ impl Run {
         Self { number, fences: marks.chunks(CHUNK_MARKS).map(|chunk| chunk[0].0).collect(), filter }
     }
 
-    fn find(&self, disk: &Disk, number: u64, found: &mut Vec<JobId>) -> Result<(), Fault> {
+    fn find(&self, disk: &dyn Disk, number: u64, found: &mut Vec<JobId>) -> Result<(), Fault> {
         // Its first mark may be the last of the record before the first that begins with it.
         let from = self.fences.partition_point(|fence| *fence < number).saturating_sub(1);
         for (chunk, fence) in self.fences.iter().enumerate().skip(from) {
@@ -244,12 +244,12 @@ impl Run {
         Ok(())
     }
 
-    fn read(&self, disk: &Disk) -> Result<Vec<Mark>, Fault> {
+    fn read(&self, disk: &dyn Disk) -> Result<Vec<Mark>, Fault> {
         let chunks = (0..self.fences.len()).map(|chunk| self.chunk(disk, chunk));
         Ok(chunks.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    fn chunk(&self, disk: &Disk, chunk: usize) -> Result<Vec<Mark>, Fault> {
+    fn chunk(&self, disk: &dyn Disk, chunk: usize) -> Result<Vec<Mark>, Fault> {
         let key = keys::run(self.number, chunk);
         let value = disk.get(&key)?;
         let marks = value.as_deref().map_or(Err(Damage::Missing("this part of a run")), decode);

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     codec::Damage,
-    disk::{Disk, Fault},
+    disk::{Disk, Fault, Value},
     draft::due_of,
     keys,
     memory::{Due, Memory, Tenants},
@@ -33,14 +33,14 @@ const LIST_LOOKS_MAX: usize = 5_000;
 
 /// The records, and what memory knows of them.
 pub(super) struct Shelf {
-    pub(super) disk: Disk,
+    pub(super) disk: Box<dyn Disk>,
     pub(super) platforms: Platforms,
     pub(super) memory: RwLock<Memory>,
 }
 
 impl Shelf {
     /// A shelf on an open file, with its platforms. The rest of memory is yet to be filled.
-    pub(super) fn new(disk: Disk) -> Result<Self, Fault> {
+    pub(super) fn new(disk: Box<dyn Disk>) -> Result<Self, Fault> {
         let shelf = Self { disk, platforms: Platforms::default(), memory: RwLock::default() };
         for record in shelf.disk.scan_prefix(&[keys::PLATFORM]) {
             let (key, _) = record?;
@@ -239,7 +239,7 @@ impl Shelf {
     }
 
     /// The record of a part's states.
-    pub(super) fn states(&self, part: JobId) -> Result<sled::IVec, Fault> {
+    pub(super) fn states(&self, part: JobId) -> Result<Value, Fault> {
         let key = keys::states(part);
         self.disk.get(&key)?.ok_or_else(|| damaged(&key, Damage::Missing("this part")))
     }

@@ -13,7 +13,7 @@ use super::{
 pub(super) const VERSION: u32 = 1;
 
 /// Makes sure that the store is of this version.
-pub(super) fn upgrade(disk: &Disk) -> Result<(), OpenError> {
+pub(super) fn upgrade(disk: &dyn Disk) -> Result<(), OpenError> {
     let damaged = |fault: &Fault| OpenError::Unusable { detail: fault.to_string() };
     let found = disk.get(keys::VERSION).map_err(|fault| damaged(&fault))?;
     match found.as_deref().map(<[u8; 4]>::try_from) {
@@ -26,7 +26,7 @@ pub(super) fn upgrade(disk: &Disk) -> Result<(), OpenError> {
 }
 
 /// A store without a version must be a new one.
-fn write_version(disk: &Disk) -> Result<(), Fault> {
+fn write_version(disk: &dyn Disk) -> Result<(), Fault> {
     if let Some(record) = disk.scan_prefix(&[]).next() {
         let (key, _) = record?;
         return Err(Fault::Damaged { key: key.to_vec(), why: super::codec::Damage::Missing("the store's version") });

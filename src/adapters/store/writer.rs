@@ -5,9 +5,8 @@
 //! answered with it, until somebody mends the cause and opens the store anew. Reads go on.
 
 use std::{
-    mem,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,17 +17,14 @@ use tokio::sync::oneshot;
 
 use super::{
     CheckReport,
-    books::{Draft, OpenBooks},
-    census::Tally,
-    check,
-    disk::{Fault, caught},
+    bookkeeper::{Bookkeeper, Commit, store_error},
+    disk::Fault,
+    file::caught,
     highwater::HighWater,
-    lock,
-    shelf::Shelf,
 };
 use crate::{
     domain::{
-        ledger::{Answer, Order, Report, Rules, Work, carry_out},
+        ledger::{Answer, Order, Work},
         notice::{Loop, Notice},
     },
     ports::{Clock, Observer, ReportSink, StoreError},
@@ -55,8 +51,6 @@ type OrderAnswer = oneshot::Sender<Result<Answer, StoreError>>;
 
 /// What the writer and those who ask share.
 pub(super) struct Shared {
-    /// The numbers of the census, as committed.
-    pub(super) tally: Mutex<Tally>,
     /// Why the store takes no writes any more.
     pub(super) failure: OnceLock<StoreError>,
     /// Orders that wait.
@@ -65,11 +59,9 @@ pub(super) struct Shared {
 
 /// The writer's own things.
 pub(super) struct Writer {
-    pub(super) shelf: Arc<Shelf>,
-    pub(super) books: OpenBooks,
+    pub(super) bookkeeper: Bookkeeper,
     pub(super) high_water: HighWater,
     pub(super) shared: Arc<Shared>,
-    pub(super) rules: Rules,
     pub(super) sink: ReportSink,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) clock: Arc<dyn Clock>,
@@ -92,8 +84,7 @@ impl Writer {
         if self.shared.failure.get().is_some() {
             return;
         }
-        let commits = lock(&self.shared.tally).commits;
-        match self.high_water.settle(commits) {
+        match self.high_water.settle(self.bookkeeper.commits()) {
             Ok(()) => self.beat(),
             Err(fault) => drop(self.fail(&fault)),
         }
@@ -124,8 +115,7 @@ impl Writer {
             let _ = answer.send(outcome);
         }
         for answer in checks {
-            let tally = lock(&self.shared.tally).clone();
-            let checked = caught(|| check::check(&self.shelf, self.books.marks(), &tally)).map_err(Fault::Panicked);
+            let checked = caught(|| self.bookkeeper.check()).map_err(Fault::Panicked);
             let found = checked.and_then(|found| found).map_err(|fault| store_error(&fault));
             let _ = answer.send(found);
         }
@@ -144,53 +134,17 @@ impl Writer {
 
     fn commit(&mut self, orders: Vec<Order>) -> Result<Vec<Result<Answer, StoreError>>, Fault> {
         let began = self.clock.now();
-        let mut report = Report::default();
-        let answers =
-            orders.into_iter().map(|order| self.carry_out_one(order, &mut report)).collect::<Result<_, _>>()?;
-        let mut draft = self.books.draft(&lock(&self.shared.tally))?;
-        let changes = draft.changes.len();
+        let Commit { answers, report, changes } = self.bookkeeper.commit(orders)?;
         if changes > 0 {
-            self.apply(&mut draft)?;
-            self.shelf.disk.sync()?;
-            if !draft.is_without_jobs() {
-                lock(&self.shared.tally).apply(&draft.effects.shift);
-            }
             let now = self.clock.now();
-            self.high_water.reach(lock(&self.shared.tally).commits, now)?;
+            self.high_water.reach(self.bookkeeper.commits(), now)?;
             let duration = now.since(began);
-            let size_bytes = self.shelf.disk.size_bytes();
+            let size_bytes = self.bookkeeper.reader().size_bytes();
             self.observer.observe(&Notice::StoreCommitted { duration, changes, size_bytes });
         }
-        self.books.end_batch(draft);
         self.beat();
         (self.sink)(report);
         Ok(answers)
-    }
-
-    /// Changes the tree and memory together, so that nobody who reads sees half of it.
-    fn apply(&self, draft: &mut Draft) -> Result<(), Fault> {
-        let mut memory = self.shelf.memory.write().unwrap_or_else(PoisonError::into_inner);
-        self.shelf.disk.apply(mem::take(&mut draft.changes))?;
-        draft.effects.apply(&mut memory);
-        Ok(())
-    }
-
-    /// Carries out one order on the books. A damaged record spoils this order alone, and the order changes nothing.
-    fn carry_out_one(&mut self, order: Order, report: &mut Report) -> Result<Result<Answer, StoreError>, Fault> {
-        let (queued, notices) = (report.queued.len(), report.notices.len());
-        match carry_out(&mut self.books, order, &self.rules, report) {
-            Ok(answer) => {
-                self.books.keep_order();
-                Ok(Ok(answer))
-            }
-            Err(fault) if fault.is_fatal() => Err(fault),
-            Err(fault) => {
-                self.books.drop_order();
-                report.queued.truncate(queued);
-                report.notices.truncate(notices);
-                Ok(Err(store_error(&fault)))
-            }
-        }
     }
 
     /// From now on nothing is written any more.
@@ -203,11 +157,6 @@ impl Writer {
     fn beat(&self) {
         self.observer.observe(&Notice::Beat { of: Loop::Store });
     }
-}
-
-/// A fault as those outside see it.
-pub(super) fn store_error(fault: &Fault) -> StoreError {
-    StoreError(fault.to_string().into())
 }
 
 fn event_bytes(order: &Order) -> usize {

@@ -1,0 +1,197 @@
+//! The bookkeeper: the store without its thread, its folder and its waiting. It carries orders out on the books, writes
+//! what they change as one batch, syncs, and says what came of it; it reads no clock, logs nothing and waits for nobody.
+//!
+//! It works on any [`Disk`], so a test can drive the production layout with a disk that loses what was not synced.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    CheckReport, OpenError, Thresholds,
+    books::{Draft, OpenBooks},
+    census::Tally,
+    check,
+    disk::{Disk, Fault},
+    lock,
+    memory::Memory,
+    runs::Marks,
+    shelf::Shelf,
+    upgrade::upgrade,
+};
+use crate::{
+    domain::{
+        destination::Origin,
+        job::{Job, JobId},
+        ledger::{Answer, DueEntry, Order, PlatformRecord, Report, Rules, carry_out},
+        time::Timestamp,
+    },
+    ports::{Census, JobFilter, JobPage, StoreError},
+};
+
+/// Makes all changes of a store. After a [`Fault`] it is done with: what is on disk then is known only by opening anew.
+pub struct Bookkeeper {
+    reader: Reader,
+    books: OpenBooks,
+    rules: Rules,
+    cut_off: Vec<JobId>,
+}
+
+/// What a commit came to.
+pub struct Commit {
+    /// The answer to each order, in their order. An error spoils its own order alone.
+    pub answers: Vec<Result<Answer, StoreError>>,
+    /// What the commit has brought about.
+    pub report: Report,
+    /// Records written and removed; 0 where nothing had to be written, and so nothing was synced.
+    pub changes: usize,
+}
+
+impl Bookkeeper {
+    /// Opens the store on a disk, and makes it where the disk is empty.
+    pub fn open(disk: Box<dyn Disk>, rules: Rules, thresholds: &Thresholds) -> Result<Self, OpenError> {
+        upgrade(&*disk)?;
+        read(disk, rules, thresholds).map_err(|fault| OpenError::Unusable { detail: fault.to_string() })
+    }
+
+    /// Carries out orders, one after the other, and commits what they change. When it returns, what the answers
+    /// promise is on disk, synced.
+    pub fn commit(&mut self, orders: Vec<Order>) -> Result<Commit, Fault> {
+        let mut report = Report::default();
+        let answers =
+            orders.into_iter().map(|order| self.carry_out_one(order, &mut report)).collect::<Result<_, _>>()?;
+        let mut draft = self.books.draft(&lock(&self.reader.tally))?;
+        let changes = draft.changes.len();
+        if changes > 0 {
+            self.apply(&mut draft)?;
+            self.reader.shelf.disk.sync()?;
+            if !draft.is_without_jobs() {
+                lock(&self.reader.tally).apply(&draft.effects.shift);
+            }
+        }
+        self.books.end_batch(draft);
+        Ok(Commit { answers, report, changes })
+    }
+
+    /// Computes everything that the store must hold from its records, and compares.
+    pub fn check(&self) -> Result<CheckReport, Fault> {
+        let tally = lock(&self.reader.tally).clone();
+        check::check(&self.reader.shelf, self.books.marks(), &tally)
+    }
+
+    /// The jobs whose attempt was under way when the store was opened.
+    pub fn cut_off(&self) -> &[JobId] {
+        &self.cut_off
+    }
+
+    /// How many commits there ever were.
+    pub fn commits(&self) -> u64 {
+        lock(&self.reader.tally).commits
+    }
+
+    /// For those who only read.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Changes the tree and memory together, so that nobody who reads sees half of it.
+    fn apply(&self, draft: &mut Draft) -> Result<(), Fault> {
+        let shelf = &self.reader.shelf;
+        let mut memory = shelf.memory.write().unwrap_or_else(PoisonError::into_inner);
+        shelf.disk.apply(mem::take(&mut draft.changes))?;
+        draft.effects.apply(&mut memory);
+        Ok(())
+    }
+
+    /// Carries out one order on the books. A damaged record spoils this order alone, and the order changes nothing.
+    fn carry_out_one(&mut self, order: Order, report: &mut Report) -> Result<Result<Answer, StoreError>, Fault> {
+        let (queued, notices) = (report.queued.len(), report.notices.len());
+        match carry_out(&mut self.books, order, &self.rules, report) {
+            Ok(answer) => {
+                self.books.keep_order();
+                Ok(Ok(answer))
+            }
+            Err(fault) if fault.is_fatal() => Err(fault),
+            Err(fault) => {
+                self.books.drop_order();
+                report.queued.truncate(queued);
+                report.notices.truncate(notices);
+                Ok(Err(store_error(&fault)))
+            }
+        }
+    }
+}
+
+fn read(disk: Box<dyn Disk>, rules: Rules, thresholds: &Thresholds) -> Result<Bookkeeper, Fault> {
+    let shelf = Shelf::new(disk)?;
+    let tally = Tally::read(&*shelf.disk)?;
+    let mut memory = Memory { settled: tally.settled, ..Memory::default() };
+    let cut_off = shelf.read_parts(&mut memory)?;
+    let mut marks = Marks::open(&*shelf.disk, thresholds.run_marks)?;
+    shelf.read_young(&mut memory, &mut marks, tally.indexed)?;
+    *shelf.memory.write().unwrap_or_else(PoisonError::into_inner) = memory;
+    let shelf = Arc::new(shelf);
+    let books = OpenBooks::new(shelf.clone(), marks, tally.last_id, thresholds);
+    let reader = Reader { shelf, tally: Arc::new(Mutex::new(tally)) };
+    Ok(Bookkeeper { reader, books, rules, cut_off })
+}
+
+/// Reads what is in a store, beside the bookkeeper who changes it. A cheap handle.
+#[derive(Clone)]
+pub struct Reader {
+    pub(super) shelf: Arc<Shelf>,
+    /// The numbers of the census, as committed.
+    pub(super) tally: Arc<Mutex<Tally>>,
+}
+
+impl Reader {
+    /// Up to `limit` jobs of a platform that may be started, by due time and then by id, after `after`.
+    pub fn due(
+        &self,
+        origin: &Origin,
+        after: Option<(Timestamp, JobId)>,
+        limit: usize,
+    ) -> Result<Vec<DueEntry>, StoreError> {
+        told(self.shelf.due(origin, after, limit))
+    }
+
+    /// Every platform that a grade ever went to.
+    pub fn platforms(&self) -> Vec<PlatformRecord> {
+        self.shelf.platforms.all()
+    }
+
+    /// The URL of a column that was found or made.
+    pub fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {
+        told(self.shelf.column(key))
+    }
+
+    /// A job.
+    pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        told(self.shelf.job(&self.shelf.memory(), id))
+    }
+
+    /// A page of jobs, newest first; see [`JobStore::list`](crate::ports::JobStore::list).
+    pub fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {
+        told(self.shelf.list(filter, before, limit))
+    }
+
+    /// How many jobs there are, from memory.
+    pub fn census(&self) -> Census {
+        lock(&self.tally).census(&self.shelf.platforms)
+    }
+
+    /// The size on disk, in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.shelf.disk.size_bytes()
+    }
+}
+
+fn told<T>(outcome: Result<T, Fault>) -> Result<T, StoreError> {
+    outcome.map_err(|fault| store_error(&fault))
+}
+
+/// A fault as those outside see it.
+pub(super) fn store_error(fault: &Fault) -> StoreError {
+    StoreError(fault.to_string().into())
+}

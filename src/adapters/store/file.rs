@@ -1,0 +1,178 @@
+//! The file: sled with the settings under which it keeps what it was given, and the sync that it leaves out.
+//!
+//! sled's `flush` does not reach the disk on Linux, so each commit ends with an `fdatasync` of our own. A value that
+//! is larger than [`VALUE_BYTES_MAX`] would end in a file of its own that nobody syncs, so none is taken. sled may
+//! panic on damaged files; that is caught here and told as the damage that it is. No type of sled leaves this file.
+
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    OpenError,
+    disk::{Changes, Disk, Fault, KEY_BYTES_MAX, Record, SEGMENT_BYTES, Scan, VALUE_BYTES_MAX, Value},
+};
+
+/// What sled may keep in memory; a larger cache makes writing no faster.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The open file.
+pub(super) struct SledFile {
+    tree: sled::Db,
+    /// Our own handle on sled's file, for the sync.
+    file: File,
+}
+
+impl SledFile {
+    /// Opens the file in a folder, and makes both where they are missing.
+    pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
+        make_private(folder)?;
+        let config = sled::Config::new()
+            .path(folder)
+            .cache_capacity(CACHE_BYTES)
+            .mode(sled::Mode::HighThroughput)
+            .use_compression(false)
+            .segment_size(SEGMENT_BYTES)
+            .flush_every_ms(None);
+        let tree = open_patiently(folder, &config)?;
+        let file = File::open(folder.join("db")).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?;
+        sync_names(folder)?;
+        Ok(Self { tree, file })
+    }
+}
+
+impl Disk for SledFile {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, Fault> {
+        Ok(flat(caught(|| self.tree.get(key)))?.map(value))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
+        Box::new(Walk(self.tree.range(from.to_vec()..to.to_vec())))
+    }
+
+    fn scan_prefix(&self, prefix: &[u8]) -> Scan<'_> {
+        Box::new(Walk(self.tree.scan_prefix(prefix)))
+    }
+
+    fn apply(&self, changes: Changes) -> Result<(), Fault> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            let bytes = value.as_ref().map_or(0, Vec::len);
+            if bytes > VALUE_BYTES_MAX || key.len() > KEY_BYTES_MAX {
+                return Err(Fault::TooLarge { key, bytes });
+            }
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        flat(caught(|| self.tree.apply_batch(batch)))
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        flat(caught(|| self.tree.flush()))?;
+        self.file.sync_data().map_err(Fault::of_io)
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+/// A walk over records.
+struct Walk(sled::Iter);
+
+impl Iterator for Walk {
+    type Item = Result<Record, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match caught(|| self.0.next()) {
+            Ok(None) => None,
+            Ok(Some(Ok((key, held)))) => Some(Ok((value(key), value(held)))),
+            Ok(Some(Err(error))) => Some(Err(of_sled(error))),
+            Err(words) => Some(Err(Fault::Panicked(words))),
+        }
+    }
+}
+
+fn value(held: sled::IVec) -> Value {
+    Value::of(held)
+}
+
+fn flat<T>(outcome: Result<sled::Result<T>, String>) -> Result<T, Fault> {
+    outcome.map_err(Fault::Panicked)?.map_err(of_sled)
+}
+
+fn of_sled(error: sled::Error) -> Fault {
+    match error {
+        sled::Error::Io(cause) => Fault::of_io(cause),
+        error => Fault::File(error.to_string()),
+    }
+}
+
+/// Runs a step of sled's; a panic comes back as its words.
+pub(super) fn caught<T>(step: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(step)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+    })
+}
+
+/// Makes the folder, and lets nobody else in: it holds students' data.
+fn make_private(folder: &Path) -> Result<(), OpenError> {
+    let failed = |cause| OpenError::Folder { folder: folder.into(), cause };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let mode = fs::metadata(folder).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A file is only as safe as its name: syncs what sled writes once and never syncs, and the folders that name it.
+fn sync_names(folder: &Path) -> Result<(), OpenError> {
+    let parent = fs::canonicalize(folder).ok().and_then(|whole| whole.parent().map(PathBuf::from));
+    let paths = [Some(folder.join("conf")), Some(folder.join("db")), Some(folder.into()), parent];
+    for path in paths.into_iter().flatten() {
+        match File::open(&path).and_then(|file| file.sync_all()) {
+            // The parent may be closed to us, as a mount point's often is; the folder itself never is.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !path.starts_with(folder) => {}
+            outcome => outcome.map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?,
+        }
+    }
+    Ok(())
+}
+
+/// A store that was closed just now may still be held for a blink by one of sled's threads, which outlive it. So a
+/// locked store is tried some times more.
+fn open_patiently(folder: &Path, config: &sled::Config) -> Result<sled::Db, OpenError> {
+    let mut tries = LOCK_TRIES;
+    loop {
+        tries -= 1;
+        let opened = caught(|| config.open());
+        let opened = opened.map_err(|detail| OpenError::Damaged { folder: folder.into(), detail })?;
+        match opened.map_err(|error| open_error(folder, error)) {
+            Err(OpenError::Locked { .. }) if tries > 0 => thread::sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+fn open_error(folder: &Path, error: sled::Error) -> OpenError {
+    let folder = folder.into();
+    match error {
+        sled::Error::Io(cause) if cause.to_string().contains("could not acquire lock") => OpenError::Locked { folder },
+        sled::Error::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => OpenError::Full { folder },
+        sled::Error::Io(cause) => OpenError::Folder { folder, cause },
+        other => OpenError::Damaged { folder, detail: other.to_string() },
+    }
+}
