@@ -14,7 +14,7 @@ use super::{
     destination::{GradeCell, Origin},
     health::{Health, Room, Signal},
     job::JobId,
-    ledger::{DueEntry, PlatformRecord},
+    ledger::{DueEntry, PlatformRecord, Work},
     notice::{Notice, PlatformState},
     retry::RetryPolicy,
     time::{Draw, Timestamp},
@@ -48,6 +48,13 @@ pub struct Launch {
     pub cell: GradeCell,
     /// What sort of attempt it will be.
     pub trial: Trial,
+}
+
+impl Launch {
+    /// The entry of a launch whose start the store could not take: at its old place, where the window has it.
+    pub fn entry(&self) -> DueEntry {
+        DueEntry { due: self.due, id: self.id, cell: self.cell, origin: self.origin.clone() }
+    }
 }
 
 /// More entries are wanted from the store.
@@ -289,6 +296,13 @@ impl Dispatcher {
             under_way: lane.under_way,
             last_error: lane.last_error.as_deref(),
         })
+    }
+
+    /// What is to be remembered of a platform over restarts: a hold and a pause. None for one that nobody knows.
+    pub fn note(&self, origin: &Origin) -> Option<Work> {
+        let health = self.health(origin)?;
+        let (paused_since, held_since) = (health.paused_since(), health.held_since());
+        Some(Work::NotePlatform { origin: origin.clone(), paused_since, held_since })
     }
 
     /// The health of a platform.

@@ -26,6 +26,7 @@
 
 pub mod destination;
 pub mod dispatch;
+pub mod ending;
 pub mod event;
 pub mod health;
 pub mod job;

@@ -17,17 +17,27 @@ use super::EngineHandle;
 /// The 80 bits of chance that a job's id takes.
 const LUCK_MASK: u128 = (1 << 80) - 1;
 
+/// Parses an event; or says why it can never become a job, to the sender and as a notice.
+pub fn read(incoming: Incoming, luck: u128) -> Result<Box<Arrival>, (Refused, Notice)> {
+    let Incoming { body, door, source, message_id, sent_at, user } = incoming;
+    match GradeEvent::parse(&body, door) {
+        Ok(event) => {
+            let key = IdempotencyKey::of(event.event_id.as_deref(), message_id.as_deref(), &body, user.as_deref());
+            Ok(Box::new(Arrival { event, body, door, source, key, sent_at, luck: luck & LUCK_MASK }))
+        }
+        Err(refused) => {
+            let Refused { field, detail } = refused.clone();
+            Err((refused, Notice::EventRefused { source, message_id, field, detail }))
+        }
+    }
+}
+
 impl Intake for EngineHandle {
     fn read(&self, incoming: Incoming) -> Result<Box<Arrival>, Refused> {
-        let Incoming { body, door, source, message_id, sent_at, user } = incoming;
-        let event = GradeEvent::parse(&body, door).inspect_err(|refused| {
-            let Refused { field, detail } = refused.clone();
-            let message_id = message_id.clone();
-            self.shared.notice(&Notice::EventRefused { source, message_id, field, detail });
-        })?;
-        let key = IdempotencyKey::of(event.event_id.as_deref(), message_id.as_deref(), &body, user.as_deref());
-        let luck = self.shared.world.clock.luck() & LUCK_MASK;
-        Ok(Box::new(Arrival { event, body, door, source, key, sent_at, luck }))
+        read(incoming, self.shared.world.clock.luck()).map_err(|(refused, notice)| {
+            self.shared.notice(&notice);
+            refused
+        })
     }
 
     fn is_open(&self) -> bool {

@@ -20,13 +20,15 @@ use crate::{
     domain::{
         destination::{Destination, Origin},
         dispatch::Launch,
+        ending::Ending,
         event::GradeEvent,
         health::Signal,
         job::Job,
-        ledger::{Answer, DueEntry, Work},
+        ledger::{Answer, Work},
         outcome::{FailureReason, Finding, Verdict, missing_key},
     },
     lti::exchange::{Credentials, Exchange, Step},
+    ports::Registry,
 };
 
 use super::{Answered, Happening, Shared};
@@ -49,86 +51,46 @@ pub(super) async fn attempt(shared: &Arc<Shared>, launch: Launch) {
     match shared.world.order(Work::Start { id: launch.id }).await {
         Ok(Answer::Job(job)) => {
             let end = AssertUnwindSafe(converse(shared, &job)).catch_unwind().await;
-            let end = end.unwrap_or(End::CutOff { reply_lost: true });
-            tell(&launch, end.signal(), end.error(), None);
-            end.settle(shared, &launch).await;
+            let end = end.unwrap_or(Ending::CutOff { reply_lost: true });
+            tell(&launch, end.signal(), end.error().map(str::to_owned), None);
+            settle(shared, &launch, &end).await;
         }
         Ok(_) => tell(&launch, Signal::Nothing, None, None),
         Err(_) => {
             shared.abort.run_until_cancelled(sleep(STORE_PAUSE)).await;
-            tell(&launch, Signal::Nothing, None, Some(entry(&launch)));
+            tell(&launch, Signal::Nothing, None, Some(launch.entry()));
         }
     }
     drop(shared.inbox.send(Happening::Settled(launch)));
 }
 
-/// The dispatcher's entry of a launch whose start the store could not take: at its old place, where the window has it.
-fn entry(launch: &Launch) -> DueEntry {
-    DueEntry { due: launch.due, id: launch.id, cell: launch.cell, origin: launch.origin.clone() }
-}
-
-/// How a conversation ended.
-enum End {
-    /// With a verdict.
-    Verdict(Verdict),
-    /// The worker had to stop.
-    CutOff {
-        /// Whether the score may have been written.
-        reply_lost: bool,
-    },
-}
-
-impl End {
-    fn signal(&self) -> Signal {
-        match self {
-            Self::Verdict(verdict) => Signal::of(verdict),
-            Self::CutOff { .. } => Signal::Nothing,
-        }
-    }
-
-    /// What went wrong at the platform, in words.
-    fn error(&self) -> Option<String> {
-        match self {
-            Self::Verdict(Verdict { finding: Finding::Failed(_), message, .. }) => Some(message.clone()),
-            Self::Verdict(_) | Self::CutOff { .. } => None,
-        }
-    }
-
-    fn work(&self, launch: &Launch) -> Work {
-        match self {
-            Self::Verdict(verdict) => Work::Finish { id: launch.id, verdict: verdict.clone(), trial: launch.trial },
-            Self::CutOff { reply_lost } => Work::Interrupt { id: launch.id, reply_lost: *reply_lost },
-        }
-    }
-
-    /// Has the end on disk, however long the store needs. If the worker stops before, the next start finds the attempt
-    /// under way and counts it as cut off.
-    async fn settle(&self, shared: &Shared, launch: &Launch) {
-        while shared.world.order(self.work(launch)).await.is_err() {
-            if shared.abort.run_until_cancelled(sleep(STORE_PAUSE)).await.is_none() {
-                return;
-            }
+/// Has the end on disk, however long the store needs. If the worker stops before, the next start finds the attempt
+/// under way and counts it as cut off.
+async fn settle(shared: &Shared, launch: &Launch, end: &Ending) {
+    while shared.world.order(end.work(launch)).await.is_err() {
+        if shared.abort.run_until_cancelled(sleep(STORE_PAUSE)).await.is_none() {
+            return;
         }
     }
 }
 
-async fn converse(shared: &Shared, job: &Job) -> End {
-    match prepare(shared, job) {
+async fn converse(shared: &Shared, job: &Job) -> Ending {
+    match prepare(&*shared.world.registry, job) {
         Ok(exchange) => carry(shared, &job.origin, exchange).await,
-        Err((reason, why)) => End::Verdict(Verdict::without_reply(Finding::Unsendable(reason), why)),
+        Err(verdict) => Ending::Verdict(verdict),
     }
 }
 
 /// Puts the event and its keys together. What is missing is known before anything is sent.
-fn prepare(shared: &Shared, job: &Job) -> Result<Exchange, (FailureReason, String)> {
-    let event = job.event().map_err(|refused| (FailureReason::InvalidScore, refused.detail))?;
-    let credentials = credentials(shared, &event)?;
+pub fn prepare(registry: &dyn Registry, job: &Job) -> Result<Exchange, Verdict> {
+    let unsendable = |(reason, why)| Verdict::without_reply(Finding::Unsendable(reason), why);
+    let event = job.event().map_err(|refused| unsendable((FailureReason::InvalidScore, refused.detail)))?;
+    let credentials = credentials(registry, &event).map_err(unsendable)?;
     Exchange::new(&event, credentials, job.ags_timestamp, job.occurred_at)
-        .map_err(|reason| (reason, reason.advice().to_owned()))
+        .map_err(|reason| unsendable((reason, reason.advice().to_owned())))
 }
 
-fn credentials(shared: &Shared, event: &GradeEvent) -> Result<Credentials, (FailureReason, String)> {
-    let registry = &shared.world.registry;
+fn credentials(registry: &dyn Registry, event: &GradeEvent) -> Result<Credentials, (FailureReason, String)> {
     let host = event.destination.service_url().as_url().host_str().unwrap_or_default();
     let missing = |reason| (reason, missing_key(reason, &event.destination));
     let shared_secret = |key: &str| registry.shared_secret(key, host).map(Credentials::Shared).map_err(missing);
@@ -144,13 +106,13 @@ fn credentials(shared: &Shared, event: &GradeEvent) -> Result<Credentials, (Fail
 }
 
 /// Carries the conversation out, until it is done, out of time, or cut off.
-async fn carry(shared: &Shared, platform: &Origin, mut exchange: Exchange) -> End {
+async fn carry(shared: &Shared, platform: &Origin, mut exchange: Exchange) -> Ending {
     let limit = shared.options.timeout.saturating_mul(REQUESTS_IN_TIME);
     let conversation = timeout(limit, carry_on(shared, platform, &mut exchange));
     match shared.abort.run_until_cancelled(conversation).await {
-        Some(Ok(verdict)) => End::Verdict(verdict),
-        Some(Err(_)) => End::Verdict(exchange.interrupt()),
-        None => End::CutOff { reply_lost: exchange.interrupt().reply_lost },
+        Some(Ok(verdict)) => Ending::Verdict(verdict),
+        Some(Err(_)) => Ending::Verdict(exchange.interrupt()),
+        None => Ending::CutOff { reply_lost: exchange.interrupt().reply_lost },
     }
 }
 

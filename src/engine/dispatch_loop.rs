@@ -16,7 +16,6 @@ use crate::{
     domain::{
         destination::Origin,
         dispatch::{Dispatcher, WINDOW},
-        ledger::Work,
         notice::{Loop, Notice},
         time::Timestamp,
     },
@@ -147,9 +146,7 @@ impl Desk<'_> {
 
     /// A hold and a pause are remembered over restarts; none for a platform that nobody knows.
     fn remember(&self, origin: &Origin) -> Option<Remembered> {
-        let health = self.dispatcher.health(origin)?;
-        let (paused_since, held_since) = (health.paused_since(), health.held_since());
-        Some(self.shared.world.submit(Work::NotePlatform { origin: origin.clone(), paused_since, held_since }))
+        Some(self.shared.world.submit(self.dispatcher.note(origin)?))
     }
 
     fn picture(&self) -> Picture {

@@ -13,7 +13,7 @@ use super::World;
 /// Ends, on paper, every attempt that the last run left under way. They are at most as many as its `concurrency`.
 pub(super) async fn interrupt_cut_off(world: &World) -> Result<(), StoreError> {
     let ids = world.store.cut_off()?;
-    let cut_off = |id| world.submit(Work::Interrupt { id, reply_lost: true });
+    let cut_off = |id| world.submit(Work::cut_off(id));
     for answer in ids.into_iter().map(cut_off).collect::<Vec<_>>() {
         match answer.await {
             // One damaged record must not keep all the others from being delivered.

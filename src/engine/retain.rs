@@ -31,10 +31,14 @@ impl EngineHandle {
     }
 
     async fn sweep(&self) {
-        let world = &self.shared.world;
-        let retain = i64::try_from(self.shared.options.retain.as_micros()).unwrap_or(i64::MAX);
-        let ended_before = Timestamp::from_micros(world.clock.now().as_micros().saturating_sub(retain));
-        while let Ok(Answer::Pruned { more: true, .. }) = world.order(Work::Prune { ended_before, limit: STEP }).await {
-        }
+        let (world, retain) = (&self.shared.world, self.shared.options.retain);
+        let now = world.clock.now();
+        while let Ok(Answer::Pruned { more: true, .. }) = world.order(step(now, retain)).await {}
     }
+}
+
+/// One step of a sweep that began at `now`; the next one follows while there is more.
+pub fn step(now: Timestamp, retain: Duration) -> Work {
+    let retain = i64::try_from(retain.as_micros()).unwrap_or(i64::MAX);
+    Work::Prune { ended_before: Timestamp::from_micros(now.as_micros().saturating_sub(retain)), limit: STEP }
 }

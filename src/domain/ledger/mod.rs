@@ -176,6 +176,14 @@ pub enum Work {
     },
 }
 
+impl Work {
+    /// What a start does about an attempt that the last run left under way. Nobody knows how far it came, so its score
+    /// may have been written.
+    pub fn cut_off(id: JobId) -> Self {
+        Self::Interrupt { id, reply_lost: true }
+    }
+}
+
 /// Work, with the time and the chance to do it with.
 pub struct Order {
     /// What to do.
