@@ -1,6 +1,7 @@
 //! The composition root: configuration in, running service out. It decides nothing; it only knows everybody.
 
 mod commands;
+mod seams;
 
 use std::{
     fs::{self, OpenOptions},
@@ -33,7 +34,7 @@ use crate::{
     },
     domain::dispatch::Limits,
     engine::{self, Engine, EngineHandle, Inbox, World},
-    ports::{Clock, JobStore as _, Observer, QueueHealth},
+    ports::{Clock, Intake, JobStore as _, Observer, QueueHealth},
     shutdown::Tasks,
     surfaces::{
         admin::{self, Surface, server},
@@ -43,7 +44,7 @@ use crate::{
     },
 };
 
-pub use self::commands::execute;
+pub use self::{commands::execute, seams::Seams};
 
 /// A running service.
 pub struct Service {
@@ -61,7 +62,12 @@ pub struct Service {
 
 impl Service {
     /// Starts everything that the configuration asks for.
-    pub async fn launch(mut config: Config) -> anyhow::Result<Self> {
+    pub async fn launch(config: Config) -> anyhow::Result<Self> {
+        Self::launch_with(config, &seams::Plain).await
+    }
+
+    /// The same, with something put in between its parts.
+    pub async fn launch_with(mut config: Config, seams: &dyn Seams) -> anyhow::Result<Self> {
         let registry = Arc::new(ConfiguredRegistry::new(&config).context("[[signing_keys]] cannot be used")?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let labels = Arc::new(Labels::new(PlatformNames::new(&config.platforms)));
@@ -86,8 +92,8 @@ impl Service {
         }
         let transport = HttpTransport::new(transport_options(&config))?;
         let world = World {
-            store: Arc::clone(&store) as _,
-            transport: Arc::new(transport),
+            store: seams.store(Arc::clone(&store) as _),
+            transport: seams.transport(Arc::new(transport)),
             clock: Arc::clone(&clock),
             registry: Arc::clone(&registry) as _,
             observer: Arc::clone(&observer),
@@ -99,27 +105,21 @@ impl Service {
         let address = listener.local_addr()?;
         let tasks = Tasks::default();
         let mut service = Self { address, operator_token, tasks, store, registry, access, labels, metrics };
-        service.start(&config, engine, listener, observer, clock)?;
+        let intake = seams.intake(Arc::new(engine.handle()));
+        let amqp = amqp_options(&config)
+            .map(|options| AmqpIntake::new(options, Arc::clone(&intake), observer, clock))
+            .transpose()?;
+        service.start(engine, listener, intake, amqp);
         Ok(service)
     }
 
-    fn start(
-        &mut self,
-        config: &Config,
-        engine: Engine,
-        listener: TcpListener,
-        observer: Arc<dyn Observer>,
-        clock: Arc<dyn Clock>,
-    ) -> anyhow::Result<()> {
+    fn start(&mut self, engine: Engine, listener: TcpListener, intake: Arc<dyn Intake>, amqp: Option<AmqpIntake>) {
         let handle = engine.handle();
-        let intake = amqp_options(config)
-            .map(|options| AmqpIntake::new(options, Arc::new(handle.clone()), observer, clock))
-            .transpose()?;
-        let health: Arc<dyn QueueHealth> = match &intake {
-            Some(intake) => Arc::new(intake.health()),
+        let health: Arc<dyn QueueHealth> = match &amqp {
+            Some(amqp) => Arc::new(amqp.health()),
             None => Arc::new(NoQueues),
         };
-        let router = self.router(&handle, health);
+        let router = self.router(&handle, intake, health);
         let drain = self.tasks.drain();
         // Who watches a stop wants answers to its end; the doors for events are shut by then.
         let close = self.tasks.close();
@@ -135,22 +135,21 @@ impl Service {
                 Ok(())
             }
         });
-        if let Some(intake) = intake {
+        if let Some(amqp) = amqp {
             self.tasks.start("the RabbitMQ intake", async move {
-                intake.run(drain).await;
+                amqp.run(drain).await;
                 Ok(())
             });
         }
-        Ok(())
     }
 
-    fn router(&self, handle: &EngineHandle, intake: Arc<dyn QueueHealth>) -> Router {
-        let doors = Doors::new(Arc::new(handle.clone()), Arc::clone(&self.access), self.tasks.drain());
+    fn router(&self, handle: &EngineHandle, intake: Arc<dyn Intake>, queues: Arc<dyn QueueHealth>) -> Router {
+        let doors = Doors::new(intake, Arc::clone(&self.access), self.tasks.drain());
         let registry = Arc::clone(&self.registry);
         let surface = Surface {
             engine: handle.clone(),
             access: Arc::clone(&self.access),
-            intake,
+            intake: queues,
             labels: Arc::clone(&self.labels),
             metrics: Arc::clone(&self.metrics),
             jwks: Arc::new(move || registry.jwks()),
