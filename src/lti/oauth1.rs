@@ -4,7 +4,7 @@
 //! out, and its outcome URLs have none.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha1::{Digest, Sha1};
 use url::{Url, form_urlencoded};
@@ -66,7 +66,7 @@ fn base_uri(url: &Url) -> String {
 /// HMAC-SHA1 (section 3.4.2). In LTI the token secret is empty.
 fn signature(base: &str, consumer_secret: &str, token_secret: &str) -> String {
     let key = format!("{}&{}", escape(consumer_secret), escape(token_secret));
-    let mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
+    let mac = Hmac::<Sha1>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
     STANDARD.encode(mac.chain_update(base.as_bytes()).finalize().into_bytes())
 }
 
