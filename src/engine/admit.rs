@@ -18,7 +18,7 @@ use super::EngineHandle;
 const LUCK_MASK: u128 = (1 << 80) - 1;
 
 /// Parses an event; or says why it can never become a job, to the sender and as a notice.
-pub fn read(incoming: Incoming, luck: u128) -> Result<Box<Arrival>, (Refused, Notice)> {
+pub fn read(incoming: Incoming, luck: u128) -> Result<Box<Arrival>, Box<(Refused, Notice)>> {
     let Incoming { body, door, source, message_id, sent_at, user } = incoming;
     match GradeEvent::parse(&body, door) {
         Ok(event) => {
@@ -27,14 +27,15 @@ pub fn read(incoming: Incoming, luck: u128) -> Result<Box<Arrival>, (Refused, No
         }
         Err(refused) => {
             let Refused { field, detail } = refused.clone();
-            Err((refused, Notice::EventRefused { source, message_id, field, detail }))
+            Err(Box::new((refused, Notice::EventRefused { source, message_id, field, detail })))
         }
     }
 }
 
 impl Intake for EngineHandle {
     fn read(&self, incoming: Incoming) -> Result<Box<Arrival>, Refused> {
-        read(incoming, self.shared.world.clock.luck()).map_err(|(refused, notice)| {
+        read(incoming, self.shared.world.clock.luck()).map_err(|told| {
+            let (refused, notice) = *told;
             self.shared.notice(&notice);
             refused
         })
