@@ -86,10 +86,11 @@ impl RetryPolicy {
             .with_randomization_factor(0.0)
             .with_max_elapsed_time(None)
             .build();
-        let mut interval = self.initial.min(max);
-        for _ in 0..k.max(1) {
+        let mut interval = schedule.next_backoff().unwrap_or(max);
+        for _ in 1..k {
             let next = schedule.next_backoff().unwrap_or(max);
-            if next == interval && next >= max {
+            // It grows no more: at the longest wait, or with a multiplier of 1. `k` counts the probes of a long hold too.
+            if next == interval {
                 break;
             }
             interval = next;
@@ -135,6 +136,7 @@ mod tests {
         let probes: Vec<u64> = (1..=4).map(|k| policy.probe_interval(k).as_secs()).collect();
         assert_eq!(probes, [30, 120, 300, 300]);
         assert_eq!(RetryPolicy { multiplier: 1.0, ..policy }.interval(5).as_secs(), 30);
+        assert_eq!(RetryPolicy { multiplier: 1.0, ..policy }.probe_interval(u32::MAX).as_secs(), 30);
         assert_eq!(RetryPolicy { initial: Duration::from_secs(99_999), ..policy }.interval(1).as_secs(), 21_600);
     }
 
