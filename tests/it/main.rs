@@ -3,6 +3,7 @@
 mod amqp;
 mod ledger;
 mod service;
+mod simulation;
 mod store_common;
 mod store_durability;
 mod store_model;
