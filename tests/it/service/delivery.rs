@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::worker::{LOCAL, QUICK, Worker, wait_for};
 
-const KEY: &str = "key-1";
+pub(crate) const KEY: &str = "key-1";
 const SECRET: &str = "sesame-open-1";
 
 /// A platform that knows our consumer key.

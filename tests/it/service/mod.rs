@@ -2,10 +2,17 @@
 
 mod access;
 pub(crate) mod broker;
+mod calls;
 mod crashes;
+mod cut_disk;
 mod delivery;
 mod demo;
+mod doomed;
+mod kills;
+mod oracle;
+mod power_cuts;
 mod refusals;
 mod secrecy;
+mod synced;
 mod verifiers;
 pub(crate) mod worker;

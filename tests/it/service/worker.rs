@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -35,6 +36,7 @@ pub(crate) const QUICK: &str = "[retry]\ninitial = \"200ms\"\nmultiplier = 1.5\n
 /// A worker in a folder of its own.
 pub(crate) struct Worker {
     folder: tempfile::TempDir,
+    store: PathBuf,
     listen: SocketAddr,
     child: Option<Child>,
     client: reqwest::Client,
@@ -44,13 +46,20 @@ impl Worker {
     /// A worker that is not started yet. `config` is added to what it needs anyway.
     pub(crate) fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path().join("store");
+        Self::at(folder, store, config)
+    }
+
+    /// The same, with its store in a folder that the test gives.
+    pub(crate) fn with_store(store: &Path, config: &str) -> Self {
+        Self::at(tempfile::tempdir().expect("a folder"), store.to_owned(), config)
+    }
+
+    fn at(folder: tempfile::TempDir, store: PathBuf, config: &str) -> Self {
         let listen = free_address();
-        let text = format!(
-            "[store]\npath = \"{}\"\n[http]\nlisten = \"{listen}\"\n{config}",
-            folder.path().join("store").display()
-        );
+        let text = format!("[store]\npath = \"{}\"\n[http]\nlisten = \"{listen}\"\n{config}", store.display());
         fs::write(folder.path().join("passback.toml"), text).expect("a configuration");
-        Self { folder, listen, child: None, client: client() }
+        Self { folder, store, listen, child: None, client: client() }
     }
 
     /// Starts it and waits until it is ready.
@@ -66,7 +75,7 @@ impl Worker {
         self.wait_until_it_answers().await;
     }
 
-    async fn wait_until_it_answers(&self) {
+    pub(crate) async fn wait_until_it_answers(&self) {
         let url = self.url("/healthz");
         wait_for("the worker to answer", async || self.client.get(&url).send().await.ok()).await;
     }
@@ -81,20 +90,20 @@ impl Worker {
     }
 
     /// Starts it and does not wait.
-    fn spawn(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         self.spawn_as(Command::new(env!("CARGO_BIN_EXE_passback")));
     }
 
-    fn spawn_as(&mut self, mut program: Command) {
+    /// Starts it by another program, which gets its arguments, and does not wait.
+    pub(crate) fn spawn_as(&mut self, mut program: Command) {
+        program.args(["run", "--config"]).arg(self.config_path());
+        self.spawn_bare(program);
+    }
+
+    /// Starts a program of the test's own in its place, which reads the configuration by itself.
+    pub(crate) fn spawn_bare(&mut self, mut program: Command) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
-        let child = program
-            .args(["run", "--config"])
-            .arg(self.folder.path().join("passback.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
+        let child = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
         self.child = Some(child);
     }
 
@@ -104,6 +113,12 @@ impl Worker {
             child.kill().expect("it can be killed");
             child.wait().expect("it has ended");
         }
+    }
+
+    /// Waits until it has been killed by something else, and says by which signal.
+    pub(crate) async fn killed(&mut self) -> Option<i32> {
+        let mut child = self.child.take()?;
+        wait_for("the worker to die", async || child.try_wait().expect("its state")).await.signal()
     }
 
     /// Asks it to stop, and says with which code it ended.
@@ -124,8 +139,31 @@ impl Worker {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill").success());
     }
 
+    /// Stops it in the middle of what it does, and waits until no thread of it runs.
+    pub(crate) async fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.child.as_ref().expect("it runs").id());
+        let is_stopped = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        wait_for("the worker to stand still", async || {
+            fs::read_dir(&tasks).expect("its threads").flatten().all(is_stopped).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.folder.path().join("passback.toml")
+    }
+
+    /// The folder of its store.
+    pub(crate) fn store(&self) -> &Path {
+        &self.store
     }
 
     pub(crate) fn log_path(&self) -> PathBuf {
@@ -142,7 +180,7 @@ impl Worker {
 
     /// The operator token that the worker made.
     pub(crate) fn token(&self) -> String {
-        fs::read_to_string(self.folder.path().join("store/operator.token")).expect("a token").trim().to_owned()
+        fs::read_to_string(self.store.join("operator.token")).expect("a token").trim().to_owned()
     }
 
     /// Reads from the API.
@@ -162,6 +200,16 @@ impl Worker {
         let request = self.client.post(self.url(path)).bearer_auth(self.token()).json(body);
         let answer = request.send().await.expect("an answer");
         (answer.status().as_u16(), answer.json().await.expect("JSON"))
+    }
+
+    /// The same, with a worker that may not answer.
+    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        self.sender().post(path, body).await
+    }
+
+    /// Somebody else who posts to it, whether it runs or not.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender { listen: self.listen, store: self.store.clone(), client: self.client.clone() }
     }
 
     /// Posts an event, or several, that must be taken; the ids of their jobs.
@@ -196,6 +244,22 @@ impl Drop for Worker {
         if std::thread::panicking() {
             eprintln!("the worker's log:\n{}", self.log());
         }
+    }
+}
+
+/// Somebody who posts to a worker that may not be there.
+pub(crate) struct Sender {
+    listen: SocketAddr,
+    store: PathBuf,
+    client: reqwest::Client,
+}
+
+impl Sender {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let token = fs::read_to_string(self.store.join("operator.token")).ok()?;
+        let request = self.client.post(format!("http://{}{path}", self.listen)).bearer_auth(token.trim()).json(body);
+        let answer = request.send().await.ok()?;
+        Some((answer.status().as_u16(), answer.json().await.ok()?))
     }
 }
 
