@@ -106,9 +106,11 @@ fn standing(address: IpAddr) -> Standing {
 fn standing_v4(address: Ipv4Addr) -> Standing {
     use Standing::{Never, Private, Public};
     match address.octets() {
-        // EC2 and most others, ECS tasks, EKS pods, Alibaba, Azure's host, Oracle.
-        [169, 254, 169, 254]
+        // EC2 and most others (with its time and name services), ECS tasks, EKS pods, Tencent, Alibaba, Azure's host,
+        // Oracle.
+        [169, 254, 169, 123 | 249..=254]
         | [169, 254, 170, 2 | 23]
+        | [169, 254, 0, 23]
         | [100, 100, 100, 200]
         | [168, 63, 129, 16]
         | [192, 0, 0, 192] => Never("a cloud's metadata service"),
@@ -134,7 +136,10 @@ fn standing_v6(address: Ipv6Addr) -> Standing {
         return standing_v4(inner);
     }
     match address.segments() {
-        [0xfd00, 0x0ec2, ..] => Never("a cloud's metadata service"),
+        // EC2, Google, Oracle, OpenStack.
+        [0xfd00, 0x0ec2, ..] | [0xfd20, 0x00ce, ..] | [0xfd00, 0x00c1, ..] | [0xfe80, .., 0xa9fe, 0xa9fe] => {
+            Never("a cloud's metadata service")
+        }
         [0, 0, 0, 0, 0, 0, 0, 0] => Never("an unspecified address"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Private("a loopback address"),
         [0x0064, 0xff9b, 1, ..] => Never("a local NAT64 address"),
@@ -146,6 +151,8 @@ fn standing_v6(address: Ipv6Addr) -> Standing {
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => Never("an address for documentation"),
         [0x2001, 1..=0x01ff, ..] => Never("a protocol assignment"),
         [0x2002, ..] => Never("a 6to4 tunnel"),
+        // RFC 5214: whatever prefix stands before it, the packets go to an IPv4 address of the site's own.
+        [_, _, _, _, 0 | 0x0200, 0x5efe, ..] => Never("an ISATAP tunnel"),
         [0x2000..=0x3fff, ..] => Public,
         _ => Never("a reserved address"),
     }
@@ -284,6 +291,13 @@ mod tests {
         ("http://168.63.129.16/", "metadata"),
         ("http://192.0.0.192/", "metadata"),
         ("http://[fd00:ec2::254]/", "metadata"),
+        ("http://[fd20:ce::254]/", "metadata"),
+        ("http://[fd00:c1::a9fe:a9fe]/", "metadata"),
+        ("http://[fe80::a9fe:a9fe]/", "metadata"),
+        ("http://169.254.169.253/", "metadata"),
+        ("http://169.254.0.23/", "metadata"),
+        ("http://[2606:4700::5efe:10.0.0.1]/", "ISATAP"),
+        ("http://[2606:4700::200:5efe:8.8.8.8]/", "ISATAP"),
         ("http://0.0.0.0/", "unspecified"),
         ("http://0/", "unspecified"),
         ("http://0.1.2.3/", "unspecified"),

@@ -117,11 +117,25 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn new(field: impl Into<String>, why: impl fmt::Display) -> Self {
-        let field = field.into();
-        let detail = format!("{field} {why}");
-        Self { field, detail }
+    /// A member that stands twice is named by its sender, and goes from here into logs, headers and tables: so its name is
+    /// cut, and what could steer a reader of those is escaped.
+    fn new(field: impl AsRef<str>, why: impl fmt::Display) -> Self {
+        let mut fit = String::new();
+        for letter in field.as_ref().chars().take(FIELD_CHARS_MAX) {
+            if is_plain(letter) { fit.push(letter) } else { fit.extend(letter.escape_unicode()) }
+        }
+        let detail = format!("{fit} {why}");
+        Self { field: fit, detail }
     }
+}
+
+/// The longest name of a field that is told, in characters.
+const FIELD_CHARS_MAX: usize = 100;
+
+/// Neither a control character nor one that separates lines or turns the direction of writing.
+fn is_plain(letter: char) -> bool {
+    !letter.is_control()
+        && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 impl GradeEvent {

@@ -1,6 +1,8 @@
 //! What the API answers, read leniently: a member that is missing or new does not hinder the rest from being shown.
 //! The whole of an answer is never lost by this, since `--json` prints it as it came.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde_json::{Number, Value, value::RawValue};
 
@@ -54,8 +56,9 @@ pub(super) struct Job {
     pub delivered_at: Option<String>,
     /// When it was given up.
     pub flagged_at: Option<String>,
-    /// The event as it came; in `GET /jobs/{id}` alone.
-    pub event: Option<Value>,
+    /// The event as it came; in `GET /jobs/{id}` alone. It is kept as text: whoever sent it may have nested it deeper than
+    /// anybody reads.
+    pub event: Option<Box<RawValue>>,
 }
 
 /// A job's attempts: a count in a list, all of them in `GET /jobs/{id}`.
@@ -111,16 +114,25 @@ impl Job {
     }
 
     /// A member of the event that is a text.
-    pub(super) fn event_text(&self, name: &str) -> Option<&str> {
-        self.event.as_ref()?.get(name)?.as_str()
+    pub(super) fn event_text(&self, name: &str) -> Option<String> {
+        text_of(member(self.event.as_ref()?, name)?)
     }
 
     /// The address that the grade goes to.
-    pub(super) fn service_url(&self) -> Option<&str> {
-        let lis_data = self.event.as_ref()?.get("lis_data")?;
+    pub(super) fn service_url(&self) -> Option<String> {
+        let lis_data = member(self.event.as_ref()?, "lis_data")?;
         let names = ["grade_passback_url", "lis_outcome_service_url", "lineitem", "lineitems"];
-        names.iter().find_map(|name| lis_data.get(name)?.as_str())
+        names.iter().find_map(|name| text_of(member(lis_data, name)?))
     }
+}
+
+/// A member of an object, unread.
+fn member<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
+    serde_json::from_str::<HashMap<String, &RawValue>>(object.get()).ok()?.remove(name)
+}
+
+fn text_of(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
 }
 
 /// What a replay of many did, or would do.

@@ -25,7 +25,7 @@ fn facts_of(job: &Job, look: Look) -> Vec<(&'static str, String)> {
         ("What", what(job)),
         ("Score", job.score_text()),
         ("Where", Some(place(job))),
-        ("Address", job.service_url().map(str::to_owned)),
+        ("Address", job.service_url()),
         ("Stored", job.created_at.as_deref().map(|at| look.full_moment(at))),
         ("State", Some(standing(job, look))),
         ("Reason", job.reason.clone()),
@@ -47,10 +47,10 @@ fn who(job: &Job) -> Option<String> {
 }
 
 fn what(job: &Job) -> Option<String> {
-    let clears = job.event_text("operation") == Some("delete");
+    let clears = job.event_text("operation").as_deref() == Some("delete");
     let activity = match (job.event_text("activity_name"), job.activity_id.as_deref()) {
         (Some(name), Some(id)) => Some(format!("{name} (activity {id})")),
-        (Some(name), None) => Some(name.to_owned()),
+        (Some(name), None) => Some(name),
         (None, Some(id)) => Some(format!("activity {id}")),
         (None, None) => None,
     };
@@ -186,6 +186,8 @@ Attempts
         check(r#"{"state": "discarded"}"#, "an admin gave it up");
         check(r#"{"state": "queued", "event": {"operation": "delete"}}"#, "clears the grade");
         check(r#"{"state": "delivered", "attempts": 3}"#, "not shown");
+        let deep = format!(r#"{{"event": {{"x": {}{}}}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        check(&deep, "none yet");
         check("{}", "none yet");
     }
 }

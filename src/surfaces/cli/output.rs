@@ -77,9 +77,18 @@ impl Screen {
         self.print(&format!("{text}\n"))
     }
 
-    /// Writes what the API answered, as it came.
+    /// Writes what the API answered. The letters that a terminal could obey stand in strings alone, and there an escape
+    /// means the same.
     pub fn json(&mut self, body: &str) -> Result<(), CliError> {
-        self.line(body.trim_end_matches('\n'))
+        let mut text = String::with_capacity(body.len());
+        for letter in body.trim_end_matches('\n').chars() {
+            if letter != '\n' && steers(letter) {
+                text.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            } else {
+                text.push(letter);
+            }
+        }
+        self.line(&text)
     }
 }
 
@@ -245,11 +254,19 @@ fn trimmed(table: &Table) -> String {
 /// Text from elsewhere, on one line and without anything that a terminal obeys: control characters and line breaks
 /// become single spaces, marks that turn the direction of writing are dropped.
 pub(super) fn printable(text: &str) -> String {
-    let turns =
-        |letter: char| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let plain = text.chars().filter(|letter| !turns(*letter));
     let plain: String = plain.map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a letter turns the direction of writing.
+fn turns(letter: char) -> bool {
+    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a terminal may do something else with a letter than show it.
+fn steers(letter: char) -> bool {
+    turns(letter) || (letter.is_control() && letter != '\t')
 }
 
 /// `1234567` as `1,234,567`.
@@ -284,6 +301,28 @@ mod tests {
         let columns = [Column { heading: "A", width_min: 0, fit: Fit::Words }];
         let text = table(testing::program(), &columns, Rows::Cut, &[vec![(Tone::Bad, "x\u{1b}[2Jy".to_owned())]]);
         assert_eq!(text, "A\nx [2Jy\n");
+    }
+
+    #[test]
+    fn json_means_the_same_and_steers_no_terminal() {
+        #[derive(Clone, Default)]
+        struct Paper(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl Write for Paper {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().expect("paper").extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let paper = Paper::default();
+        let body = "{\n\t\"a\": \"x\u{9b}31m\u{7f}\u{202e} Müller\"}\n";
+        Screen::to(Box::new(paper.clone()), testing::program()).json(body).expect("it is written");
+        let shown = String::from_utf8(paper.0.lock().expect("paper").clone()).expect("text");
+        assert_eq!(shown, "{\n\t\"a\": \"x\\u009b31m\\u007f\\u202e Müller\"}\n");
+        let same = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(same(&shown), same(body));
     }
 
     #[test]
