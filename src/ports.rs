@@ -1,7 +1,7 @@
 //! What the engine asks of the world: a store, a transport, a clock, somebody to tell; and what it offers to those who
 //! bring events. A handful of small traits, implemented by `adapters` from the side and by the simulation.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     domain::{
@@ -9,12 +9,12 @@ use crate::{
         event::{Door, Refused},
         job::{Job, JobId, StateName},
         ledger::{Answer, Arrival, DueEntry, Order, PlatformRecord, Report},
-        notice::{Notice, Source},
+        notice::{Notice, SignIn, Source},
         outcome::FailureReason,
         platform::{Registration, SharedSecret, SigningKey},
         time::{Draw, Timestamp},
     },
-    lti::wire,
+    lti::{Confidential, wire},
 };
 
 /// A future that a port hands out.
@@ -154,6 +154,17 @@ pub trait Observer: Send + Sync + 'static {
     fn observe(&self, notice: &Notice);
 }
 
+/// Where a request comes from; that of a proxy, if there is one in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// Who stands at the doors and remembers those that were not let in.
+pub trait Porter: Send + Sync + 'static {
+    /// Takes note of a refused sign-in. What comes back ends when the refusal may be told: not at once, so that guessing
+    /// is slow.
+    fn turn_away(&self, way: SignIn, peer: Option<IpAddr>) -> Pending<'static, ()>;
+}
+
 /// An event as it comes to a door.
 #[derive(Clone)]
 pub struct Incoming {
@@ -207,6 +218,11 @@ pub trait Registry: Send + Sync + 'static {
 
     /// The key that signs client assertions: [`FailureReason::UnknownKey`] where there is none.
     fn signing_key(&self) -> Result<Arc<SigningKey>, FailureReason>;
+
+    /// Every secret of the configuration, so that none is read in a platform's words.
+    fn confidential(&self) -> Arc<Confidential> {
+        Arc::default()
+    }
 }
 
 /// Whether events can come in from the broker.

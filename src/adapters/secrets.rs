@@ -12,12 +12,14 @@ use crate::{
         host::HostPattern,
         lti::{LtiKey, Platform, SigningKeyConfig},
         rsa::{self, NotAnRsaKey},
+        secret::SecretUrl,
     },
     domain::{
-        destination::{AgsTarget, ClaimedRegistration},
+        destination::{AgsTarget, ClaimedRegistration, ServiceUrl},
         outcome::FailureReason,
         platform::{Registration, SharedSecret, SigningKey},
     },
+    lti::Confidential,
     ports::Registry,
 };
 
@@ -32,6 +34,7 @@ struct Known {
     /// The first one signs.
     signing_key: Option<Arc<SigningKey>>,
     jwks: Arc<Value>,
+    confidential: Arc<Confidential>,
 }
 
 /// A shared secret, and the hosts that it may be used at; none means any.
@@ -43,6 +46,8 @@ struct KeyUse {
 /// A registration, and what an event must not contradict to find it.
 struct Registered {
     issuer: Option<String>,
+    /// The only hosts that its tokens go to; none means any.
+    hosts: Vec<HostPattern>,
     registration: Registration,
 }
 
@@ -92,13 +97,18 @@ impl Registry for ConfiguredRegistry {
         };
         let mut fitting = candidates.iter().filter(|candidate| candidate.fits(&target.claimed));
         match (fitting.next(), fitting.next()) {
-            (Some(one), None) => Ok(one.for_event(&target.claimed)),
+            (Some(one), None) if one.reaches(target.column.url()) => Ok(one.for_event(&target.claimed)),
+            (Some(_), None) => Err(FailureReason::BlockedDestination),
             _ => Err(FailureReason::UnknownPlatform),
         }
     }
 
     fn signing_key(&self) -> Result<Arc<SigningKey>, FailureReason> {
         self.0.load().signing_key.clone().ok_or(FailureReason::UnknownKey)
+    }
+
+    fn confidential(&self) -> Arc<Confidential> {
+        self.0.load().confidential.clone()
     }
 }
 
@@ -120,8 +130,18 @@ impl Known {
             unregistered: if config.lti.allow_unregistered { Unregistered::Trusted } else { Unregistered::Refused },
             signing_key: signing_keys.into_iter().next().map(Arc::new),
             jwks,
+            confidential: Arc::new(confidential(config)),
         })
     }
+}
+
+/// The secrets that are texts; a PEM has too many lines to be repeated by accident.
+fn confidential(config: &Config) -> Confidential {
+    let keys = config.lti_keys.iter().map(|key| key.secret.expose());
+    let tokens = config.tokens.iter().map(|token| token.token.expose());
+    let urls = [&config.amqp.url, &config.egress.proxy];
+    let passwords: Vec<String> = urls.into_iter().flatten().filter_map(SecretUrl::password).collect();
+    Confidential::new(keys.chain(tokens).chain(passwords.iter().map(String::as_str)))
 }
 
 impl Registered {
@@ -136,7 +156,13 @@ impl Registered {
             deployment_id: platform.deployment_id.clone(),
             ignored_claims: Vec::new(),
         };
-        Some(Self { issuer: platform.issuer.clone(), registration })
+        Some(Self { issuer: platform.issuer.clone(), hosts: platform.hosts.clone(), registration })
+    }
+
+    /// Whether a token may be sent to this URL.
+    fn reaches(&self, url: &ServiceUrl) -> bool {
+        let host = url.as_url().host_str().unwrap_or_default();
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host))
     }
 
     /// Whether the event contradicts neither issuer nor deployment. What one side leaves open fits anything.
@@ -278,6 +304,21 @@ mod tests {
             Some(("moodle", &[])),
         );
         check("a", claimed("https://whoever.example", "7", "", ""), Some(("any", &[])));
+    }
+
+    #[test]
+    fn a_token_goes_to_the_hosts_of_its_platform_alone() {
+        let text =
+            "[[platforms]]\nname = \"m\"\nclient_id = \"m\"\ntoken_url = \"https://sso.example/token\"\nhosts = ";
+        let check = |hosts: &str, expected: Option<FailureReason>| {
+            let found =
+                registry(&format!("{text}{hosts}\n")).registration(&target("m", ClaimedRegistration::default()));
+            assert_eq!(found.err(), expected, "{hosts}");
+        };
+        check("[]", None);
+        check("[\"lms.example.edu\"]", None);
+        check("[\"*.example.edu\"]", None);
+        check("[\"sso.example\"]", Some(FailureReason::BlockedDestination));
     }
 
     #[test]

@@ -229,6 +229,7 @@ fn demo_platform(name: &str, url: &str, plan: &demo::Plan<'_>, token_url: &Servi
         deployment_id: None,
         token_url: is_registered.then(|| token_url.clone()),
         token_aud: None,
+        hosts: Vec::new(),
         origin: Some(origin),
     }
 }

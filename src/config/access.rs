@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{
+    host::HostPattern,
     lti::LtiKey,
     tokens::{Role, Token},
 };
@@ -29,8 +30,15 @@ pub struct Access(ArcSwap<Guests>);
 #[derive(Default)]
 struct Guests {
     tokens: Vec<(Digest32, Principal)>,
-    /// Of key and of secret.
-    lti_keys: Vec<(Digest32, Digest32)>,
+    lti_keys: Vec<KnownKey>,
+}
+
+/// An LTI key, by the digests of its name and of its secret.
+struct KnownKey {
+    name: Digest32,
+    secret: Digest32,
+    /// The only hosts that it is used for; none means any.
+    hosts: Vec<HostPattern>,
 }
 
 type Digest32 = [u8; 32];
@@ -63,10 +71,19 @@ impl Access {
     pub fn check_basic(&self, key: &str, secret: &str) -> bool {
         let (key, secret) = (digest(key), digest(secret));
         let guests = self.0.load();
-        let known = guests.lti_keys.iter().fold(Choice::from(0), |found, (known_key, known_secret)| {
-            found | (known_key.ct_eq(&key) & known_secret.ct_eq(&secret))
-        });
+        let known = guests
+            .lti_keys
+            .iter()
+            .fold(Choice::from(0), |found, known| found | (known.name.ct_eq(&key) & known.secret.ct_eq(&secret)));
         known.into()
+    }
+
+    /// Whether an LTI key may send grades to this host.
+    pub fn key_reaches(&self, key: &str, host: &str) -> bool {
+        let key = digest(key);
+        let guests = self.0.load();
+        let known = guests.lti_keys.iter().find(|known| bool::from(known.name.ct_eq(&key)));
+        known.is_some_and(|known| known.hosts.is_empty() || known.hosts.iter().any(|pattern| pattern.matches(host)))
     }
 }
 
@@ -75,8 +92,14 @@ impl Guests {
         let principal = |token: &Token| Principal { name: token.name.as_str().into(), role: token.role };
         Self {
             tokens: tokens.iter().map(|token| (digest(token.token.expose()), principal(token))).collect(),
-            lti_keys: lti_keys.iter().map(|key| (digest(&key.key), digest(key.secret.expose()))).collect(),
+            lti_keys: lti_keys.iter().map(KnownKey::of).collect(),
         }
+    }
+}
+
+impl KnownKey {
+    fn of(key: &LtiKey) -> Self {
+        Self { name: digest(&key.key), secret: digest(key.secret.expose()), hosts: key.hosts.clone() }
     }
 }
 
@@ -114,6 +137,26 @@ mod tests {
         assert!(access.check_basic("a", "1") && access.check_basic("b", "2"));
         for (user, password) in [("a", "2"), ("b", "1"), ("a", ""), ("", ""), ("c", "1")] {
             assert!(!access.check_basic(user, password), "{user} {password}");
+        }
+    }
+
+    #[test]
+    fn an_lti_key_reaches_its_own_hosts_alone() {
+        let hosts = ["lms.example.edu", "*.schools.example"].map(|host| HostPattern::parse(host).expect("a host"));
+        let key = |key: &str, hosts: &[HostPattern]| LtiKey {
+            key: key.to_owned(),
+            secret: Secret::new("1"),
+            hosts: hosts.to_vec(),
+        };
+        let access = Access::new(&[], &[key("here", &hosts), key("anywhere", &[])]);
+        for (name, host, reaches) in [
+            ("here", "lms.example.edu", true),
+            ("here", "a.schools.example", true),
+            ("here", "evil.example", false),
+            ("anywhere", "evil.example", true),
+            ("nobody", "lms.example.edu", false),
+        ] {
+            assert_eq!(access.key_reaches(name, host), reaches, "{name} {host}");
         }
     }
 

@@ -65,6 +65,10 @@ pub struct Platform {
     pub token_url: Option<ServiceUrl>,
     /// The audience of client assertions. Default: `token_url`.
     pub token_aud: Option<String>,
+    /// The only hosts of line items that its tokens are sent to: names, or `*.example.edu` for all below one. Whoever
+    /// writes events can have a token sent to any other host. Default `[]`: any.
+    #[serde(default)]
+    pub hosts: Vec<HostPattern>,
     /// Scheme, host and port of the service URLs that get this name, such as `https://lms.example.edu`. Needed without
     /// `client_id`. Default: the origin of its `token_url` or `issuer`.
     #[serde(default, deserialize_with = "read_origin")]
@@ -151,6 +155,7 @@ fn check_mere_name(platform: &Platform, index: usize) -> Result<(), Flaw> {
         ("deployment_id", platform.deployment_id.is_some()),
         ("token_url", platform.token_url.is_some()),
         ("token_aud", platform.token_aud.is_some()),
+        ("hosts", !platform.hosts.is_empty()),
     ];
     for (key, given) in lti13 {
         must(!given, &format!("platforms.{index}.{key}"), "needs `client_id` beside it")?;

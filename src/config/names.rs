@@ -183,6 +183,7 @@ mod tests {
             deployment_id: None,
             token_url: some(token_url).map(|url| ServiceUrl::parse(&url).expect("a URL")),
             token_aud: None,
+            hosts: Vec::new(),
             origin: some(origin).map(|origin| Origin::from_stored(&origin)),
         }
     }

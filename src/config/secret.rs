@@ -91,6 +91,12 @@ impl SecretUrl {
         self.whole.expose()
     }
 
+    /// The password in it, decoded.
+    pub fn password(&self) -> Option<String> {
+        let url = Url::parse(self.expose()).ok()?;
+        Some(percent_encoding::percent_decode_str(url.password()?).decode_utf8_lossy().into_owned())
+    }
+
     /// `amqps` of `amqps://…`.
     pub fn scheme(&self) -> &str {
         self.redacted.split(':').next().unwrap_or_default()
@@ -176,6 +182,9 @@ mod tests {
         let url = SecretUrl::parse("amqp://guest:hunter2@rabbit:5672/%2f?password=hunter2").expect("a URL");
         assert_eq!(url.to_string(), "amqp://guest:***@rabbit:5672/%2f");
         assert_eq!(url.scheme(), "amqp");
+        let password = |url: &str| SecretUrl::parse(url).expect("a URL").password();
+        assert_eq!(password("amqp://guest:h%40nter2@rabbit").as_deref(), Some("h@nter2"));
+        assert_eq!(password("amqp://guest@rabbit"), None);
         assert!(url.expose().contains("hunter2"));
         let shown = format!("{url:?} {:?} {:?}", Secret::new("hunter2"), SecretUrl::parse("hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");

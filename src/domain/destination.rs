@@ -48,6 +48,9 @@ impl Delivery {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServiceUrl(Url);
 
+/// The longest name that DNS knows, with its last dot. A platform is remembered by its host for ever.
+const HOST_BYTES_MAX: usize = 254;
+
 /// Why a text is no usable service URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
@@ -68,6 +71,9 @@ impl ServiceUrl {
         let url = Url::parse(text).map_err(|_| BadUrl::NotAUrl)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(BadUrl::Scheme);
+        }
+        if url.host_str().is_none_or(|host| host.len() > HOST_BYTES_MAX) {
+            return Err(BadUrl::NotAUrl);
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadUrl::Credentials);
@@ -260,6 +266,16 @@ pub struct WantedColumn {
     pub label: Option<String>,
 }
 
+impl Column {
+    /// The column's own URL, or that of its container.
+    pub fn url(&self) -> &ServiceUrl {
+        match self {
+            Self::Known(url) => url,
+            Self::Sought { container, .. } => container,
+        }
+    }
+}
+
 impl Destination {
     /// Which of the three deliveries this is.
     pub fn delivery(&self) -> Delivery {
@@ -275,8 +291,7 @@ impl Destination {
         match self {
             Self::Lti11(service) => &service.url,
             Self::Delegated(endpoint) => &endpoint.url,
-            Self::Ags(AgsTarget { column: Column::Known(url), .. }) => url,
-            Self::Ags(AgsTarget { column: Column::Sought { container, .. }, .. }) => container,
+            Self::Ags(target) => target.column.url(),
         }
     }
 

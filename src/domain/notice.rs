@@ -1,7 +1,7 @@
 //! Notices: every fact worth counting, logging or showing. The core and the adapters return them; the surfaces turn
 //! them into metrics and log lines. No notice carries a secret, a sourcedId or a body.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     destination::{Delivery, Origin},
@@ -31,6 +31,28 @@ impl Source {
             Self::Amqp => "amqp",
             Self::Http => "http",
             Self::Lti => "lti",
+        }
+    }
+}
+
+/// How somebody tries to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignIn {
+    /// With a bearer token, one of `[[tokens]]`.
+    Token,
+    /// With HTTP Basic, one of `[[lti_keys]]`.
+    LtiKey,
+}
+
+impl SignIn {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Token, Self::LtiKey];
+
+    /// The stable text name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::LtiKey => "lti_key",
         }
     }
 }
@@ -127,6 +149,15 @@ pub enum Notice {
         field: String,
         /// The sentence that the sender got.
         detail: String,
+    },
+    /// Somebody was not let in. What was tried is not told: it may be a secret that was mistyped.
+    SignInRefused {
+        /// How they tried.
+        way: SignIn,
+        /// From where; that of a proxy, if there is one in between.
+        peer: Option<IpAddr>,
+        /// How many others were refused since the last notice of this kind.
+        untold: u64,
     },
     /// An attempt ended.
     AttemptEnded {

@@ -199,7 +199,9 @@ pub fn missing_key(reason: FailureReason, destination: &Destination) -> String {
                 "no [[platforms]] entry, or more than one, fits the {name} {value} (issuer and deployment_id count too)"
             )
         }
-        (FailureReason::BlockedDestination, _) => format!("the {name} {value} may not be used at {}", host.host()),
+        (FailureReason::BlockedDestination, _) => {
+            format!("the {name} {value} may not be used at {}: its `hosts`, or [egress], forbid it", host.host())
+        }
         _ => reason.advice().to_owned(),
     }
 }

@@ -86,8 +86,10 @@ pub fn prepare(registry: &dyn Registry, job: &Job) -> Result<Exchange, Verdict> 
     let unsendable = |(reason, why)| Verdict::without_reply(Finding::Unsendable(reason), why);
     let event = job.event().map_err(|refused| unsendable((FailureReason::InvalidScore, refused.detail)))?;
     let credentials = credentials(registry, &event).map_err(unsendable)?;
-    Exchange::new(&event, credentials, job.ags_timestamp, job.occurred_at)
-        .map_err(|reason| unsendable((reason, reason.advice().to_owned())))
+    let mut exchange = Exchange::new(&event, credentials, job.ags_timestamp, job.occurred_at)
+        .map_err(|reason| unsendable((reason, reason.advice().to_owned())))?;
+    exchange.keep(registry.confidential());
+    Ok(exchange)
 }
 
 fn credentials(registry: &dyn Registry, event: &GradeEvent) -> Result<Credentials, (FailureReason, String)> {

@@ -18,7 +18,7 @@ use crate::{
         notice::Notice,
         outcome::{FailureReason, Finding, Verdict},
     },
-    lti::access_token::{AccessToken, Freshness, TokenCache, TokenKey, TokenRequest, read},
+    lti::access_token::{AccessToken, Freshness, TokenCache, TokenKey, TokenRequest, read_discreetly},
 };
 
 use super::World;
@@ -88,7 +88,7 @@ async fn ask(
 ) -> Result<AccessToken, Verdict> {
     let grant = request.assertion_request(world.clock.now(), world.clock.luck())?;
     let answer = world.transport.send(grant, within).await;
-    let result = read(&answer, world.clock.now());
+    let result = read_discreetly(&answer, world.clock.now(), world.registry.confidential());
     let failure = result.as_ref().err().map(|verdict| reason(verdict.finding));
     world.observer.observe(&Notice::TokenRequested { origin: platform.clone(), failure });
     result

@@ -16,7 +16,7 @@ use super::{
     classify::{Ask, classify},
     json,
     wire::{Answer, Method, Request},
-    words::Hidden,
+    words::{Confidential, Hidden},
 };
 use crate::domain::{
     destination::ServiceUrl,
@@ -39,6 +39,12 @@ const LIFE_SECS_MAX: i64 = 24 * 3600;
 
 /// A token is not used in the last part of its life: a minute, or a quarter where that is less.
 const SPARED_SECS_MAX: i64 = 60;
+
+/// The longest token that is taken, in bytes; servers refuse headers that are longer. The longest known have 4 KiB.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest list of granted scopes that is looked at, in bytes.
+const GRANTED_BYTES_MAX: usize = 4 * 1024;
 
 /// How many tokens a cache keeps: one for each registration, deployment and set of scopes in use.
 const CACHED_TOKENS_MAX: usize = 1024;
@@ -158,11 +164,22 @@ impl TokenRequest {
 /// Reads what the token endpoint answered (RFC 6749, section 5): a token, or why there is none. Moodle calls its JSON
 /// `text/html`, and some servers put warnings in front of it.
 pub fn read(answer: &Answer, now: Timestamp) -> Result<AccessToken, Verdict> {
+    read_discreetly(answer, now, Arc::default())
+}
+
+/// The same, and keeps these secrets out of the platform's words.
+pub fn read_discreetly(
+    answer: &Answer,
+    now: Timestamp,
+    confidential: Arc<Confidential>,
+) -> Result<AccessToken, Verdict> {
+    let mut hidden = Hidden::default();
+    hidden.keep(confidential);
     let granted = answer.as_ref().ok().filter(|reply| matches!(reply.status, 200..=299));
     let grant = granted.and_then(|reply| json::read(&reply.body, '{'));
     match grant.and_then(|grant| AccessToken::from_grant(&grant, now)) {
         Some(token) => Ok(token),
-        None => Err(classify(Ask::Token, answer, now, &Hidden::default())),
+        None => Err(classify(Ask::Token, answer, now, &hidden)),
     }
 }
 
@@ -170,7 +187,7 @@ impl AccessToken {
     /// A token from a grant; none where the grant holds nothing that a header could carry.
     fn from_grant(grant: &Value, now: Timestamp) -> Option<Self> {
         let secret = grant.get("access_token")?.as_str()?;
-        if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if secret.is_empty() || secret.len() > TOKEN_BYTES_MAX || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;
         }
         let life = json::member(grant, "expires_in").and_then(|life| life.trim().parse::<f64>().ok());
@@ -181,7 +198,9 @@ impl AccessToken {
         Some(Self {
             secret: Arc::new(SecretString::from(secret)),
             serves_until: now + Duration::from_secs(serves_for.unsigned_abs()),
-            granted: json::member(grant, "scope").map(|scope| scope.as_ref().into()),
+            granted: json::member(grant, "scope")
+                .filter(|scope| scope.len() <= GRANTED_BYTES_MAX)
+                .map(|scope| scope.as_ref().into()),
         })
     }
 

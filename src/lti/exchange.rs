@@ -25,7 +25,7 @@ use super::{
     classify::{Ask, classify},
     delegated,
     wire::{Answer, Request},
-    words::Hidden,
+    words::{Confidential, Hidden},
 };
 use crate::domain::{
     destination::Destination,
@@ -119,6 +119,11 @@ impl Exchange {
             (Destination::Ags(_), _) => return Err(FailureReason::UnknownPlatform),
         };
         Ok(Self { talk, score_is_out: false, hidden })
+    }
+
+    /// Keeps these secrets out of a platform's words, beside those that this exchange sends.
+    pub fn keep(&mut self, confidential: Arc<Confidential>) {
+        self.hidden.keep(confidential);
     }
 
     /// What to do next. Call it once after each `handle_…`; `luck` must never repeat: nonces are made of it.

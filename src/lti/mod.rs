@@ -27,3 +27,5 @@ mod words;
 pub mod access_token;
 pub mod exchange;
 pub mod wire;
+
+pub use words::Confidential;

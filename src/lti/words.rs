@@ -4,6 +4,8 @@
 //! Platforms echo what they got: Moodle's refusals hold the whole request. So whatever we send that is secret or a
 //! student's is [`Hidden`], and on top of that everything that looks like a credential is hidden, whoever wrote it.
 
+use std::{fmt, sync::Arc};
+
 use super::{basic_outcomes::escape_xml, json, oauth1::escape};
 
 /// The longest message, in characters. It bounds what one attempt adds to a job's record.
@@ -14,32 +16,66 @@ const LOOKED_AT_BYTES_MAX: usize = 16 * 1024;
 
 const MASK: &str = "[hidden]";
 
-/// What we send and nobody may read in a message: credentials, the sourcedid, comments, whole bodies.
+/// The secrets of the whole configuration, in all the ways in which a platform might write them. A platform has no
+/// business with another one's secret, and if it shows one all the same, nobody reads it here. It never prints.
 #[derive(Default)]
-pub(super) struct Hidden(Vec<String>);
+pub struct Confidential {
+    forms: Vec<String>,
+}
+
+impl Confidential {
+    /// Takes the secrets. What is too short to be told from a word is left out.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let secrets: Vec<String> =
+            secrets.into_iter().filter(|secret| secret.len() >= CONFIDENTIAL_BYTES_MIN).map(str::to_owned).collect();
+        Self { forms: forms(&secrets) }
+    }
+}
+
+impl fmt::Debug for Confidential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Confidential").field("forms", &self.forms.len()).finish()
+    }
+}
+
+/// A shorter secret of somebody else is not looked for: it could be a part of any word.
+const CONFIDENTIAL_BYTES_MIN: usize = 8;
+
+/// What nobody may read in a message: what we send (credentials, the sourcedid, comments, whole bodies), and the
+/// secrets of the configuration.
+#[derive(Default)]
+pub(super) struct Hidden {
+    ours: Vec<String>,
+    confidential: Arc<Confidential>,
+}
 
 impl Hidden {
     /// Adds a text.
     pub(super) fn add(&mut self, text: impl Into<String>) {
-        self.0.push(text.into());
+        self.ours.push(text.into());
     }
 
-    /// The texts in all the ways in which a platform might write them, each on one line. The longest come first: a
-    /// form that holds another must not be torn apart by it.
-    fn forms(&self) -> Vec<String> {
-        let mut forms: Vec<String> = Vec::new();
-        for text in &self.0 {
-            let in_json = unquoted(text);
-            let in_json_twice = unquoted(&in_json);
-            for form in [text, &in_json, &in_json_twice, &escape_xml(text), &escape(text)] {
-                forms.push(one_line(form));
-            }
-        }
-        forms.retain(|form| form.len() >= HIDDEN_BYTES_MIN);
-        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        forms.dedup();
-        forms
+    /// Hides these as well.
+    pub(super) fn keep(&mut self, confidential: Arc<Confidential>) {
+        self.confidential = confidential;
     }
+}
+
+/// Texts in all the ways in which a platform might write them, each on one line. The longest come first: a form that
+/// holds another must not be torn apart by it.
+fn forms(texts: &[String]) -> Vec<String> {
+    let mut forms: Vec<String> = Vec::new();
+    for text in texts {
+        let in_json = unquoted(text);
+        let in_json_twice = unquoted(&in_json);
+        for form in [text, &in_json, &in_json_twice, &escape_xml(text), &escape(text)] {
+            forms.push(one_line(form));
+        }
+    }
+    forms.retain(|form| form.len() >= HIDDEN_BYTES_MIN);
+    forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    forms.dedup();
+    forms
 }
 
 /// A text as it stands between the quotes of a JSON string.
@@ -87,7 +123,12 @@ pub(super) fn redact(line: &str, hidden: &Hidden) -> String {
     if line.is_empty() {
         return String::new();
     }
-    let line = hidden.forms().iter().fold(line.to_owned(), |line, secret| hide(&line, secret));
+    let ours = forms(&hidden.ours);
+    let secrets = ours.iter().chain(&hidden.confidential.forms);
+    let line = secrets.fold(line.to_owned(), |line, secret| match line.find(head(secret)) {
+        Some(_) => hide(&line, secret),
+        None => line,
+    });
     hide_credentials(&line)
 }
 
@@ -113,8 +154,7 @@ fn cut(text: &str, chars_max: usize) -> String {
 
 /// Hides a text wherever it stands, and its beginning where only that stands: an echo may have been cut.
 fn hide(line: &str, secret: &str) -> String {
-    let head_end = secret.char_indices().map(|(at, _)| at).nth(ECHO_CHARS_MIN).unwrap_or(secret.len());
-    let head = &secret[..head_end];
+    let head = head(secret);
     let mut shown = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = rest.find(head) {
@@ -128,6 +168,12 @@ fn hide(line: &str, secret: &str) -> String {
     }
     shown.push_str(rest);
     shown
+}
+
+/// The beginning of a secret, by which it is found.
+fn head(secret: &str) -> &str {
+    let end = secret.char_indices().map(|(at, _)| at).nth(ECHO_CHARS_MIN).unwrap_or(secret.len());
+    &secret[..end]
 }
 
 /// This much of a secret is taken for an echo of it.
@@ -322,6 +368,20 @@ mod tests {
         check("u-1, not u-12 nor (u-1)", "[hidden], not u-12 nor ([hidden])");
         check("7 of 17", "7 of 17");
         check("got: a comment of more t", "got: [hidden]");
+    }
+
+    #[test]
+    fn a_secret_that_we_did_not_send_is_hidden_too() {
+        let mut hidden = Hidden::default();
+        let confidential = Arc::new(Confidential::new(["another&key's secret", "short", "amqp-passw0rd"]));
+        assert!(!format!("{confidential:?}").contains("passw0rd"));
+        hidden.keep(confidential);
+        hidden.add("our own");
+        let check = |line: &str, want: &str| assert_eq!(redact(line, &hidden), want, "{line}");
+        check("it is another&key's secret, you know", "it is [hidden], you know");
+        check("it is another&amp;key&apos;s secret!", "it is [hidden]!");
+        check("another%26key%27s%20secret", "[hidden]");
+        check("amqp-passw0rd and our own, in short", "[hidden] and [hidden], in short");
     }
 
     #[test]

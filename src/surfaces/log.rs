@@ -170,6 +170,10 @@ impl Observer for LogObserver {
                 let message_id = message_id.as_deref();
                 tracing::warn!(target: TARGET, source = source.name(), message_id, field, detail, "event refused");
             }
+            Notice::SignInRefused { way, peer, untold } => {
+                let peer = peer.map(|peer| peer.to_string());
+                tracing::warn!(target: TARGET, way = way.name(), peer, untold, "sign-in refused");
+            }
             Notice::AttemptEnded { about, .. } => self.attempt(about, notice),
             Notice::RetryScheduled { about, due } => {
                 job_line!(self, INFO, about, "retry scheduled", due = &*due.to_string());

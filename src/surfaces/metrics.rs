@@ -233,6 +233,7 @@ impl Observer for Metrics {
             // The census shows where jobs are; the snapshot, whether the store takes writes.
             Notice::Superseded { .. }
             | Notice::Discarded { .. }
+            | Notice::SignInRefused { .. }
             | Notice::Moved { .. }
             | Notice::PlatformRests { .. }
             | Notice::StoreFailed { .. } => {}
@@ -350,6 +351,7 @@ mod tests {
             deployment_id: None,
             token_url: None,
             token_aud: None,
+            hosts: Vec::new(),
             origin: Some(Origin::from_stored(origin)),
         };
         PlatformNames::new(&names.iter().map(platform).collect::<Vec<_>>())
