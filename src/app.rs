@@ -1,6 +1,7 @@
 //! The composition root: configuration in, running service out. It decides nothing; it only knows everybody.
 
 mod commands;
+mod privacy;
 mod seams;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 use anyhow::Context as _;
 use axum::Router;
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use crate::{
     adapters::{
@@ -34,17 +36,18 @@ use crate::{
     },
     domain::dispatch::Limits,
     engine::{self, Engine, EngineHandle, Inbox, World},
-    ports::{Clock, Intake, JobStore as _, Observer, QueueHealth},
+    ports::{Clock, Intake, JobStore as _, Observer, Porter, QueueHealth},
     shutdown::Tasks,
     surfaces::{
         admin::{self, Surface, server},
         audience::Audience,
         log::LogObserver,
         metrics::Metrics,
+        sign_ins::SignIns,
     },
 };
 
-pub use self::{commands::execute, seams::Seams};
+pub use self::{commands::execute, privacy::shut_off, seams::Seams};
 
 /// A running service.
 pub struct Service {
@@ -77,6 +80,7 @@ impl Service {
         let observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&metrics) as _, log];
         let observer: Arc<dyn Observer> = Arc::new(Audience::new(Arc::clone(&labels), observers));
         let inbox = Inbox::new();
+        keep_to_oneself(&config.store.path);
         let store = Arc::new(Store::open(store::Options {
             path: config.store.path.clone(),
             rules: config.rules(),
@@ -86,6 +90,7 @@ impl Service {
         })?);
         // Only whoever holds the store may make a token in its folder.
         let operator_token = ensure_operator_token(&mut config)?;
+        registry.reload(&config).context("[[signing_keys]] cannot be used")?;
         let access = Arc::new(Access::new(&config.tokens, &config.lti_keys));
         for known in store.platforms()? {
             labels.meet(&known.origin, known.client_id.as_deref());
@@ -106,24 +111,34 @@ impl Service {
         let tasks = Tasks::default();
         let mut service = Self { address, operator_token, tasks, store, registry, access, labels, metrics };
         let intake = seams.intake(Arc::new(engine.handle()));
+        let porter = Arc::new(SignIns::new(Arc::clone(&observer), Arc::clone(&clock)));
         let amqp = amqp_options(&config)
             .map(|options| AmqpIntake::new(options, Arc::clone(&intake), observer, clock))
             .transpose()?;
-        service.start(engine, listener, intake, amqp);
+        service.start(engine, listener, intake, amqp, porter);
         Ok(service)
     }
 
-    fn start(&mut self, engine: Engine, listener: TcpListener, intake: Arc<dyn Intake>, amqp: Option<AmqpIntake>) {
+    fn start(
+        &mut self,
+        engine: Engine,
+        listener: TcpListener,
+        intake: Arc<dyn Intake>,
+        amqp: Option<AmqpIntake>,
+        porter: Arc<dyn Porter>,
+    ) {
         let handle = engine.handle();
         let health: Arc<dyn QueueHealth> = match &amqp {
             Some(amqp) => Arc::new(amqp.health()),
             None => Arc::new(NoQueues),
         };
-        let router = self.router(&handle, intake, health);
+        let router = self.router(&handle, intake, health, porter);
         let drain = self.tasks.drain();
         // Who watches a stop wants answers to its end; the doors for events are shut by then.
         let close = self.tasks.close();
-        self.tasks.start_last("the HTTP server", async move { Ok(server::serve(listener, router, close).await?) });
+        self.tasks.start_last("the HTTP server", async move {
+            Ok(server::serve(listener, router, close, server::Limits::default()).await?)
+        });
         self.tasks.start("the engine", {
             let drain = drain.clone();
             async move { Ok(engine.run(drain).await?) }
@@ -143,12 +158,19 @@ impl Service {
         }
     }
 
-    fn router(&self, handle: &EngineHandle, intake: Arc<dyn Intake>, queues: Arc<dyn QueueHealth>) -> Router {
-        let doors = Doors::new(intake, Arc::clone(&self.access), self.tasks.drain());
+    fn router(
+        &self,
+        handle: &EngineHandle,
+        intake: Arc<dyn Intake>,
+        queues: Arc<dyn QueueHealth>,
+        porter: Arc<dyn Porter>,
+    ) -> Router {
+        let doors = Doors::new(intake, Arc::clone(&self.access), Arc::clone(&porter), self.tasks.drain());
         let registry = Arc::clone(&self.registry);
         let surface = Surface {
             engine: handle.clone(),
             access: Arc::clone(&self.access),
+            porter,
             intake: queues,
             labels: Arc::clone(&self.labels),
             metrics: Arc::clone(&self.metrics),
@@ -233,6 +255,14 @@ fn amqp_options(config: &Config) -> Option<amqp::Options> {
     })
 }
 
+/// A folder that cannot be made or read is told by the store, which needs it too.
+fn keep_to_oneself(folder: &Path) {
+    for path in privacy::keep_to_oneself(folder).unwrap_or_default() {
+        let path = path.display();
+        warn!(%path, "others on this machine could read or change this; now only its owner can");
+    }
+}
+
 /// The name of the token that is made where the configuration names none, and of its file.
 const OPERATOR: &str = "operator";
 
@@ -241,10 +271,7 @@ fn ensure_operator_token(config: &mut Config) -> anyhow::Result<Option<Secret>> 
     if !config.tokens.is_empty() {
         return Ok(None);
     }
-    let folder = &config.store.path;
-    fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {} ([store] path)", folder.display()))?;
-    let path = folder.join("operator.token");
+    let path = config.store.path.join("operator.token");
     let text = read_or_make_token(&path).with_context(|| format!("cannot keep a token in {}", path.display()))?;
     let token = Secret::new(text);
     config.tokens.push(Token { name: OPERATOR.to_owned(), token: token.clone(), role: Role::Operator });

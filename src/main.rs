@@ -14,6 +14,9 @@ use passback::{
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    if let Err(error) = app::shut_off() {
+        note(&format!("warning: this process cannot be shut off from others on this machine: {error}"));
+    }
     let cli = cli::parse();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(app::execute(cli)),

@@ -6,3 +6,4 @@ pub mod audience;
 pub mod cli;
 pub mod log;
 pub mod metrics;
+pub mod sign_ins;

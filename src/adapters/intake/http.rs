@@ -29,9 +29,9 @@ use crate::{
     domain::{
         event::{Door, EVENT_BYTES_MAX, Refused},
         ledger::Arrival,
-        notice::Source,
+        notice::{SignIn, Source},
     },
-    ports::{Incoming, Intake, Receipt},
+    ports::{Incoming, Intake, Peer, Porter, Receipt},
     problem::Problem,
 };
 
@@ -50,6 +50,7 @@ const EVENTS_AT_ONCE: usize = 500;
 pub struct Doors {
     intake: Arc<dyn Intake>,
     access: Arc<Access>,
+    porter: Arc<dyn Porter>,
     drain: CancellationToken,
     room: Arc<Semaphore>,
 }
@@ -119,11 +120,7 @@ fn store_failed(taken: usize) -> Problem {
 
 async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Result<StatusCode, Problem> {
     doors.is_open()?;
-    let user = basic_user(request.headers(), &doors.access).ok_or_else(|| {
-        let realm = "Basic realm=\"passback\", charset=\"UTF-8\"";
-        Problem::new(StatusCode::UNAUTHORIZED, "sign in with HTTP Basic: a consumer key and its secret")
-            .with_header(header::WWW_AUTHENTICATE, realm)
-    })?;
+    let user = doors.sign_in(request.headers(), request.extensions().get().copied()).await?;
     let body = read_body(request.into_body(), EVENT_BYTES_MAX).await?;
     if names_another_key(&body, &user) {
         let detail = "oauth_consumer_key is not the key that signed in";
@@ -135,18 +132,41 @@ async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Re
         source: Source::Lti,
         message_id: None,
         sent_at: None,
-        user: Some(user),
+        user: Some(user.clone()),
     };
     let arrival = doors.intake.read(incoming).map_err(|refused| refuse_one(&refused))?;
+    let url = arrival.event.destination.service_url().as_url();
+    if !doors.access.key_reaches(&user, url.host_str().unwrap_or_default()) {
+        let detail = "the line item is at a host that is not among the `hosts` of this key";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail).with("field", "lineitem"));
+    }
     doors.intake.store(arrival).await.map_err(|_| Problem::store_unavailable())?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl Doors {
-    /// The doors to the engine, for those who have access.
+    /// The doors to the engine, for those who have access; the porter remembers those who have not.
     /// They are shut once `drain` is cancelled.
-    pub fn new(intake: Arc<dyn Intake>, access: Arc<Access>, drain: CancellationToken) -> Self {
-        Self { intake, access, drain, room: Arc::new(Semaphore::new(ROOM_KIB)) }
+    pub fn new(
+        intake: Arc<dyn Intake>,
+        access: Arc<Access>,
+        porter: Arc<dyn Porter>,
+        drain: CancellationToken,
+    ) -> Self {
+        Self { intake, access, porter, drain, room: Arc::new(Semaphore::new(ROOM_KIB)) }
+    }
+
+    /// The consumer key that signed in with its secret.
+    async fn sign_in(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<String, Problem> {
+        if let Some(user) = basic_user(headers, &self.access) {
+            return Ok(user);
+        }
+        if headers.contains_key(header::AUTHORIZATION) {
+            self.porter.turn_away(SignIn::LtiKey, peer.map(|Peer(address)| address)).await;
+        }
+        let realm = "Basic realm=\"passback\", charset=\"UTF-8\"";
+        Err(Problem::new(StatusCode::UNAUTHORIZED, "sign in with HTTP Basic: a consumer key and its secret")
+            .with_header(header::WWW_AUTHENTICATE, realm))
     }
 
     fn is_open(&self) -> Result<(), Problem> {
@@ -221,11 +241,13 @@ fn basic_user(headers: &HeaderMap, access: &Access) -> Option<String> {
 /// Whether the body names another consumer key than the one that signed in. A body that cannot be read is refused later.
 fn names_another_key(body: &[u8], user: &str) -> bool {
     #[derive(Deserialize)]
-    struct Keyed {
-        oauth_consumer_key: Option<serde_json::Value>,
+    struct Keyed<'a> {
+        // Raw: a value nested deeper than serde_json reads must not pass for none at all.
+        #[serde(borrow)]
+        oauth_consumer_key: Option<&'a RawValue>,
     }
-    let named = serde_json::from_slice::<Keyed>(body).ok().and_then(|keyed| keyed.oauth_consumer_key);
-    named.is_some_and(|key| key.as_str() != Some(user))
+    let named = serde_json::from_slice::<Keyed<'_>>(body).ok().and_then(|keyed| keyed.oauth_consumer_key);
+    named.is_some_and(|key| serde_json::from_str::<String>(key.get()).ok().as_deref() != Some(user))
 }
 
 /// How a request carries its events.

@@ -4,7 +4,9 @@ mod auth;
 mod change_job;
 mod health;
 mod list_jobs;
+mod manners;
 mod params;
+mod patience;
 mod platforms;
 mod replay_many;
 pub mod server;
@@ -17,10 +19,11 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::State,
+    handler::Handler,
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -28,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{access::Access, names::Labels, tokens::Right},
     engine::EngineHandle,
-    ports::QueueHealth,
+    ports::{Porter, QueueHealth},
     problem::Problem,
 };
 
@@ -43,6 +46,8 @@ pub struct Surface {
     pub labels: Arc<Labels>,
     /// Who may come in.
     pub access: Arc<Access>,
+    /// Who remembers those that were not let in.
+    pub porter: Arc<dyn Porter>,
     /// Which queues have their consumer.
     pub intake: Arc<dyn QueueHealth>,
     /// The numbers.
@@ -53,32 +58,67 @@ pub struct Surface {
     pub jwks: Arc<dyn Fn() -> Arc<serde_json::Value> + Send + Sync>,
 }
 
+/// A call of the interface.
+pub struct Call {
+    /// The method.
+    pub method: &'static str,
+    /// The path; names in braces stand for one segment.
+    pub path: &'static str,
+    /// What its token must allow; none where no token is needed.
+    pub needs: Option<Right>,
+    handler: MethodRouter<Surface>,
+}
+
+impl Call {
+    fn get<H: Handler<T, Surface>, T: 'static>(path: &'static str, needs: Option<Right>, handler: H) -> Self {
+        Self { method: "GET", path, needs, handler: get(handler) }
+    }
+
+    fn post<H: Handler<T, Surface>, T: 'static>(path: &'static str, needs: Option<Right>, handler: H) -> Self {
+        Self { method: "POST", path, needs, handler: post(handler) }
+    }
+}
+
+/// All calls, but the two doors for events.
+pub fn calls() -> Vec<Call> {
+    const READ: Option<Right> = Some(Right::Read);
+    const OPERATE: Option<Right> = Some(Right::Operate);
+    vec![
+        Call::get("/api/v1/jobs", READ, list_jobs::handle),
+        Call::get("/api/v1/jobs/{id}", READ, show_job::handle),
+        Call::get("/api/v1/stats", READ, stats::handle),
+        Call::get("/api/v1/platforms", READ, platforms::list),
+        Call::post("/api/v1/jobs/{id}/replay", OPERATE, change_job::replay),
+        Call::post("/api/v1/jobs/{id}/discard", OPERATE, change_job::discard),
+        Call::post("/api/v1/replay", OPERATE, replay_many::handle),
+        Call::post("/api/v1/platforms/{name}/pause", OPERATE, platforms::pause),
+        Call::post("/api/v1/platforms/{name}/resume", OPERATE, platforms::resume),
+        Call::get("/healthz", None, health::healthz),
+        Call::get("/readyz", None, health::readyz),
+        Call::get("/metrics", None, metrics),
+        Call::get("/.well-known/jwks.json", None, jwks),
+    ]
+}
+
 /// The whole interface. `events` takes events and wants a producer; `grade_passback` has its own sign-in.
 pub fn router(surface: &Surface, events: Router, grade_passback: Router) -> Router {
-    let needs = |right| middleware::from_fn_with_state((Arc::clone(&surface.access), right), auth::require);
-    let read = Router::new()
-        .route("/api/v1/jobs", get(list_jobs::handle))
-        .route("/api/v1/jobs/{id}", get(show_job::handle))
-        .route("/api/v1/stats", get(stats::handle))
-        .route("/api/v1/platforms", get(platforms::list))
-        .route_layer(needs(Right::Read));
-    let operate = Router::new()
-        .route("/api/v1/jobs/{id}/replay", post(change_job::replay))
-        .route("/api/v1/jobs/{id}/discard", post(change_job::discard))
-        .route("/api/v1/replay", post(replay_many::handle))
-        .route("/api/v1/platforms/{name}/pause", post(platforms::pause))
-        .route("/api/v1/platforms/{name}/resume", post(platforms::resume))
-        .route_layer(needs(Right::Operate));
-    let open = Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics))
-        .route("/.well-known/jwks.json", get(jwks));
-    let ours = read.merge(operate).merge(open).with_state(surface.clone());
-    ours.merge(events.route_layer(needs(Right::Produce)))
+    let door = |right| {
+        let (access, porter) = (Arc::clone(&surface.access), Arc::clone(&surface.porter));
+        middleware::from_fn_with_state(auth::Door { access, porter, right }, auth::require)
+    };
+    let ours = calls().into_iter().fold(Router::new(), |router, Call { path, needs, handler, .. }| {
+        let handler = match needs {
+            Some(right) => handler.route_layer(door(right)),
+            None => handler,
+        };
+        router.route(path, handler)
+    });
+    ours.with_state(surface.clone())
+        .merge(events.route_layer(door(Right::Produce)))
         .merge(grade_passback)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(manners::keep))
 }
 
 async fn metrics(State(surface): State<Surface>) -> Response {
@@ -92,8 +132,9 @@ async fn metrics(State(surface): State<Surface>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn jwks(State(surface): State<Surface>) -> Json<Arc<serde_json::Value>> {
-    Json((surface.jwks)())
+/// Platforms keep it for a while: far less than the day that a new key is published before it signs.
+async fn jwks(State(surface): State<Surface>) -> Response {
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json((surface.jwks)())).into_response()
 }
 
 async fn no_such_path() -> Problem {

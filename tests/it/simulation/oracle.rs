@@ -66,9 +66,11 @@ impl Said {
     /// The job that is meant, if there is one.
     pub(super) fn job(self) -> Option<JobId> {
         match self {
-            Self::Start(id, _) | Self::Finish(id, _) | Self::Interrupt(id, _) | Self::Replay(id) | Self::Discard(id) => {
-                Some(id)
-            }
+            Self::Start(id, _)
+            | Self::Finish(id, _)
+            | Self::Interrupt(id, _)
+            | Self::Replay(id)
+            | Self::Discard(id) => Some(id),
             Self::Admit(_) | Self::Prune(_) | Self::Other => None,
         }
     }
@@ -500,7 +502,8 @@ impl Oracle {
         let second = std::time::Duration::from_secs(1);
         // Its own may be moved up only by another one of its cell, whether that was sent or not.
         let peer = |known: &&Known| known.job.cell == job.cell && known.job.id != job.id;
-        let moved = self.jobs.values().filter(peer).filter_map(|known| known.job.ags_timestamp).any(|at| at + second > last);
+        let moved =
+            self.jobs.values().filter(peer).filter_map(|known| known.job.ags_timestamp).any(|at| at + second > last);
         let good = (by == job.id && stamp == last) || (stamp >= last + second && (by != job.id || moved));
         self.must(good, "timestamps of a cell are a second apart", || format!("{}: {stamp} after {last}", job.id));
     }

@@ -157,13 +157,7 @@ impl Platform {
     }
 
     /// Moods in which nothing is done. True: the answer is the end of all patience.
-    fn refuse(
-        &mut self,
-        mood: Mood,
-        request: &Request,
-        now: Timestamp,
-        chance: &mut Chance,
-    ) -> Option<(Answer, bool)> {
+    fn refuse(&mut self, mood: Mood, request: &Request, now: Timestamp, chance: &mut Chance) -> Option<(Answer, bool)> {
         let is_token = request.url.as_url().path() == "/token";
         let bears_grade = !is_token && request.url.as_url().path() != "/items";
         let quick = |answer| Some((answer, false));
@@ -250,9 +244,7 @@ impl Platform {
                 (reply(500, ""), None)
             }
             Some(Mood::Slow) => match chance.span(timeout / 10, timeout * 2) {
-                late if late >= timeout => {
-                    (failure(TransportFault::Timeout, Written::Perhaps, None), Some(timeout))
-                }
+                late if late >= timeout => (failure(TransportFault::Timeout, Written::Perhaps, None), Some(timeout)),
                 late => (answer, Some(late)),
             },
             _ => (answer, None),

@@ -495,10 +495,8 @@ impl Process {
 
     /// An admin replays every flagged job, page by page.
     pub(super) fn replay_all(&mut self, out: &mut Outside) {
-        let filter = passback::ports::JobFilter {
-            state: Some(passback::domain::job::StateName::Flagged),
-            ..Default::default()
-        };
+        let filter =
+            passback::ports::JobFilter { state: Some(passback::domain::job::StateName::Flagged), ..Default::default() };
         let mut before = None;
         loop {
             let Ok(page) = self.books.reader().list(&filter, before, 3) else {

@@ -162,16 +162,18 @@ fn budget(step: &Step<'_>) -> Result<(), String> {
 }
 
 fn probes(step: &Step<'_>) -> Result<(), String> {
-    let (finished, interrupted) = (
-        step.count(|said| matches!(said, Said::Finish(..))),
-        step.count(|said| matches!(said, Said::Interrupt(..))),
-    );
+    let (finished, interrupted) =
+        (step.count(|said| matches!(said, Said::Finish(..))), step.count(|said| matches!(said, Said::Interrupt(..))));
     if finished == 0 || interrupted > 0 || step.grown() != 1 || !step.last_failed() {
         return Ok(());
     }
     let counted = step.job.attempts.last().is_some_and(|last| last.counted);
     need(counted != step.known.held, || {
-        format!("the attempt {} while its platform was {}held", word(counted), if step.known.held { "" } else { "not " })
+        format!(
+            "the attempt {} while its platform was {}held",
+            word(counted),
+            if step.known.held { "" } else { "not " }
+        )
     })
 }
 
@@ -251,7 +253,8 @@ fn flagged(step: &Step<'_>) -> Result<(), String> {
     let (job, policy) = (step.job, step.policy());
     let Some(reason) = job.reason else { return Err("without a reason".to_owned()) };
     let spent = job.tries > policy.max_retries;
-    let hopeless = reason.is_known_before_sending() || (policy.permanent == Permanent::Flag && reason.looks_permanent());
+    let hopeless =
+        reason.is_known_before_sending() || (policy.permanent == Permanent::Flag && reason.looks_permanent());
     need(spent || hopeless || job.hint.is_some(), || format!("{} after {} tries", reason.name(), job.tries))
 }
 

@@ -150,7 +150,9 @@ impl Universe {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Local(life, local) if life == self.out.life => self.with_worker(|worker, out| worker.handle(local, out)),
+            Happening::Local(life, local) if life == self.out.life => {
+                self.with_worker(|worker, out| worker.handle(local, out))
+            }
             Happening::Local(..) => {}
             Happening::Sent(event) => self.sent(event),
             Happening::Arrives(parcel) => self.arrives(*parcel),
@@ -303,12 +305,16 @@ impl Universe {
         };
         let (now, timeout) = (out.world.now(), out.climate.timeout);
         let handled = out.platforms[number].handle(&request, job, now, timeout, &mut out.world.chance);
-        let status = handled.answer.as_ref().map_or_else(|failure| format!("{:?}", failure.fault), |reply| reply.status.to_string());
+        let status = handled
+            .answer
+            .as_ref()
+            .map_or_else(|failure| format!("{:?}", failure.fault), |reply| reply.status.to_string());
         out.world.note(format_args!("{job} {} {}: {status}, heard {:?}", number, url.path(), handled.heard));
         if let Some(heard) = &handled.heard {
             out.oracle.heard(job, heard, number);
         }
-        out.oracle.holders = out.platforms.iter().flat_map(|platform| platform.book.values()).filter_map(|entry| entry.by).collect();
+        out.oracle.holders =
+            out.platforms.iter().flat_map(|platform| platform.book.values()).filter_map(|entry| entry.by).collect();
         if life == out.life {
             // The limit of the request began when it was sent.
             let spent = now.since(sent_at);
