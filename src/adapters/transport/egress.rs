@@ -137,7 +137,7 @@ fn standing_v6(address: Ipv6Addr) -> Standing {
     }
     match address.segments() {
         // EC2, Google, Oracle, OpenStack.
-        [0xfd00, 0x0ec2, ..] | [0xfd20, 0x00ce, ..] | [0xfd00, 0x00c1, ..] | [0xfe80, .., 0xa9fe, 0xa9fe] => {
+        [0xfd00, 0x0ec2 | 0x00c1, ..] | [0xfd20, 0x00ce, ..] | [0xfe80, .., 0xa9fe, 0xa9fe] => {
             Never("a cloud's metadata service")
         }
         [0, 0, 0, 0, 0, 0, 0, 0] => Never("an unspecified address"),

@@ -83,7 +83,7 @@ impl Screen {
         let mut text = String::with_capacity(body.len());
         for letter in body.trim_end_matches('\n').chars() {
             if letter != '\n' && steers(letter) {
-                text.push_str(&format!("\\u{:04x}", u32::from(letter)));
+                text.extend(format!("\\u{:04x}", u32::from(letter)).chars());
             } else {
                 text.push(letter);
             }

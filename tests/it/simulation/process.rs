@@ -525,7 +525,7 @@ fn take_in(event: EventNo, source: Source, out: &mut Outside) -> Result<Work, No
         user: None,
     };
     let luck = out.world.chance.luck();
-    admit::read(incoming, luck).map(Work::Admit).map_err(|(_, notice)| notice)
+    admit::read(incoming, luck).map(Work::Admit).map_err(|refused| refused.1)
 }
 
 fn settle_post(event: EventNo, answer: Result<Answer, StoreError>, out: &mut Outside) {
