@@ -4,6 +4,8 @@
 //! The reply is read with a lenient scan and no XML parser: Open edX repeats the sourcedid unescaped in a reply that
 //! says success, Blackbaud's replies are malformed, Moodle calls them `text/html`. Only `imsx_codeMajor` decides.
 
+use std::borrow::Cow;
+
 use super::{
     oauth1::Signer,
     wire::{Method, Request},
@@ -138,20 +140,18 @@ pub(super) enum CodeMajor {
     Other(String),
 }
 
-/// What a POX reply says of itself (`imsx_statusInfo`).
+/// What a POX reply says of itself (`imsx_statusInfo`). Its words are looked for when somebody asks: most replies say
+/// success, and nobody does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PoxStatus {
+pub(super) struct PoxStatus<'a> {
     /// What it decided.
     pub(super) code: CodeMajor,
-    /// `imsx_description`, decoded, on one line.
-    pub(super) description: String,
-    /// `ext_canvas_error_code`, where Canvas gives one.
-    pub(super) canvas_code: Option<String>,
+    text: Cow<'a, str>,
 }
 
-impl PoxStatus {
+impl<'a> PoxStatus<'a> {
     /// Reads a reply; none where nothing in it looks like the status of one.
-    pub(super) fn read(body: &[u8]) -> Option<Self> {
+    pub(super) fn read(body: &'a [u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(body);
         let code = match content(&text, "imsx_codeMajor")?.to_ascii_lowercase().as_str() {
             "" => return None,
@@ -161,11 +161,17 @@ impl PoxStatus {
             "unsupported" => CodeMajor::Unsupported,
             other => CodeMajor::Other(other.to_owned()),
         };
-        Some(Self {
-            code,
-            description: content(&text, "imsx_description").unwrap_or_default(),
-            canvas_code: content(&text, "ext_canvas_error_code").filter(|code| !code.is_empty()),
-        })
+        Some(Self { code, text })
+    }
+
+    /// `imsx_description`, decoded, on one line.
+    pub(super) fn description(&self) -> String {
+        content(&self.text, "imsx_description").unwrap_or_default()
+    }
+
+    /// `ext_canvas_error_code`, where Canvas gives one.
+    pub(super) fn canvas_code(&self) -> Option<String> {
+        content(&self.text, "ext_canvas_error_code").filter(|code| !code.is_empty())
     }
 
     /// The platform's words: what it says of the failure, else its code.
@@ -177,8 +183,9 @@ impl PoxStatus {
             CodeMajor::Unsupported => "unsupported",
             CodeMajor::Other(other) => other,
         };
-        let words = if self.description.is_empty() { code } else { &self.description };
-        match &self.canvas_code {
+        let description = self.description();
+        let words = if description.is_empty() { code } else { &description };
+        match self.canvas_code() {
             Some(canvas) => format!("{words} [{canvas}]"),
             None => words.to_owned(),
         }
@@ -271,7 +278,8 @@ mod tests {
     fn a_reply_is_read_however_it_is_written() {
         let check = |body: &str, want: Option<(CodeMajor, &str, Option<&str>)>| {
             let got = PoxStatus::read(body.as_bytes());
-            let got = got.as_ref().map(|s| (s.code.clone(), s.description.as_str(), s.canvas_code.as_deref()));
+            let got = got.as_ref().map(|s| (s.code.clone(), s.description(), s.canvas_code()));
+            let want = want.map(|(code, words, canvas)| (code, words.to_owned(), canvas.map(str::to_owned)));
             assert_eq!(got, want, "{body}");
         };
         let full = "<?xml version=\"1.0\"?><imsx_POXEnvelopeResponse xmlns=\"u\"><imsx_POXHeader>\

@@ -102,7 +102,7 @@ struct Sight<'a> {
     hidden: &'a Hidden,
     /// 0 without a whole reply.
     status: u16,
-    pox: Option<PoxStatus>,
+    pox: Option<PoxStatus<'a>>,
     words: OnceCell<String>,
 }
 
@@ -292,7 +292,7 @@ static TABLE: [Row; 36] = {
             "the platform is still at work on the grade, and does not say that it has it"),
         row("1.1 unsupported", |s| s.is_code(&CodeMajor::Unsupported), failed(Rejected), ""),
         // Canvas's own codes speak of the grade, also `signature_invalid`: that is the sourcedid's.
-        row("1.1 Canvas code", |s| s.is_code(&CodeMajor::Failure) && s.pox.as_ref().is_some_and(|p| p.canvas_code.is_some()), failed(Rejected), ""),
+        row("1.1 Canvas code", |s| s.is_code(&CodeMajor::Failure) && s.pox.as_ref().is_some_and(|p| p.canvas_code().is_some()), failed(Rejected), ""),
         row("1.1 sourcedid", |s| s.is_failure_about(&["sourcedid"]), failed(Rejected), ""),
         row("1.1 signature", |s| s.is_failure_about(&SIGNATURE_WORDS), failed(Unauthorized), ""),
         row("1.1 internal", |s| s.is_failure_about(&INTERNAL_WORDS), failed(ServerError), ""),

@@ -3,11 +3,13 @@
 //! There is no token in LTI, only a consumer. The query of the URL is part of what is signed; Open edX alone leaves it
 //! out, and its outcome URLs have none.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha1::{Digest, Sha1};
-use url::{Url, form_urlencoded};
+use url::{Position, Url, form_urlencoded};
 
 use crate::domain::{platform::SharedSecret, time::Timestamp};
 
@@ -26,21 +28,30 @@ pub(super) struct Signer<'a> {
 impl Signer<'_> {
     /// The `Authorization` header of a POST of `body` to `url`.
     pub(super) fn authorization(&self, url: &Url, body: &[u8]) -> String {
-        let mut params = vec![
-            ("oauth_body_hash", body_hash(body)),
-            ("oauth_consumer_key", self.key.to_owned()),
-            ("oauth_nonce", format!("{:032x}", self.luck)),
-            ("oauth_signature_method", "HMAC-SHA1".to_owned()),
-            ("oauth_timestamp", self.now.as_secs().to_string()),
-            ("oauth_version", "1.0".to_owned()),
+        let (hash, nonce, timestamp) = (body_hash(body), format!("{:032x}", self.luck), self.now.as_secs().to_string());
+        let params = [
+            ("oauth_body_hash", hash.as_str()),
+            ("oauth_consumer_key", self.key),
+            ("oauth_nonce", &nonce),
+            ("oauth_signature_method", "HMAC-SHA1"),
+            ("oauth_timestamp", &timestamp),
+            ("oauth_version", "1.0"),
         ];
-        let signed = params.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-        let base = base_string("POST", url, signed);
-        params.push(("oauth_signature", signature(&base, self.secret.expose(), "")));
-        let written: Vec<String> = params.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
-        format!("OAuth {}", written.join(", "))
+        let signature = signature(&base_string("POST", url, params), self.secret.expose(), "");
+        let mut header = String::with_capacity(HEADER_BYTES);
+        for (name, value) in params.into_iter().chain([("oauth_signature", signature.as_str())]) {
+            header.push_str(if header.is_empty() { "OAuth " } else { ", " });
+            header.push_str(name);
+            header.push_str("=\"");
+            push_escaped(&mut header, value);
+            header.push('"');
+        }
+        header
     }
 }
+
+/// Room for a header as most of them are.
+const HEADER_BYTES: usize = 384;
 
 /// `oauth_body_hash`: the base64 of the SHA-1 of the body as it is sent.
 fn body_hash(body: &[u8]) -> String {
@@ -49,18 +60,31 @@ fn body_hash(body: &[u8]) -> String {
 
 /// The signature base string (RFC 5849, section 3.4.1) of a request with these `OAuth` parameters; those of the
 /// URL's query are added.
-fn base_string(method: &str, url: &Url, params: impl IntoIterator<Item = (String, String)>) -> String {
-    let query = form_urlencoded::parse(url.query().unwrap_or_default().as_bytes()).into_owned();
-    let mut escaped: Vec<(String, String)> =
-        params.into_iter().chain(query).map(|(name, value)| (escape(&name), escape(&value))).collect();
-    escaped.sort();
-    let joined: Vec<String> = escaped.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    format!("{method}&{}&{}", escape(&base_uri(url)), escape(&joined.join("&")))
+fn base_string<'a>(method: &str, url: &'a Url, params: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let params = params.into_iter().map(|(name, value)| (escaped(name), escaped(value)));
+    let query = form_urlencoded::parse(url.query().unwrap_or_default().as_bytes());
+    let query = query.map(|(name, value)| (escape(&name).into(), escape(&value).into()));
+    let mut all: Vec<(Cow<'_, str>, Cow<'_, str>)> = params.chain(query).collect();
+    all.sort_unstable();
+    let mut base = String::with_capacity(HEADER_BYTES);
+    base.push_str(method);
+    base.push('&');
+    push_escaped(&mut base, base_uri(url));
+    // `name=value&name=value`, escaped as a whole.
+    let mut between = "&";
+    for (name, value) in &all {
+        base.push_str(between);
+        push_escaped(&mut base, name);
+        base.push_str("%3D");
+        push_escaped(&mut base, value);
+        between = "%26";
+    }
+    base
 }
 
 /// The base string URI (section 3.4.1.2). A [`Url`] has its host in lower case and drops the scheme's own port.
-fn base_uri(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
+fn base_uri(url: &Url) -> &str {
+    &url[..Position::AfterPath]
 }
 
 /// HMAC-SHA1 (section 3.4.2). In LTI the token secret is empty.
@@ -72,9 +96,18 @@ fn signature(base: &str, consumer_secret: &str, token_secret: &str) -> String {
 
 /// Percent-encodes everything but the unreserved characters (RFC 3986, section 2.3; RFC 5849, section 3.6).
 pub(super) fn escape(text: &str) -> String {
-    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-    utf8_percent_encode(text, KEPT).to_string()
+    escaped(text).into_owned()
 }
+
+fn escaped(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, KEPT).into()
+}
+
+fn push_escaped(to: &mut String, text: &str) {
+    to.extend(utf8_percent_encode(text, KEPT));
+}
+
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
 mod tests {
@@ -110,7 +143,8 @@ mod tests {
                 vector.params.push(("oauth_body_hash".to_owned(), hash));
             }
             let url = Url::parse(&vector.url).expect("a URL");
-            let base = base_string(&vector.method, &url, vector.params);
+            let params = vector.params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let base = base_string(&vector.method, &url, params);
             if let Some(want) = vector.base_string {
                 assert_eq!(base, want, "{}", vector.name);
             }
