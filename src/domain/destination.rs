@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use url::Url;
+use url::{Position, Url};
 
 /// The three deliveries, by their public names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,14 +88,15 @@ impl ServiceUrl {
 
     /// Scheme, host and port: the platform behind this URL.
     pub fn origin(&self) -> Origin {
-        Origin(self.0.origin().ascii_serialization().into())
+        // There is neither a user name nor a password, and the port is there only where it is not the scheme's own.
+        Origin(self.0[..Position::AfterPort].into())
     }
 }
 
 impl fmt::Debug for ServiceUrl {
     /// The query may carry a ticket, so only the place is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.0.origin().ascii_serialization(), self.0.path())
+        f.write_str(&self.0[..Position::AfterPath])
     }
 }
 

@@ -1,7 +1,7 @@
 //! The members of a JSON object, read one by one: each refusal names the member and says how to mend it, and none repeats
 //! what stood in it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -14,7 +14,7 @@ use crate::domain::{destination::ServiceUrl, score::Points, time::Timestamp};
 
 /// The members of a JSON object in their order, values unread.
 pub(super) struct Members<'a> {
-    pub(super) entries: Vec<(String, &'a RawValue)>,
+    pub(super) entries: Vec<(Cow<'a, str>, &'a RawValue)>,
     /// What stands before a member's name in a message: `lis_data.`, or nothing.
     prefix: &'static str,
 }
@@ -36,7 +36,7 @@ impl<'a> Members<'a> {
     }
 
     fn first_repeated(&self) -> Option<&str> {
-        let mut names: Vec<&str> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<&str> = self.entries.iter().map(|(name, _)| &**name).collect();
         names.sort_unstable();
         names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
@@ -64,11 +64,11 @@ impl<'a> Members<'a> {
         let Some(raw) = self.find(name) else {
             return Ok(None);
         };
-        let text: String = serde_json::from_str(raw.get()).map_err(|_| self.refuse(name, "must be a string"))?;
+        let Text(text) = serde_json::from_str(raw.get()).map_err(|_| self.refuse(name, "must be a string"))?;
         if text.chars().any(is_forbidden_in_xml) {
             return Err(self.refuse(name, "must not contain control characters"));
         }
-        Ok(Some(text))
+        Ok(Some(text.into_owned()))
     }
 
     /// A string that is not empty.
@@ -141,13 +141,13 @@ fn is_forbidden_in_xml(c: char) -> bool {
     matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
+struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Collect;
         impl<'de> Visitor<'de> for Collect {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
@@ -155,12 +155,37 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    entries.push((name, value));
                 }
                 Ok(entries)
             }
         }
         from.deserialize_map(Collect).map(Self)
+    }
+}
+
+/// A JSON string: as it stands there, where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Borrow;
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+        from.deserialize_str(Borrow).map(Self)
     }
 }

@@ -246,11 +246,11 @@ fn read_delegated(lis_data: &Members<'_>) -> Result<ClientEndpoint, Refused> {
     if consumer_key.contains(':') {
         return Err(lis_data.refuse("oauth_consumer_key", "must not contain a colon: it is the user of HTTP Basic"));
     }
-    let forwarded = lis_data.entries.iter().filter(|(name, _)| !OURS.contains(&name.as_str()));
+    let forwarded = lis_data.entries.iter().filter(|(name, _)| !OURS.contains(&&**name));
     Ok(ClientEndpoint {
         url: lis_data.required_url("grade_passback_url")?,
         consumer_key,
-        members: forwarded.map(|(name, value)| (name.clone(), (*value).to_owned())).collect(),
+        members: forwarded.map(|(name, value)| (name.clone().into_owned(), (*value).to_owned())).collect(),
     })
 }
 
