@@ -125,11 +125,12 @@ impl HttpTransport {
 
     async fn exchange(&self, request: wire::Request, progress: &Arc<Progress>) -> wire::Answer {
         let url = request.url.as_url().clone();
-        let host = request.url.origin().host().to_owned();
+        let origin = request.url.origin();
+        let host = origin.host();
         self.admit(&url).map_err(|Forbidden(why)| unsent((TransportFault::Blocked, why)))?;
         if let (Some(_), Some(Host::Domain(name))) = (&self.rules.proxy, url.host()) {
             let admitted = self.guard.admit_for_proxy(name).await;
-            admitted.map_err(|error| unsent(diagnosis::of_name(&error, &host)))?;
+            admitted.map_err(|error| unsent(diagnosis::of_name(&error, host)))?;
         }
         let headers = header_map(&request.headers).map_err(unsent)?;
         let builder = match request.method {
@@ -146,9 +147,9 @@ impl HttpTransport {
             }
         };
         let sent = builder.headers(headers).send().await;
-        let response = sent.map_err(|error| failed(&error, &host, progress))?;
+        let response = sent.map_err(|error| failed(&error, host, progress))?;
         progress.note_status(response.status().as_u16());
-        read_reply(response, &host, progress).await
+        read_reply(response, host, progress).await
     }
 }
 
@@ -157,9 +158,9 @@ impl Transport for HttpTransport {
         let limit = within.min(self.timeout);
         let progress = Arc::new(Progress::default());
         Box::pin(async move {
-            let host = request.url.origin().host().to_owned();
+            let origin = request.url.origin();
             let exchange = tokio::time::timeout(limit, self.exchange(request, &progress)).await;
-            exchange.unwrap_or_else(|_| Err(out_of_time(&host, limit, &progress)))
+            exchange.unwrap_or_else(|_| Err(out_of_time(origin.host(), limit, &progress)))
         })
     }
 }
