@@ -39,11 +39,11 @@ pub(super) struct Effects {
 impl Effects {
     /// Brings memory up to what is in the tree now.
     pub(super) fn apply(&self, memory: &mut Memory) {
-        self.parts.iter().for_each(|(part, tenants)| memory.parts.put(*part, *tenants));
+        self.parts.iter().for_each(|(part, tenants)| memory.put_part(*part, *tenants));
         self.due_gone.iter().for_each(|due| memory.due.remove(due));
         memory.due.insert_all(self.due_new.iter().copied());
         self.due_settled.iter().for_each(|due| memory.due.remove(due));
-        memory.settled = memory.settled.max(self.shift.settled);
+        self.shift.settled.into_iter().for_each(|part| memory.settle(part));
     }
 }
 
@@ -232,15 +232,13 @@ impl<'a> Drafter<'a> {
         platform_of: impl Fn(&Job) -> Option<u32>,
         mut load: impl FnMut(JobId) -> Result<Option<Arc<Job>>, Fault>,
     ) -> Result<(), Fault> {
-        let young: BTreeMap<JobId, usize> = self
-            .memory
-            .parts
-            .after(self.memory.settled)
-            .chain(self.effects.parts.iter().copied().filter(|(part, _)| !self.memory.is_settled(*part)))
-            .map(|(part, tenants)| (part, tenants.jobs.into()))
-            .collect();
-        let mut jobs: usize = young.values().sum();
-        for (part, count) in young {
+        let (memory, changed) = (self.memory, self.changed_young_parts());
+        let before: usize = changed.keys().map(|part| usize::from(memory.parts.jobs_of(*part))).sum();
+        let mut jobs = memory.young_jobs - before + changed.values().sum::<usize>();
+        let known = memory.parts.after(memory.settled);
+        let known = known.map(|(part, tenants)| (part, changed.get(&part).copied().unwrap_or(tenants.jobs.into())));
+        let new = changed.iter().filter(|(part, _)| memory.parts.jobs_of(**part) == 0);
+        for (part, count) in known.chain(new.map(|(part, count)| (*part, *count))) {
             if jobs <= young_jobs_max || Some(part) == self.packer.open_part() {
                 return Ok(());
             }
@@ -254,6 +252,12 @@ impl<'a> Drafter<'a> {
             }
         }
         Ok(())
+    }
+
+    /// How many jobs the parts that are not settled will have, as far as they change.
+    fn changed_young_parts(&self) -> BTreeMap<JobId, usize> {
+        let young = self.effects.parts.iter().filter(|(part, _)| !self.memory.is_settled(*part));
+        young.map(|(part, tenants)| (*part, tenants.jobs.into())).collect()
     }
 
     /// The jobs of a part that may be started, as they will be.

@@ -23,9 +23,27 @@ pub(super) struct Memory {
     pub(super) due: DueMap,
     /// All parts up to this one are settled.
     pub(super) settled: Option<JobId>,
+    /// The jobs of all parts that are not.
+    pub(super) young_jobs: usize,
 }
 
 impl Memory {
+    /// Enters a part as it is now.
+    pub(super) fn put_part(&mut self, part: JobId, tenants: Tenants) {
+        if !self.is_settled(part) {
+            self.young_jobs += usize::from(tenants.jobs);
+            self.young_jobs -= usize::from(self.parts.jobs_of(part));
+        }
+        self.parts.put(part, tenants);
+    }
+
+    /// All parts up to this one are settled from now on.
+    pub(super) fn settle(&mut self, part: JobId) {
+        let settling = self.parts.after(self.settled).take_while(|(young, _)| *young <= part);
+        self.young_jobs -= settling.map(|(_, tenants)| usize::from(tenants.jobs)).sum::<usize>();
+        self.settled = self.settled.max(Some(part));
+    }
+
     /// Whether the due entries of a part are on disk.
     pub(super) fn is_settled(&self, part: JobId) -> bool {
         self.settled.is_some_and(|settled| part <= settled)
@@ -108,8 +126,13 @@ impl Directory {
         self.0.range((bound, Bound::Unbounded)).map(|(first, _)| *first)
     }
 
+    /// How many jobs a part has.
+    pub(super) fn jobs_of(&self, part: JobId) -> u8 {
+        self.0.get(&part).map_or(0, |tenants| tenants.jobs)
+    }
+
     /// Enters a part, or strikes it out when it has no jobs any more.
-    pub(super) fn put(&mut self, part: JobId, tenants: Tenants) {
+    fn put(&mut self, part: JobId, tenants: Tenants) {
         if tenants.jobs == 0 {
             self.0.remove(&part);
         } else {

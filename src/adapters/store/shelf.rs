@@ -12,7 +12,7 @@ use super::{
     disk::{Disk, Fault, Value},
     draft::due_of,
     keys,
-    memory::{Due, Memory, Tenants},
+    memory::{Due, Memory, Tenants, is_ready},
     parts::{self, Slot, SlotState},
     platforms::{self, Platforms},
     record::{self, Standing},
@@ -206,7 +206,7 @@ impl Shelf {
             let (key, states) = record?;
             let part = keys::read_id(&key).ok_or_else(|| damaged(&key, Damage::Code("key")))?;
             let slots = parts::decode_slots(&states).map_err(|why| damaged(&key, why))?;
-            memory.parts.put(part, Tenants::of(&slots).map_err(|why| damaged(&key, why))?);
+            memory.put_part(part, Tenants::of(&slots).map_err(|why| damaged(&key, why))?);
             let cut_off = slots.iter().filter(|slot| slot.state.standing() == Ok(Standing::UnderWay));
             under_way.extend(cut_off.map(|slot| slot.id));
         }
@@ -225,11 +225,16 @@ impl Shelf {
         let parts: Vec<JobId> = memory.parts.from(unmarked.min(memory.settled)).collect();
         for part in parts {
             for slot in parts::decode_slots(&self.states(part)?).map_err(|why| damaged(&keys::states(part), why))? {
+                let is_unmarked = indexed.is_none_or(|indexed| slot.id > indexed);
+                let may_start = !memory.is_settled(part) && is_ready(&slot);
+                if !is_unmarked && !may_start {
+                    continue;
+                }
                 let job = self.job_in(part, &slot)?;
-                if indexed.is_none_or(|indexed| job.id > indexed) {
+                if is_unmarked {
                     marks.add(&job);
                 }
-                if !memory.is_settled(part) {
+                if may_start {
                     let due = self.platforms.number(&job.origin).and_then(|platform| due_of(&job, platform));
                     memory.due.insert_all(due);
                 }
