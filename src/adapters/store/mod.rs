@@ -118,7 +118,7 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { part_jobs: parts::JOBS_MAX, young_jobs: 8 * 1024, run_marks: 64 * 1024 }
+        Self { part_jobs: parts::JOBS_MAX, young_jobs: 64 * 1024, run_marks: 64 * 1024 }
     }
 }
 
