@@ -149,7 +149,15 @@ impl Store {
         let (bookkeeper, high_water) = opening::open(&path, rules, &thresholds)?;
         let (reader, cut_off) = (bookkeeper.reader().clone(), bookkeeper.cut_off().to_vec());
         let shared = Arc::new(Shared { failure: OnceLock::new(), waiting: AtomicUsize::new(0) });
-        let writer = Writer { bookkeeper, high_water, shared: shared.clone(), sink, observer, clock };
+        let writer = Writer {
+            bookkeeper,
+            high_water,
+            shared: shared.clone(),
+            sink,
+            observer,
+            clock,
+            last: writer::Last::default(),
+        };
         let (orders, tasks) = unbounded();
         let thread = Thread::start(writer, tasks).map_err(OpenError::Thread)?;
         Ok(Self { reader, shared, orders: Mutex::new(Some(orders)), writer: Mutex::new(Some(thread)), cut_off })
