@@ -80,6 +80,8 @@ pub enum Freshness {
 #[derive(Clone)]
 pub struct AccessToken {
     secret: Arc<SecretString>,
+    /// Before this moment it does not serve: the clock was set back, and nobody knows how old it is.
+    serves_from: Timestamp,
     serves_until: Timestamp,
     granted: Option<Arc<str>>,
 }
@@ -197,6 +199,7 @@ impl AccessToken {
         let serves_for = life - SPARED_SECS_MAX.min(life / 4);
         Some(Self {
             secret: Arc::new(SecretString::from(secret)),
+            serves_from: now,
             serves_until: now + Duration::from_secs(serves_for.unsigned_abs()),
             granted: json::member(grant, "scope")
                 .filter(|scope| scope.len() <= GRANTED_BYTES_MAX)
@@ -246,7 +249,7 @@ impl TokenCache {
     pub fn get(&mut self, key: &TokenKey, freshness: &Freshness, now: Timestamp) -> Option<AccessToken> {
         let known = self.tokens.get(key)?;
         let refused = matches!(freshness, Freshness::Not(refused) if refused.is_same(known));
-        if refused || known.serves_until <= now {
+        if refused || now < known.serves_from || known.serves_until <= now {
             self.tokens.remove(key);
             return None;
         }
@@ -394,6 +397,9 @@ mod tests {
         assert!(cache.get(&key, &Freshness::Any, NOW).is_none(), "so it is gone");
         cache.put(key.clone(), first.clone());
         assert!(cache.get(&key, &Freshness::Any, NOW + Duration::from_secs(75)).is_none(), "its time is over");
+        cache.put(key.clone(), first.clone());
+        let set_back = Timestamp::from_secs(NOW.as_secs() - 3_600);
+        assert!(cache.get(&key, &Freshness::Any, set_back).is_none(), "nobody knows how old it is");
         for number in 0..=CACHED_TOKENS_MAX {
             cache.put(TokenKey { client_id: number.to_string(), ..key.clone() }, first.clone());
         }
