@@ -8,7 +8,10 @@
 //! entry that is not startable any more is refused by the ledger, and nothing is lost, because every change that makes
 //! a job startable comes in as a new entry.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use super::{
     destination::{GradeCell, Origin},
@@ -218,6 +221,20 @@ impl Dispatcher {
         self.busy_cells.remove(&launch.cell);
         for entry in self.parked.remove(&launch.cell).unwrap_or_default() {
             self.handle_queued(&entry);
+        }
+    }
+
+    /// The clock was set back: what was to happen at some time of day happens so much earlier. The due times of jobs
+    /// are the ledger's, and come in as new entries.
+    pub fn handle_set_back(&mut self, by: Duration) {
+        self.alarms.clear();
+        let origins: Vec<Origin> = self.lanes.keys().cloned().collect();
+        for origin in origins {
+            if let Some(lane) = self.lanes.get_mut(&origin) {
+                lane.alarm = None;
+                lane.health.handle_set_back(by);
+            }
+            self.wake(&origin);
         }
     }
 

@@ -4,6 +4,8 @@
 //! jobs, that speak against the platform; while it lasts one probe at a time goes out. A *rest* follows a rate limit.
 //! After a hold or a rest the platform starts again slowly: one attempt at a time, doubling with each success.
 
+use std::time::Duration;
+
 use super::{
     job::JobId,
     notice::PlatformState,
@@ -87,7 +89,8 @@ pub struct Health {
 impl Health {
     /// A platform as it was remembered; `room` is the limit per platform.
     pub fn new(paused_since: Option<Timestamp>, held_since: Option<Timestamp>, now: Timestamp, room: usize) -> Self {
-        let hold = held_since.map(|since| Hold { since, probes: 0, next_probe: now, probing: false });
+        // The clock may have been set back while nobody looked; a hold does not begin in the future.
+        let hold = held_since.map(|since| Hold { since: since.min(now), probes: 0, next_probe: now, probing: false });
         Self { paused_since, hold, ..Self::open(room) }
     }
 
@@ -227,6 +230,15 @@ impl Health {
         });
     }
 
+    /// The clock was set back: probes and the end of a rest keep their distance.
+    pub fn handle_set_back(&mut self, by: Duration) {
+        if let Some(hold) = &mut self.hold {
+            hold.since = hold.since.back(by);
+            hold.next_probe = hold.next_probe.back(by);
+        }
+        self.rests_until = self.rests_until.map(|until| until.back(by));
+    }
+
     /// An admin stops the deliveries. False if they are stopped already.
     pub fn handle_pause(&mut self, now: Timestamp) -> bool {
         let changed = self.paused_since.is_none();
@@ -247,8 +259,6 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);

@@ -292,6 +292,11 @@ impl Job {
         }
     }
 
+    /// When its place in the queue was decided, or shortly before: its last attempt, else its storing.
+    pub fn planned_at(&self) -> Timestamp {
+        self.attempts.last().map_or(self.created_at, |attempt| attempt.started_at)
+    }
+
     /// When the attempt that is under way began.
     pub fn under_way_since(&self) -> Option<Timestamp> {
         match self.queued()?.place {

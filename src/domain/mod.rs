@@ -38,3 +38,4 @@ pub mod retry;
 pub mod score;
 pub mod time;
 pub mod transition;
+pub mod watch;

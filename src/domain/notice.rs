@@ -286,6 +286,11 @@ pub enum Notice {
         /// How many.
         count: u64,
     },
+    /// The time of day was set back; what waits is put forward by as much.
+    ClockSetBack {
+        /// By how much.
+        by: Duration,
+    },
     /// A loop has done its work once more.
     Beat {
         /// Which.

@@ -58,6 +58,12 @@ impl Timestamp {
         i64::try_from(micros).map(Self).map_err(|_| NotRfc3339)
     }
 
+    /// So much earlier; saturates at the beginning of time.
+    #[must_use]
+    pub fn back(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

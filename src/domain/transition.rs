@@ -59,6 +59,11 @@ pub enum Input {
         /// The new due time.
         due: Timestamp,
     },
+    /// The clock was set back: it may be tried earlier by the new time of day, so that it waits no longer than before.
+    Hasten {
+        /// The new due time.
+        due: Timestamp,
+    },
     /// An older job of the cell goes first.
     FallBehind,
     /// No older job of the cell is in the way any more.
@@ -107,8 +112,17 @@ pub fn apply(
             let verdict = Verdict { reply_lost, ..Verdict::without_reply(CUT_OFF, CUT_OFF_WORDS) };
             finish(job, since, verdict, Trial::Regular, rival, (now, draw, policy), &mut notices);
         }
-        (Some(Queued { place: Place::Ready, .. }), Input::Postpone { due })
-        | (Some(Queued { due, place: Place::Behind }), Input::StepUp) => {
+        (Some(Queued { place: Place::Ready, .. }), Input::Postpone { due }) => {
+            job.state = JobState::Queued(Queued { due, place: Place::Ready });
+        }
+        (Some(Queued { due: later, place: place @ (Place::Ready | Place::Behind) }), Input::Hasten { due })
+            if due < later =>
+        {
+            job.state = JobState::Queued(Queued { due, place });
+        }
+        (Some(Queued { due, place: Place::Behind }), Input::StepUp) => {
+            // A plan from the future is one from before the clock was set back; it has waited long enough.
+            let due = if job.planned_at() > now { due.min(now) } else { due };
             job.state = JobState::Queued(Queued { due, place: Place::Ready });
         }
         (Some(Queued { due, place: Place::Ready }), Input::FallBehind) => {
@@ -174,7 +188,8 @@ fn finish(
         counted,
     });
     job.remember(Attempt {
-        started_at: since,
+        // Where the clock was set back meanwhile, what follows is counted by the new time of day.
+        started_at: since.min(now),
         duration,
         http_status: verdict.http_status,
         outcome,

@@ -18,11 +18,12 @@ use crate::{
         dispatch::{Dispatcher, WINDOW},
         notice::{Loop, Notice},
         time::Timestamp,
+        watch::Watch,
     },
     ports::StoreError,
 };
 
-use super::{Answered, Happening, Picture, PlatformPicture, Remembered, Shared, deliver, recover};
+use super::{Answered, Happening, Picture, PlatformPicture, Remembered, Shared, deliver, recover, set_back};
 
 /// The longest sleep: a clock that is set, or a machine that was suspended, is noticed within it.
 const NAP_MAX: Duration = Duration::from_secs(1);
@@ -39,7 +40,12 @@ pub(super) async fn run(
     let mut desk = Desk { shared, dispatcher: Dispatcher::new(shared.options.limits), attempts: JoinSet::new() };
     recover::remember_platforms(&shared.world, &mut desk.dispatcher, shared.world.clock.now())?;
     let mut batch = Vec::with_capacity(BATCH);
+    let born = Instant::now();
+    let mut watch = Watch::new(desk.now(), Duration::ZERO);
     while !drain.is_cancelled() {
+        if let Some(by) = watch.handle_look(desk.now(), born.elapsed()) {
+            desk.handle_set_back(by);
+        }
         desk.start_what_may_start();
         let nap = desk.nap();
         tokio::select! {
@@ -136,6 +142,17 @@ impl Desk<'_> {
             }
         }
         self.tell(&notices);
+    }
+
+    fn handle_set_back(&mut self, by: Duration) {
+        self.dispatcher.handle_set_back(by);
+        let origins = self.dispatcher.lanes().map(|lane| lane.origin.clone()).collect();
+        let (shared, noticed) = (Arc::clone(self.shared), self.now());
+        self.attempts.spawn(async move {
+            let hasten = set_back::hasten(&shared, origins, by, noticed);
+            shared.abort.run_until_cancelled(hasten).await;
+        });
+        self.tell(&[Notice::ClockSetBack { by }]);
     }
 
     fn tell(&self, notices: &[Notice]) {

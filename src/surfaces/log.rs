@@ -215,6 +215,9 @@ impl Observer for LogObserver {
             Notice::AcksLost { count } => {
                 tracing::warn!(target: TARGET, count, "acknowledgements lost; the broker delivers these events again");
             }
+            Notice::ClockSetBack { by } => {
+                tracing::warn!(target: TARGET, by_s = by.as_secs(), "the clock was set back; what waits is put forward");
+            }
             // Counted, and too many to read.
             Notice::Moved { .. } | Notice::StoreCommitted { .. } | Notice::Beat { .. } => {}
         }

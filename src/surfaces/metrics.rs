@@ -236,6 +236,7 @@ impl Observer for Metrics {
             | Notice::SignInRefused { .. }
             | Notice::Moved { .. }
             | Notice::PlatformRests { .. }
+            | Notice::ClockSetBack { .. }
             | Notice::StoreFailed { .. } => {}
         }
     }

@@ -197,6 +197,23 @@ impl<B: Books> Desk<'_, B> {
         Ok(self.try_change(&mut job, input(rival), peers))
     }
 
+    pub(super) fn hasten(&mut self, id: JobId, by: Duration, noticed: Timestamp) -> Result<Answer, B::Error> {
+        let Some(job) = self.books.job(id)? else {
+            return Ok(Answer::NoSuchJob);
+        };
+        let mut waiting = self.peers(job.cell, Some(id))?;
+        waiting.retain(|peer| peer.queued().is_some_and(|queued| queued.place == Place::Behind));
+        waiting.push(job);
+        for mut job in waiting {
+            let is_new = (noticed.back(NOTICED_WITHIN)..=self.now).contains(&job.planned_at());
+            if let Some(Queued { due, .. }) = job.queued().filter(|queued| queued.due > self.now && !is_new) {
+                self.change(&mut job, Input::Hasten { due: due.back(by).max(self.now) });
+                self.save(job);
+            }
+        }
+        Ok(Answer::Done)
+    }
+
     pub(super) fn replay(&mut self, id: JobId, mode: Mode) -> Result<Answer, B::Error> {
         let Some(mut job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
@@ -302,6 +319,9 @@ impl<B: Books> Desk<'_, B> {
         shown
     }
 }
+
+/// A clock that was set back is noticed so soon.
+const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A discarded job is no grade of its cell any more; but what it sent was sent.
 fn counts(job: &Job) -> bool {

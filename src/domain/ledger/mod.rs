@@ -6,7 +6,7 @@
 
 mod desk;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use self::desk::Desk;
 use super::{
@@ -139,6 +139,15 @@ pub enum Work {
         /// Whether the score may have been written.
         reply_lost: bool,
     },
+    /// The clock was set back by `by`: what waits since before that is due so much earlier.
+    Hasten {
+        /// The job; those of its cell that wait behind it come along.
+        id: JobId,
+        /// By how much.
+        by: Duration,
+        /// The new time of day when that was noticed. What was put on the schedule after it stays as it is.
+        noticed: Timestamp,
+    },
     /// Try a job again at an admin's word.
     Replay {
         /// The job.
@@ -255,6 +264,7 @@ pub fn carry_out<B: Books>(
         Work::Start { id } => desk.start(id),
         Work::Finish { id, verdict, trial } => desk.end_attempt(id, |rival| Input::Finish { verdict, trial, rival }),
         Work::Interrupt { id, reply_lost } => desk.end_attempt(id, |rival| Input::Interrupt { reply_lost, rival }),
+        Work::Hasten { id, by, noticed } => desk.hasten(id, by, noticed),
         Work::Replay { id, mode } => desk.replay(id, mode),
         Work::Discard { id } => desk.discard(id),
         Work::NotePlatform { origin, paused_since, held_since } => {
