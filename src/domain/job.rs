@@ -240,7 +240,8 @@ pub struct Job {
     pub bears_grade: bool,
     /// The session, kept beside the body so that each log line can name it.
     pub session_id: Option<Arc<str>>,
-    /// When the session changed state; with the id it orders the jobs of a cell. Never after `created_at`.
+    /// When the session changed state; with the id it orders the jobs of a cell. Never after `created_at`, unless the
+    /// clock was set back.
     pub occurred_at: Timestamp,
     /// When it was stored.
     pub created_at: Timestamp,

@@ -33,7 +33,9 @@ impl<B: Books> Desk<'_, B> {
             return Ok(Answer::Duplicate(known));
         }
         let source = arrival.source;
-        let mut job = self.new_job(arrival, cell)?;
+        // The clock may have been set back since the last event of this cell came: the later one is the later one.
+        let came_at = peers.iter().map(|peer| peer.created_at).fold(self.now, Timestamp::max);
+        let mut job = self.new_job(arrival, cell, came_at)?;
         let order = job.order();
         let (older, newer): (Vec<Job>, Vec<Job>) = peers.into_iter().partition(|peer| peer.order() < order);
         if job.delivery.can_supersede() && self.came_too_late(&job, &newer) {
@@ -68,7 +70,8 @@ impl<B: Books> Desk<'_, B> {
         }
     }
 
-    fn new_job(&mut self, arrival: Arrival, cell: GradeCell) -> Result<Job, B::Error> {
+    /// `came_at` is the arrival as the cell sees it: the time of day, and never before an earlier arrival.
+    fn new_job(&mut self, arrival: Arrival, cell: GradeCell, came_at: Timestamp) -> Result<Job, B::Error> {
         let Arrival { event, body, door, key, sent_at, luck, .. } = arrival;
         let origin = event.destination.service_url().origin();
         self.meet_platform(&event, &origin)?;
@@ -82,7 +85,7 @@ impl<B: Books> Desk<'_, B> {
             key,
             bears_grade: event.bears_grade(),
             session_id: event.session_id.as_deref().map(Arc::from),
-            occurred_at: event.occurred_at.or(sent_at).unwrap_or(self.now).min(self.now),
+            occurred_at: event.occurred_at.or(sent_at).unwrap_or(came_at).min(came_at),
             created_at: self.now,
             updated_at: self.now,
             state: JobState::Queued(Queued { due: self.now, place: Place::Ready }),
