@@ -9,3 +9,4 @@ mod store_durability;
 mod store_model;
 mod tidy;
 mod transport;
+mod virtual_time;

@@ -1,0 +1,194 @@
+//! A store of plain maps with the indices that thousands of jobs need. Each order is carried out by the production
+//! ledger the moment it is submitted, and is durable at once; what is dropped with the engine is only its way to hear.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    convert::Infallible,
+    future,
+    ops::Bound,
+    sync::{Mutex, MutexGuard},
+};
+
+use passback::{
+    domain::{
+        destination::{GradeCell, Origin},
+        job::{IdempotencyKey, Job, JobId, StateName},
+        ledger::{self, Answer, Books, CellEntry, DueEntry, Ended, Order, PlatformRecord, Report, Rules},
+        time::Timestamp,
+    },
+    ports::{Census, JobFilter, JobPage, JobStore, Pending, PlatformCount, ReportSink, StoreError},
+};
+
+#[derive(Default)]
+struct Maps {
+    last_id: Option<JobId>,
+    jobs: BTreeMap<JobId, Job>,
+    keys: HashMap<IdempotencyKey, JobId>,
+    cells: HashMap<GradeCell, BTreeSet<CellEntry>>,
+    due: BTreeMap<Origin, BTreeMap<(Timestamp, JobId), GradeCell>>,
+    platforms: BTreeMap<Origin, PlatformRecord>,
+    columns: BTreeMap<[u8; 16], String>,
+}
+
+impl Maps {
+    fn forget(&mut self, id: JobId) {
+        let Some(old) = self.jobs.remove(&id) else { return };
+        self.keys.remove(&old.key);
+        if let Some(cell) = self.cells.get_mut(&old.cell) {
+            cell.remove(&CellEntry { occurred_at: old.occurred_at, id });
+        }
+        if let Some(entry) = ledger::due_entry(&old) {
+            self.due.entry(entry.origin).or_default().remove(&(entry.due, entry.id));
+        }
+    }
+}
+
+impl Books for Maps {
+    type Error = Infallible;
+
+    fn last_id(&self) -> Option<JobId> {
+        self.last_id
+    }
+
+    fn job(&mut self, id: JobId) -> Result<Option<Job>, Infallible> {
+        Ok(self.jobs.get(&id).cloned())
+    }
+
+    fn job_of_key(&mut self, key: &IdempotencyKey) -> Result<Option<JobId>, Infallible> {
+        Ok(self.keys.get(key).copied())
+    }
+
+    fn cell(&mut self, cell: GradeCell) -> Result<Vec<CellEntry>, Infallible> {
+        Ok(self.cells.get(&cell).into_iter().flatten().copied().collect())
+    }
+
+    fn put(&mut self, job: Job) {
+        self.forget(job.id);
+        self.last_id = self.last_id.max(Some(job.id));
+        self.keys.insert(job.key, job.id);
+        self.cells.entry(job.cell).or_default().insert(CellEntry { occurred_at: job.occurred_at, id: job.id });
+        if let Some(entry) = ledger::due_entry(&job) {
+            self.due.entry(entry.origin).or_default().insert((entry.due, entry.id), entry.cell);
+        }
+        self.jobs.insert(job.id, job);
+    }
+
+    fn remove(&mut self, job: Job) {
+        self.forget(job.id);
+    }
+
+    fn platform(&mut self, origin: &Origin) -> Result<Option<PlatformRecord>, Infallible> {
+        Ok(self.platforms.get(origin).cloned())
+    }
+
+    fn put_platform(&mut self, platform: PlatformRecord) {
+        self.platforms.insert(platform.origin.clone(), platform);
+    }
+
+    fn put_column(&mut self, key: [u8; 16], url: Option<&str>) {
+        match url {
+            Some(url) => drop(self.columns.insert(key, url.into())),
+            None => drop(self.columns.remove(&key)),
+        }
+    }
+
+    fn ended_before(&mut self, _: Timestamp, _: usize) -> Result<Ended, Infallible> {
+        Ok(Ended::default())
+    }
+}
+
+/// The store. It outlives the engines that work with it.
+pub(crate) struct MapStore {
+    rules: Rules,
+    maps: Mutex<Maps>,
+    sink: Mutex<Option<ReportSink>>,
+}
+
+impl MapStore {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self { rules, maps: Mutex::default(), sink: Mutex::default() }
+    }
+
+    /// Who hears of each commit from now on.
+    pub(crate) fn tell(&self, sink: ReportSink) {
+        *self.sink.lock().expect("no panic") = Some(sink);
+    }
+
+    fn maps(&self) -> MutexGuard<'_, Maps> {
+        self.maps.lock().expect("no panic")
+    }
+
+    /// How many jobs are in a state.
+    pub(crate) fn count(&self, state: StateName) -> usize {
+        self.maps().jobs.values().filter(|job| job.state_name() == state).count()
+    }
+
+    /// Every job, oldest first.
+    pub(crate) fn jobs(&self) -> Vec<Job> {
+        self.maps().jobs.values().cloned().collect()
+    }
+}
+
+impl JobStore for MapStore {
+    fn submit(&self, order: Order) -> Pending<'static, Result<Answer, StoreError>> {
+        let mut report = Report::default();
+        let Ok(answer) = ledger::carry_out(&mut *self.maps(), order, &self.rules, &mut report);
+        if let Some(sink) = &mut *self.sink.lock().expect("no panic") {
+            sink(report);
+        }
+        Box::pin(future::ready(Ok(answer)))
+    }
+
+    fn due(
+        &self,
+        origin: &Origin,
+        after: Option<(Timestamp, JobId)>,
+        limit: usize,
+    ) -> Result<Vec<DueEntry>, StoreError> {
+        let maps = self.maps();
+        let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let waiting = maps.due.get(origin).into_iter().flat_map(|waiting| waiting.range(from));
+        let entry = |(&(due, id), &cell)| DueEntry { due, id, cell, origin: origin.clone() };
+        Ok(waiting.take(limit).map(entry).collect())
+    }
+
+    fn cut_off(&self) -> Result<Vec<JobId>, StoreError> {
+        Ok(self.maps().jobs.values().filter(|job| job.under_way_since().is_some()).map(|job| job.id).collect())
+    }
+
+    fn platforms(&self) -> Result<Vec<PlatformRecord>, StoreError> {
+        Ok(self.maps().platforms.values().cloned().collect())
+    }
+
+    fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {
+        Ok(self.maps().columns.get(&key).cloned())
+    }
+
+    fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        Ok(self.maps().jobs.get(&id).cloned())
+    }
+
+    fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {
+        let maps = self.maps();
+        let older = maps.jobs.values().rev().filter(|job| before.is_none_or(|before| job.id < before));
+        let jobs: Vec<Job> = older.filter(|job| filter.admits(job)).take(limit).cloned().collect();
+        let next = jobs.last().filter(|_| jobs.len() == limit).map(|job| job.id);
+        Ok(JobPage { jobs, next })
+    }
+
+    fn census(&self) -> Census {
+        let maps = self.maps();
+        let count = |state| maps.jobs.values().filter(|job| job.state_name() == state).count() as u64;
+        let mut by_platform: BTreeMap<Origin, PlatformCount> = BTreeMap::new();
+        for job in maps.jobs.values() {
+            let counts = by_platform.entry(job.origin.clone()).or_default();
+            counts.queued += u64::from(job.state_name() == StateName::Queued);
+            counts.flagged += u64::from(job.state_name() == StateName::Flagged);
+        }
+        Census { by_state: StateName::ALL.map(count), by_platform: by_platform.into_iter().collect() }
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+}
