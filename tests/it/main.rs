@@ -2,6 +2,7 @@
 
 mod amqp;
 mod ledger;
+mod lms_faults;
 mod service;
 mod simulation;
 mod store_common;

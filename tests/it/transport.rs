@@ -42,15 +42,15 @@ const AMPLE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A server on the loopback address. It stops when it is dropped.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
 impl Server {
     /// Serves each connection with `serve`.
-    async fn start<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    pub(crate) async fn start<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -91,13 +91,13 @@ impl Server {
         self.url("http", "127.0.0.1")
     }
 
-    fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
 /// Reads a request up to the end of its body, and gives back its text; empty when the client went away.
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
+pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -427,13 +427,13 @@ async fn a_proxy_may_be_private_but_opens_no_private_destination() {
 }
 
 /// A certificate authority of the test's own, in a file for `ca_file`.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    file: tempfile::NamedTempFile,
+    pub(crate) file: tempfile::NamedTempFile,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -446,6 +446,12 @@ impl Authority {
 
     /// A server with a certificate for `name` that expires with the year `expires`.
     async fn server(&self, name: &str, expires: i32) -> Server {
+        let acceptor = self.acceptor(name, expires);
+        Server::start(move |stream| serve_tls(acceptor.clone(), stream)).await
+    }
+
+    /// The TLS side of such a server.
+    pub(crate) fn acceptor(&self, name: &str, expires: i32) -> TlsAcceptor {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(expires, 1, 1);
@@ -457,8 +463,7 @@ impl Authority {
             ServerConfig::builder_with_provider(Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider()))
                 .with_safe_default_protocol_versions()
                 .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
-        let acceptor = TlsAcceptor::from(Arc::new(config.expect("a TLS configuration")));
-        Server::start(move |stream| serve_tls(acceptor.clone(), stream)).await
+        TlsAcceptor::from(Arc::new(config.expect("a TLS configuration")))
     }
 
     fn trusting(&self) -> HttpTransport {
