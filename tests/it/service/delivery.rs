@@ -46,7 +46,7 @@ pub(crate) fn lti11(lms: &SimulatedLms, student: &str, score: u32) -> Value {
     })
 }
 
-fn ags(lms: &SimulatedLms, student: &str, score: u32) -> Value {
+pub(crate) fn ags(lms: &SimulatedLms, student: &str, score: u32) -> Value {
     json!({
         "session_id": format!("session-{student}"), "score": score, "max_score": 10,
         "lis_data": {

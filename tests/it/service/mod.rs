@@ -3,12 +3,14 @@
 mod access;
 pub(crate) mod broker;
 mod calls;
+mod clock;
 mod crashes;
 mod cut_disk;
 mod delivery;
 mod demo;
 mod doomed;
 mod kills;
+mod neighbours;
 mod oracle;
 mod power_cuts;
 mod refusals;
