@@ -1,6 +1,7 @@
 //! The integration tests: one binary with modules, so that it links once.
 
 mod amqp;
+mod decoders;
 mod ledger;
 mod lms_faults;
 mod service;

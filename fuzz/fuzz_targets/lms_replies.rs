@@ -1,0 +1,8 @@
+//! What a platform answers: POX, scores, line items and their pages, tokens.
+#![no_main]
+
+#[path = "../../tests/it/decoders/checks.rs"]
+#[expect(dead_code, reason = "each target runs one of the checks")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::lms_replies(bytes));
