@@ -46,6 +46,9 @@ pub struct Options {
     pub routing_key: Option<String>,
     /// Deliveries of one queue that may be unacknowledged at a time. The back-pressure: there is no other queue.
     pub prefetch: u16,
+    /// Whether a session begins with few events at a time where they come back from one before, which may have crashed
+    /// at one of them.
+    pub wary: bool,
     /// Whether queues, dead-letter queues, exchanges and bindings are declared.
     pub declare: bool,
     /// How long a stop waits for jobs that are on their way to the disk.
@@ -61,6 +64,7 @@ impl Options {
             exchange: None,
             routing_key: None,
             prefetch: 512,
+            wary: true,
             declare: true,
             drain: Duration::from_secs(10),
         }

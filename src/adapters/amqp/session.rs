@@ -20,7 +20,7 @@ use futures_util::{StreamExt, poll};
 use lapin::{
     Acker, Channel, Connection, Consumer,
     message::Delivery,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions},
     types::FieldTable,
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -112,10 +112,40 @@ impl<'a> Session<'a> {
         // The limit holds for consumers that come after it, so it comes first.
         let prefetch = self.desk.options.prefetch.max(1);
         step("limit the prefetch", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        if self.desk.options.wary {
+            self.begin_warily(&channel).await?;
+        }
         let options = BasicConsumeOptions::default();
         let consuming = channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default());
         let consumer = step("start a consumer", consuming).await?;
         Ok((connection, channel, consumer))
+    }
+
+    /// Takes events that were in somebody's hands before in small groups: one, two, four, and so on, each of them
+    /// settled before the next is asked for. Then a worker that crashes at an event has few others in its hands; a quorum
+    /// queue counts how often an event comes back, and takes one out that came too often.
+    async fn begin_warily(&self, channel: &Channel) -> Result<(), AmqpError> {
+        let mut dead_letters = DeadLetters::new(self.desk.broker.clone(), self.names.queue.clone());
+        let enough = usize::from(self.desk.options.prefetch / WARY_LIVES).max(1);
+        let mut group = 1;
+        while group <= enough {
+            let (hand_on, handed) = mpsc::channel(group);
+            let mut came_back = 0;
+            for _ in 0..group {
+                let taking = channel.basic_get(self.names.queue.clone(), BasicGetOptions::default());
+                let Some(message) = step("hand out an event", taking).await? else { break };
+                came_back += usize::from(message.delivery.redelivered);
+                let held = self.take_in(message.delivery, &mut dead_letters).await;
+                hand_on.try_send(held).map_err(|_| AmqpError::Silent)?;
+            }
+            drop(hand_on);
+            self.settle(handed).await?;
+            if came_back < group {
+                break;
+            }
+            group *= 2;
+        }
+        Ok(())
     }
 
     async fn consume(&self, channel: &Channel, consumer: Consumer) -> Result<(), AmqpError> {
@@ -304,5 +334,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A store that takes longer than this for a commit has failed, whatever it says later. Far below the half hour after
 /// which the broker takes the delivery back by itself.
 const SAFE_LIMIT: Duration = Duration::from_secs(120);
+/// A wary start goes on until a life makes so much progress that in so many of them, one after another, each event of a
+/// full prefetch is settled. Less than the 20 times that RabbitMQ 4 lets an event come back.
+const WARY_LIVES: u16 = 15;
 const ACK_LIMIT: Duration = Duration::from_secs(15);
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
