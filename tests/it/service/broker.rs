@@ -97,6 +97,73 @@ impl Broker {
         self.ctl(&["start_app"]);
     }
 
+    /// Ends the whole node at once, as a power cut or the kernel would.
+    pub(crate) fn halt(&self) {
+        fs::write(self.folder.path().join(HALTED), "").expect("the keeper is told");
+        self.signal("KILL");
+        let down = self.folder.path().join("down");
+        while !down.exists() {
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Starts it again, with what it has on disk.
+    pub(crate) fn resume(&self) {
+        fs::remove_file(self.folder.path().join(HALTED)).expect("it was halted");
+        for _ in 0..START_LIMIT.as_millis() / POLL.as_millis() {
+            if greets(self.address()) {
+                return;
+            }
+            thread::sleep(POLL);
+        }
+        panic!("the broker was not up again within {START_LIMIT:?}:\n{}", self.output());
+    }
+
+    /// Tells every consumer of a queue that it is one no longer, as the broker does by itself where a queue moves or
+    /// goes away. No command does it, so the channel's own writer is asked to.
+    pub(crate) fn cancel_consumers(&self, queue: &str) {
+        let consumers = self.ctl(&["list_consumers", "queue_name", "channel_pid", "consumer_tag"]);
+        let mut cancelled = 0;
+        for consumer in consumers.lines() {
+            let [name, channel, tag] = consumer.split_whitespace().collect::<Vec<_>>()[..] else { continue };
+            if name == queue {
+                // #gs2_state.state, #ch.cfg, #conf.writer_pid.
+                self.ctl(&[
+                    "eval",
+                    &format!(
+                        "State = sys:get_state(rabbit_misc:string_to_pid(\"{channel}\")), \
+                         Writer = element(6, element(2, element(4, State))), \
+                         rabbit_writer:send_command(Writer, {{'basic.cancel', <<\"{tag}\">>, true}})."
+                    ),
+                ]);
+                cancelled += 1;
+            }
+        }
+        assert!(cancelled > 0, "{queue} has no consumer to cancel: {consumers}");
+    }
+
+    /// Sets how long a delivery may stay unacknowledged on channels that are opened from now on.
+    pub(crate) fn set_consumer_timeout(&self, millis: u64) {
+        let set = format!(
+            "application:set_env(rabbit, channel_tick_interval, 1000), \
+             application:set_env(rabbit, consumer_timeout, {millis})."
+        );
+        self.ctl(&["eval", &set]);
+    }
+
+    /// Waits until it has closed a channel for an error, and waits itself for the other side to say that it knows.
+    pub(crate) fn wait_until_a_channel_is_closed(&self) {
+        // #gs2_state.state, #ch.cfg, #conf.state.
+        let any = "lists:any(fun(Channel) -> closing =:= element(2, element(2, element(4, sys:get_state(Channel)))) end, \
+                   rabbit_channel:list()).";
+        for _ in 0..CLOSE_TRIES {
+            if self.ctl(&["eval", any]).contains("true") {
+                return;
+            }
+        }
+        panic!("the broker closes no channel");
+    }
+
     /// Closes every connection to a virtual host, as an operator would.
     pub(crate) fn close_connections(&self, vhost: &str) {
         self.ctl(&["close_all_connections", "--vhost", vhost, "test"]);
@@ -118,10 +185,13 @@ impl Broker {
         assert!(status.success(), "kill -s {name} {node}");
     }
 
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.amqp))
+    }
+
     fn wait_until_up(&mut self) {
-        let address = SocketAddr::from(([127, 0, 0, 1], self.ports.amqp));
         for _ in 0..START_LIMIT.as_millis() / POLL.as_millis() {
-            if greets(address) {
+            if greets(self.address()) {
                 return;
             }
             if let Ok(Some(status)) = self.keeper.try_wait() {
@@ -215,19 +285,30 @@ fn environment(folder: &Path, ports: &Ports) -> Vec<(&'static str, String)> {
 }
 
 /// Runs the node until its own input ends. The data is thrown away, so the node need not end gently. If the node ends
-/// by itself, the folder stays for whoever wants to know why.
+/// by itself, the folder stays for whoever wants to know why; unless it was halted, then it waits to be started again.
 const KEEPER: &str = r#"
 exec 3<&0
-"$1" 3<&- & node=$!
-( cat <&3 > /dev/null; : > "$2/stopped"; kill -9 "$node" 2> /dev/null ) &
-wait "$node"
+( cat <&3 > /dev/null; : > "$2/stopped"; kill -9 "$(cat "$2/node")" 2> /dev/null ) &
+while [ ! -e "$2/stopped" ]; do
+    "$1" 3<&- & node=$!
+    echo "$node" > "$2/node"
+    wait "$node"
+    [ -e "$2/halted" ] || break
+    : > "$2/down"
+    while [ -e "$2/halted" ] && [ ! -e "$2/stopped" ]; do sleep 0.1; done
+    rm -f "$2/down"
+done
 for attempt in 1 2 3 4 5; do
     epmd -port "$ERL_EPMD_PORT" -kill > /dev/null 2>&1 && break
     sleep 0.2
 done
 [ -e "$2/stopped" ] && rm -rf "$2"
 "#;
+/// The file that says that the node is down on purpose.
+const HALTED: &str = "halted";
 /// Schedulers that do not spin, no more of them than needed, and distribution on the loopback address alone.
 const ERL_ARGUMENTS: &str = "+sbwt none +S 2:2 -kernel inet_dist_use_interface {127,0,0,1}";
 const START_LIMIT: Duration = Duration::from_secs(90);
+/// Each takes a second or so.
+const CLOSE_TRIES: u32 = 15;
 const POLL: Duration = Duration::from_millis(50);

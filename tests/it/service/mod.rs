@@ -2,6 +2,7 @@
 
 mod access;
 pub(crate) mod broker;
+mod broker_faults;
 mod calls;
 mod clock;
 mod crashes;
