@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
+use subtle::ConstantTimeEq as _;
 use url::form_urlencoded;
 
 use super::{
@@ -228,7 +229,7 @@ impl AccessToken {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.secret.expose_secret() == other.secret.expose_secret()
+        bool::from(self.secret.expose_secret().as_bytes().ct_eq(other.secret.expose_secret().as_bytes()))
     }
 }
 

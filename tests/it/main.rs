@@ -4,6 +4,7 @@ mod amqp;
 mod decoders;
 mod ledger;
 mod lms_faults;
+mod security;
 mod service;
 mod simulation;
 mod store_common;

@@ -53,6 +53,7 @@ pub struct Doors {
     porter: Arc<dyn Porter>,
     drain: CancellationToken,
     room: Arc<Semaphore>,
+    body_within: Duration,
 }
 
 /// `POST /v1/events`; wants a layer before it that lets only those in who may.
@@ -88,7 +89,7 @@ async fn post_events(State(doors): State<Doors>, request: Request) -> Result<Res
     doors.is_open()?;
     let form = Form::of(request.headers())?;
     let _room = doors.room_for(request.headers()).await?;
-    let body = read_body(request.into_body(), REQUEST_BYTES_MAX).await?;
+    let body = read_body(request.into_body(), REQUEST_BYTES_MAX, doors.body_within).await?;
     let events = form.split(&body)?;
     // Every event is looked at before the first is stored; what was read is not kept, so that a request of many small
     // events takes no more memory than its bytes.
@@ -121,7 +122,7 @@ fn store_failed(taken: usize) -> Problem {
 async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Result<StatusCode, Problem> {
     doors.is_open()?;
     let user = doors.sign_in(request.headers(), request.extensions().get().copied()).await?;
-    let body = read_body(request.into_body(), EVENT_BYTES_MAX).await?;
+    let body = read_body(request.into_body(), EVENT_BYTES_MAX, doors.body_within).await?;
     if names_another_key(&body, &user) {
         let detail = "oauth_consumer_key is not the key that signed in";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).with("field", "oauth_consumer_key"));
@@ -153,7 +154,13 @@ impl Doors {
         porter: Arc<dyn Porter>,
         drain: CancellationToken,
     ) -> Self {
-        Self { intake, access, porter, drain, room: Arc::new(Semaphore::new(ROOM_KIB)) }
+        Self { intake, access, porter, drain, room: Arc::new(Semaphore::new(ROOM_KIB)), body_within: BODY_WITHIN }
+    }
+
+    /// Waits so long for the body of a request.
+    #[must_use]
+    pub fn waiting_for_bodies(self, body_within: Duration) -> Self {
+        Self { body_within, ..self }
     }
 
     /// The consumer key that signed in with its secret.
@@ -193,7 +200,7 @@ impl Doors {
         let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         let bytes = told.unwrap_or(REQUEST_BYTES_MAX).min(REQUEST_BYTES_MAX);
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
-        let room = timeout(BODY_WITHIN, Arc::clone(&self.room).acquire_many_owned(kib)).await;
+        let room = timeout(self.body_within, Arc::clone(&self.room).acquire_many_owned(kib)).await;
         room.ok().and_then(Result::ok).ok_or_else(|| {
             let detail = "too many large requests at once: send it again in a moment, or in smaller parts";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with_header(header::RETRY_AFTER, "10")
@@ -205,14 +212,14 @@ fn refuse_one(refused: &Refused) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refused.detail.clone()).with("field", refused.field.clone())
 }
 
-async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let read = timeout(BODY_WITHIN, axum::body::to_bytes(body, limit)).await;
+async fn read_body(body: Body, limit: usize, within: Duration) -> Result<Bytes, Problem> {
+    let read = timeout(within, axum::body::to_bytes(body, limit)).await;
     match read {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(too_large(format!("a request must be at most {limit} bytes"))),
         Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off before its end")),
         Err(_) => {
-            let detail = format!("the body must come within {} seconds", BODY_WITHIN.as_secs());
+            let detail = format!("the body must come within {} seconds", within.as_secs());
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
         }
     }

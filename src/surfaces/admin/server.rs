@@ -41,7 +41,7 @@ pub struct Limits {
     pub headers_within: Duration,
     /// How long a client may leave an answer unread.
     pub reads_within: Duration,
-    /// The largest headers of a request, in bytes; all connections together may take a thousand times as much memory.
+    /// About how many bytes the headers of a request may have; a connection keeps less than twice as many in memory.
     pub header_bytes_max: usize,
     /// Connections at one time.
     pub connections_max: usize,

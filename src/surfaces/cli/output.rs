@@ -83,7 +83,8 @@ impl Screen {
         let mut text = String::with_capacity(body.len());
         for letter in body.trim_end_matches('\n').chars() {
             if letter != '\n' && steers(letter) {
-                text.extend(format!("\\u{:04x}", u32::from(letter)).chars());
+                let code = format!("\\u{:04x}", u32::from(letter));
+                text.push_str(&code);
             } else {
                 text.push(letter);
             }

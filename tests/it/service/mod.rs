@@ -7,7 +7,7 @@ mod calls;
 mod clock;
 mod crashes;
 mod cut_disk;
-mod delivery;
+pub(crate) mod delivery;
 mod demo;
 mod doomed;
 mod kills;

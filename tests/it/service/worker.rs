@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -87,6 +87,23 @@ impl Worker {
         shell.args(["-c", &limited, env!("CARGO_BIN_EXE_passback")]);
         self.spawn_as(shell);
         self.wait_until_it_answers().await;
+    }
+
+    /// Starts it by way of another program, which gets its command line, and waits until it answers.
+    pub(crate) async fn start_by(&mut self, program: Command) {
+        self.spawn_as(program);
+        self.wait_until_it_answers().await;
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Waits until it has ended, and gives back how.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        wait_for("the worker to end", async || child.try_wait().expect("its state")).await
     }
 
     /// Starts it and does not wait.
