@@ -246,3 +246,28 @@ fn every_metric_in_the_prose_exists() {
         assert!(named.iter().any(|known| known == name), "README.md does not name {name}");
     }
 }
+
+/// `docs/security.md`: every line of protection is numbered and names a test that is there; so is everything that is left.
+#[test]
+fn every_line_of_the_threat_model_has_its_test() {
+    let model = fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md");
+    let tests = rust_files(&root().join("tests")).into_iter().chain(rust_files(&root().join("src")));
+    let code: Vec<String> = tests.map(|path| fs::read_to_string(path).expect("readable")).collect();
+    let is_there = |name: &str| code.iter().any(|text| text.contains(&format!("fn {name}()")));
+    let mut number = 0;
+    for line in model.lines().filter(|line| line.starts_with("| S")) {
+        number += 1;
+        assert!(line.starts_with(&format!("| S{number} | ")), "S{number} is missing before: {line}");
+        let cells: Vec<&str> = line.trim_end_matches(" |").split(" | ").collect();
+        let [_, threat, protection, named] = cells[..] else { panic!("S{number} has {} cells", cells.len()) };
+        assert!(!threat.is_empty() && !protection.is_empty(), "S{number}");
+        let names: Vec<&str> = named.split(", ").map(|name| name.trim_matches('`')).collect();
+        let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+        assert!(missing.is_empty(), "S{number} names {missing:?}, which is no test");
+    }
+    assert!(number >= 50, "{number}");
+    let left = model.lines().filter_map(|line| line.strip_prefix("* **R")?.split(' ').next());
+    for (index, given) in left.enumerate() {
+        assert_eq!(given, (index + 1).to_string(), "the risks that are left are numbered");
+    }
+}

@@ -4,7 +4,11 @@
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use crate::service::worker::{LOCAL, Worker, client, wait_for};
 
@@ -57,6 +61,32 @@ async fn a_key_with_hosts_sends_no_grade_elsewhere_at_its_own_door() {
         (stats["jobs"]["flagged"] == 2).then_some(())
     })
     .await;
+}
+
+/// A body is room in memory, so nobody's is read before it is known who sends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_body_is_waited_for_before_its_sender_has_signed_in() {
+    let worker = Worker::started(&format!("{LOCAL}{KEYS}")).await;
+    let url = url::Url::parse(&worker.url("")).expect("a URL");
+    let address = url.socket_addrs(|| None).expect("an address");
+    for (path, sign_in) in [
+        ("/v1/events", ""),
+        ("/v1/events", "Authorization: Bearer wrong\r\n"),
+        ("/api/v1/replay", "Authorization: Bearer wrong\r\n"),
+        ("/lti/grade_passback", ""),
+        ("/lti/grade_passback", "Authorization: Basic a2V5LTE6d3Jvbmc=\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(&*address).await.expect("a connection");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n{sign_in}\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("it is written");
+        let mut answer = [0; 512];
+        // Far less than the minute that a body may take.
+        let read = timeout(Duration::from_secs(20), stream.read(&mut answer)).await.expect("an answer at once");
+        let answer = String::from_utf8_lossy(&answer[..read.expect("a connection")]).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 401"), "{path}: {answer}");
+    }
 }
 
 /// What reads a secret out of its wrapping, and so could compare it.
