@@ -85,18 +85,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_who_takes_nothing_is_given_up_and_a_slow_one_is_not() {
-        let limit = Duration::from_secs(1);
+        let limit = Duration::from_secs(3);
         let (near, mut far) = duplex(64);
         let mut patient = Patient::new(near, limit);
         let reader = async {
             let mut seen = 0;
-            while seen < 640 {
-                sleep(limit / 8).await;
+            while seen < 1_024 {
+                sleep(limit / 12).await;
                 seen += far.read(&mut [0; 64]).await.expect("something to read");
             }
             far
         };
-        let (written, far) = tokio::join!(patient.write_all(&[0; 640]), reader);
+        let (written, far) = tokio::join!(patient.write_all(&[0; 1_024]), reader);
         written.expect("a slow reader is waited for");
         let begin = tokio::time::Instant::now();
         let error = patient.write_all(&[0; 640]).await.expect_err("nobody reads");

@@ -25,7 +25,8 @@ async fn a_refused_sign_in_is_told_without_what_was_tried() {
         let request = client().post(worker.url("/lti/grade_passback")).basic_auth("hunter2", Some("hunter2-secret"));
         assert_eq!(request.body("{}").send().await.expect("an answer").status(), 401);
     }
-    assert!(begin.elapsed() >= 16 * Duration::from_millis(250), "guessing is slow");
+    let took = begin.elapsed();
+    assert!(took >= 16 * Duration::from_millis(250), "guessing is slow");
     // Who brings nothing is no guesser.
     assert_eq!(worker.get_open("/api/v1/jobs").await.0, 401);
     let log = worker.log();
@@ -36,7 +37,8 @@ async fn a_refused_sign_in_is_told_without_what_was_tried() {
         .collect();
     let ways: Vec<&str> = lines.iter().filter_map(|line| line["way"].as_str()).collect();
     assert!(ways.contains(&"token") && ways.contains(&"lti_key"), "{log}");
-    assert!(lines.len() <= 2 + 16 / 4, "a storm of guesses is a few lines: {log}");
+    let most = 2 * (1 + usize::try_from(took.as_secs() / 10).expect("a few"));
+    assert!(lines.len() <= most, "a storm of guesses is one line in ten seconds: {log}");
     assert!(lines.iter().all(|line| line["peer"] == "127.0.0.1" && line["level"] == "WARN"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
 }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::service::worker::PATIENCE;
 
 /// Short enough for a test, long enough for a busy machine to answer within.
-const SOON: Duration = Duration::from_millis(1_500);
+const SOON: Duration = Duration::from_millis(2_500);
 
 /// A server of this process. It stops when it is dropped.
 struct Server {

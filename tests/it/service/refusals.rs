@@ -23,6 +23,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("no JSON", b"not json".to_vec(), "event"),
         ("broken JSON", br#"{"session_id":"#.to_vec(), "event"),
         ("an array", b"[1]".to_vec(), "event"),
+        ("a name that steers", br#"{"a\r\nb\u001b[2J": 1, "a\r\nb\u001b[2J": 2}"#.to_vec(), "a\\u{d}\\u{a}b\\u{1b}[2J"),
         ("no UTF-8", b"{\"session_id\":\"\xff\"}".to_vec(), "event"),
     ];
     let mut wrong = |what, field, change: fn(&mut Value)| {
