@@ -159,15 +159,20 @@ pub(super) fn retain_events(chunk: &[u8], keep: impl Fn(JobId) -> bool) -> Resul
     while !read.is_empty() {
         let (id, piece) = read_piece(&mut read)?;
         if keep(id) {
-            put_event(&mut out, id, piece.bytes);
+            put_piece(&mut out, id, &piece);
         }
     }
     Ok(out.done())
 }
 
 fn put_event(out: &mut Out, id: JobId, event: &[u8]) {
+    put_piece(out, id, &Piece { len: event.len(), bytes: event });
+}
+
+fn put_piece(out: &mut Out, id: JobId, piece: &Piece<'_>) {
     out.fixed(&id.to_bytes());
-    out.bytes(event);
+    out.number(piece.len as u64);
+    out.fixed(piece.bytes);
 }
 
 /// How many chunks an event half of `len` bytes takes up that begins a chunk of its own.
@@ -336,6 +341,15 @@ mod tests {
         }
         let in_part = |part| jobs.iter().filter(|(_, of, ..)| *of == part).count();
         assert!(jobs.iter().all(|(_, part, ..)| in_part(*part) <= JOBS_MAX));
+    }
+
+    #[test]
+    fn the_first_chunk_of_a_long_event_stays_as_it_is() {
+        let mut packer = Packer::new(JOBS_MAX);
+        let mut chunks = Vec::new();
+        packer.pack(id(1), &vec![7; 30_000], &mut chunks);
+        let (_, _, first) = &chunks[0];
+        assert_eq!(&retain_events(first, |_| true).expect("sound"), first);
     }
 
     #[test]
