@@ -181,6 +181,7 @@ impl Bench {
             sink: Box::new(drop),
             observer: Arc::new(Nobody),
             clock: Arc::new(StandingClock),
+            reserve_bytes: 0,
         };
         let began = Instant::now();
         let store = Store::open(options).expect("a store");

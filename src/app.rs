@@ -87,6 +87,7 @@ impl Service {
             sink: inbox.report_sink(),
             observer: Arc::clone(&observer),
             clock: Arc::clone(&clock),
+            reserve_bytes: store::RESERVE_BYTES,
         })?);
         // Only whoever holds the store may make a token in its folder.
         let operator_token = ensure_operator_token(&mut config)?;

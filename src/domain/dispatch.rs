@@ -158,6 +158,27 @@ impl Dispatcher {
         self.quench(&record.origin);
     }
 
+    /// The store was opened anew: what waits there is read again. What is under way and how each platform is doing
+    /// stay as they are; a platform of which nothing was known yet is remembered.
+    pub fn handle_reopened(&mut self, platforms: &[PlatformRecord], now: Timestamp) {
+        for record in platforms.iter().filter(|record| !self.lanes.contains_key(&record.origin)).collect::<Vec<_>>() {
+            self.handle_platform(record, now);
+        }
+        // They wait in the store too, and come back with what is read from there.
+        self.parked.clear();
+        self.thirsty.clear();
+        for lane in self.lanes.values_mut() {
+            lane.window.clear();
+            lane.end = WindowEnd::Unread;
+            lane.is_thirsty = false;
+        }
+        let mut origins: Vec<Origin> = self.lanes.keys().cloned().collect();
+        origins.sort_unstable();
+        for origin in origins {
+            self.quench(&origin);
+        }
+    }
+
     /// A job may be started once it is due.
     pub fn handle_queued(&mut self, entry: &DueEntry) {
         let limit = self.limits.per_platform;
@@ -578,6 +599,35 @@ mod tests {
         assert_eq!((dispatcher.poll_refill(), dispatcher.poll_wakeup()), (None, Some(again)));
         assert_eq!(started(&mut dispatcher, again), []);
         assert!(dispatcher.poll_refill().is_some());
+    }
+
+    #[test]
+    fn a_store_that_was_opened_anew_is_read_again_and_what_is_under_way_stays() {
+        let mut dispatcher = dispatcher(9, 9);
+        for (n, cell) in [(1, 1), (2, 1), (3, 3)] {
+            dispatcher.handle_queued(&entry("a", n, cell, NOW));
+        }
+        let launches = started(&mut dispatcher, NOW);
+        assert_eq!(launches.len(), 2);
+        let (a, b) = (Origin::from_stored("a"), Origin::from_stored("b"));
+        let record = |origin: &Origin| PlatformRecord {
+            origin: origin.clone(),
+            client_id: None,
+            paused_since: None,
+            held_since: None,
+        };
+        dispatcher.handle_pause(&a, NOW);
+        dispatcher.handle_reopened(&[record(&a), record(&b)], NOW);
+        assert_eq!(started(&mut dispatcher, NOW), [], "nothing is known of the store yet");
+        assert_eq!(dispatcher.poll_refill(), Some(Refill { origin: a.clone(), after: None }));
+        assert_eq!(dispatcher.poll_refill(), Some(Refill { origin: b.clone(), after: None }));
+        dispatcher.handle_refill(&a, &[entry("a", 2, 1, NOW), entry("a", 4, 4, NOW)]);
+        dispatcher.handle_refill(&b, &[entry("b", 5, 5, NOW)]);
+        assert_eq!(started(&mut dispatcher, NOW).len(), 1, "the other platform is still paused");
+        dispatcher.handle_resume(&a);
+        assert_eq!(started(&mut dispatcher, NOW).len(), 1, "the cell of 2 is still busy");
+        end(&mut dispatcher, &launches[0], Signal::Well, NOW);
+        assert_eq!(started(&mut dispatcher, NOW).len(), 1);
     }
 
     #[test]

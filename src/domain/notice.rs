@@ -269,6 +269,13 @@ pub enum Notice {
         /// The whole chain of causes.
         error: String,
     },
+    /// The store takes writes again.
+    StoreMended,
+    /// A record of the store is damaged. It spoils its own jobs alone; told once.
+    RecordDamaged {
+        /// Which, and what is wrong with it.
+        error: String,
+    },
     /// A queue has its consumer.
     AmqpConnected {
         /// The queue.

@@ -54,6 +54,11 @@ pub enum Input {
         /// Whether another try would be pointless.
         rival: Rival,
     },
+    /// The attempt that is under way on paper never began: its start reached the disk, but nobody was told so.
+    Withdraw {
+        /// Whether another try would be pointless.
+        rival: Rival,
+    },
     /// It may not be tried before this time, though nothing failed.
     Postpone {
         /// The new due time.
@@ -112,7 +117,8 @@ pub fn apply(
             let verdict = Verdict { reply_lost, ..Verdict::without_reply(CUT_OFF, CUT_OFF_WORDS) };
             finish(job, since, verdict, Trial::Regular, rival, (now, draw, policy), &mut notices);
         }
-        (Some(Queued { place: Place::Ready, .. }), Input::Postpone { due }) => {
+        (Some(Queued { due, place: Place::UnderWay { .. } }), Input::Withdraw { rival: Rival::None })
+        | (Some(Queued { place: Place::Ready, .. }), Input::Postpone { due }) => {
             job.state = JobState::Queued(Queued { due, place: Place::Ready });
         }
         (Some(Queued { due: later, place: place @ (Place::Ready | Place::Behind) }), Input::Hasten { due })
@@ -128,7 +134,8 @@ pub fn apply(
         (Some(Queued { due, place: Place::Ready }), Input::FallBehind) => {
             job.state = JobState::Queued(Queued { due, place: Place::Behind });
         }
-        (Some(Queued { place: Place::Ready | Place::Behind, .. }), Input::GiveWay) => {
+        (Some(Queued { place: Place::UnderWay { .. }, .. }), Input::Withdraw { rival: Rival::Newer })
+        | (Some(Queued { place: Place::Ready | Place::Behind, .. }), Input::GiveWay) => {
             end(job, JobState::Superseded, now, "", &mut notices);
         }
         (Some(Queued { place: Place::Ready | Place::Behind, .. }), Input::Discard) => {

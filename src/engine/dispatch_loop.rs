@@ -16,6 +16,7 @@ use crate::{
     domain::{
         destination::Origin,
         dispatch::{Dispatcher, WINDOW},
+        health::Health,
         notice::{Loop, Notice},
         time::Timestamp,
         watch::Watch,
@@ -42,6 +43,8 @@ pub(super) async fn run(
     let mut batch = Vec::with_capacity(BATCH);
     let born = Instant::now();
     let mut watch = Watch::new(desk.now(), Duration::ZERO);
+    let recovering = Arc::clone(shared);
+    desk.attempts.spawn(async move { recover::interrupt_cut_off(&recovering).await });
     while !drain.is_cancelled() {
         if let Some(by) = watch.handle_look(desk.now(), born.elapsed()) {
             desk.handle_set_back(by);
@@ -93,7 +96,7 @@ impl Desk<'_> {
                     Ok(entries) => self.dispatcher.handle_refill(&refill.origin, &entries),
                     Err(error) => {
                         self.dispatcher.handle_refill_failed(&refill.origin, self.now() + NAP_MAX);
-                        self.shared.notice(&Notice::StoreFailed { error: error.to_string() });
+                        self.shared.notice(&Notice::RecordDamaged { error: error.to_string() });
                     }
                 }
             }
@@ -108,6 +111,9 @@ impl Desk<'_> {
         for happening in batch.drain(..) {
             match happening {
                 Happening::Committed(report) => {
+                    if report.reopened {
+                        self.handle_reopened();
+                    }
                     report.notices.iter().for_each(|notice| self.shared.notice(notice));
                     report.queued.iter().for_each(|entry| self.dispatcher.handle_queued(entry));
                 }
@@ -128,6 +134,22 @@ impl Desk<'_> {
         }
     }
 
+    /// The store was opened anew: what waits there is read again, and what it does not know of the platforms' holds and
+    /// pauses is noted again.
+    fn handle_reopened(&mut self) {
+        // Should it have failed again, it will be opened again.
+        let platforms = self.shared.world.store.platforms().unwrap_or_default();
+        self.dispatcher.handle_reopened(&platforms, self.now());
+        for known in &platforms {
+            let is_as_known = |health: &Health| {
+                (health.paused_since(), health.held_since()) == (known.paused_since, known.held_since)
+            };
+            if !self.dispatcher.health(&known.origin).is_some_and(is_as_known) {
+                drop(self.remember(&known.origin));
+            }
+        }
+    }
+
     fn handle_answered(&mut self, answered: &Answered) {
         let Answered { launch, signal, error, again } = answered;
         let draw = self.shared.world.clock.draw();
@@ -137,7 +159,7 @@ impl Desk<'_> {
         }
         for notice in &notices {
             if let Notice::Platform { origin, .. } = notice {
-                // Nobody waits for it: if the commit fails the store is loud, and a hold is found again.
+                // Nobody waits for it: if the commit fails the store is loud, and it is noted again when that is mended.
                 drop(self.remember(origin));
             }
         }

@@ -201,7 +201,6 @@ impl Engine {
 
     /// Runs until `drain` is cancelled and the attempts under way have ended or been cut off.
     pub async fn run(self, drain: CancellationToken) -> Result<(), StoreError> {
-        recover::interrupt_cut_off(&self.shared.world).await?;
         dispatch_loop::run(&self.shared, self.receiver, drain).await
     }
 }

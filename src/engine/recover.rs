@@ -1,29 +1,52 @@
-//! What a start finds: attempts that were cut off, and platforms whose jobs wait.
+//! What a start finds: attempts that were cut off, and platforms whose jobs wait. And what is read again when the store
+//! was opened anew in between.
 //!
 //! An attempt that was under way counts as one that was made. So a job that kills the worker is flagged in the end,
 //! and a platform that then says "I have that already" is understood.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::{
-    domain::{dispatch::Dispatcher, ledger::Work, notice::Notice, time::Timestamp},
+    domain::{dispatch::Dispatcher, job::JobId, ledger::Work, notice::Notice, time::Timestamp},
     ports::StoreError,
 };
 
-use super::World;
+use super::{Shared, World};
 
-/// Ends, on paper, every attempt that the last run left under way. They are at most as many as its `concurrency`.
-pub(super) async fn interrupt_cut_off(world: &World) -> Result<(), StoreError> {
-    let ids = world.store.cut_off()?;
-    let cut_off = |id| world.submit(Work::cut_off(id));
-    for answer in ids.into_iter().map(cut_off).collect::<Vec<_>>() {
-        match answer.await {
-            // One damaged record must not keep all the others from being delivered.
-            Err(error) if world.store.is_writable() => {
-                world.observer.observe(&Notice::StoreFailed { error: error.to_string() });
+/// A job whose end cannot be noted so many times, though the store takes writes, is damaged.
+const TRIES: u32 = 3;
+
+/// How long to wait before the store is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Ends, on paper, every attempt that the last run left under way. They are at most as many as its `concurrency`. None
+/// of these jobs can start before that is done, however long the store needs.
+pub(super) async fn interrupt_cut_off(shared: &Shared) {
+    let world = &shared.world;
+    let mut left: Vec<(JobId, u32)> = match world.store.cut_off() {
+        Ok(ids) => ids.into_iter().map(|id| (id, TRIES)).collect(),
+        Err(error) => return shared.notice(&Notice::RecordDamaged { error: error.to_string() }),
+    };
+    loop {
+        let was_writable = world.store.is_writable();
+        let cut_off = |(id, tries)| (id, tries, world.submit(Work::cut_off(id)));
+        let answers: Vec<_> = left.into_iter().map(cut_off).collect();
+        left = Vec::new();
+        for (id, tries, answer) in answers {
+            let Err(error) = answer.await else { continue };
+            let is_its_own = was_writable && world.store.is_writable();
+            match tries.saturating_sub(u32::from(is_its_own)) {
+                // One damaged record must not keep all the others from being delivered.
+                0 => shared.notice(&Notice::RecordDamaged { error: error.to_string() }),
+                tries => left.push((id, tries)),
             }
-            answer => drop(answer?),
+        }
+        if left.is_empty() || shared.abort.run_until_cancelled(sleep(PAUSE)).await.is_none() {
+            return;
         }
     }
-    Ok(())
 }
 
 /// Tells the dispatcher of every platform; it reads their waiting jobs window by window.

@@ -206,6 +206,10 @@ impl Observer for LogObserver {
             Notice::StoreFailed { error } => {
                 tracing::error!(target: TARGET, error = &*clean(error), "the store takes no writes; intake stops");
             }
+            Notice::StoreMended => tracing::info!(target: TARGET, "the store takes writes again; intake goes on"),
+            Notice::RecordDamaged { error } => {
+                tracing::error!(target: TARGET, error = &*clean(error), "a record of the store cannot be read; the others can");
+            }
             Notice::AmqpConnected { queue } => {
                 tracing::info!(target: TARGET, queue = &*clean(queue), "queue connected");
             }
@@ -408,6 +412,9 @@ mod tests {
             "the store takes no writes; intake stops",
             &[],
         );
+        check(Notice::StoreMended, "INFO", "the store takes writes again; intake goes on", &[]);
+        let damaged = Notice::RecordDamaged { error: "it is cut short".into() };
+        check(damaged, "ERROR", "a record of the store cannot be read; the others can", &[]);
         let due = Notice::RetryScheduled { about: about("s"), due: Timestamp::from_secs(0) };
         check(due, "INFO", "retry scheduled", &[("due", "1970-01-01T00:00:00.000Z".into())]);
         let lost = Notice::AmqpLost { queue: "q".into(), error: "amqp://u:hunter2@h/v refused".into() };

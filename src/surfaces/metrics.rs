@@ -237,7 +237,9 @@ impl Observer for Metrics {
             | Notice::Moved { .. }
             | Notice::PlatformRests { .. }
             | Notice::ClockSetBack { .. }
-            | Notice::StoreFailed { .. } => {}
+            | Notice::StoreFailed { .. }
+            | Notice::StoreMended
+            | Notice::RecordDamaged { .. } => {}
         }
     }
 }

@@ -321,6 +321,23 @@ fn an_attempt_that_was_cut_off_counts_and_its_reply_is_lost() {
 }
 
 #[test]
+fn a_start_that_is_taken_back_burns_nothing_and_lets_the_newer_grade_go() {
+    let mut scene = Scene::new();
+    let first = scene.stored(&lti11(8, Some(2)));
+    let withdraw = |scene: &Scene| carry_out(&scene.store, Work::Withdraw { id: first }, scene.now);
+    scene.start(first).expect("it starts");
+    assert!(matches!(withdraw(&scene), Answer::Job(_)));
+    let job = scene.job(first);
+    assert_eq!((job.attempts.len(), job.tries, job.state_name()), (0, 0, StateName::Queued));
+    assert!(matches!(withdraw(&scene), Answer::Refused(_)), "nothing is under way");
+    scene.start(first).expect("it starts again");
+    let second = scene.stored(&lti11(9, Some(1)));
+    assert!(matches!(withdraw(&scene), Answer::Job(_)));
+    assert_eq!(scene.state(first), StateName::Superseded);
+    scene.start(second).expect("nothing is in its way");
+}
+
+#[test]
 fn ags_timestamps_rise_by_a_second_in_a_cell_and_are_never_in_the_future() {
     let mut scene = Scene::new();
     let first = scene.stored(&ags(Some(5), Some(0)));

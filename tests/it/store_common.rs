@@ -1,13 +1,19 @@
 //! What the tests of the store share: a store in a folder, a clock that stands still, events, and a way to wait.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
+    io, mem,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
 };
 
 use passback::{
-    adapters::store::{OpenError, Options, Store, Thresholds},
+    adapters::store::{
+        OpenDisk, OpenError, Options, Store, Thresholds,
+        disk::{Changes, Disk, Fault, Scan, Value},
+    },
     domain::{
         event::{Door, GradeEvent},
         job::IdempotencyKey,
@@ -58,6 +64,9 @@ pub(crate) fn rules() -> Rules {
 /// So small that a few dozen jobs fill parts, settle them, and write and renew runs.
 pub(crate) const SMALL: Thresholds = Thresholds { part_jobs: 4, young_jobs: 6, run_marks: 8 };
 
+/// The room that the stores of the tests keep aside, in bytes.
+pub(crate) const RESERVE: u64 = 2 * 1024 * 1024;
+
 /// Opens a store, with what it tells.
 pub(crate) fn open(path: &Path, rules: Rules) -> Result<(Store, Arc<Ears>), OpenError> {
     open_with(path, rules, Thresholds::default())
@@ -65,12 +74,36 @@ pub(crate) fn open(path: &Path, rules: Rules) -> Result<(Store, Arc<Ears>), Open
 
 /// The same, with thresholds of one's own.
 pub(crate) fn open_with(path: &Path, rules: Rules, thresholds: Thresholds) -> Result<(Store, Arc<Ears>), OpenError> {
+    let (options, ears) = options(path, rules);
+    Ok((Store::open_with(options, thresholds)?, ears))
+}
+
+/// Opens a store on a disk of one's own; what lies beside it is in the folder.
+pub(crate) fn open_on(path: &Path, open_disk: OpenDisk) -> Result<(Store, Arc<Ears>), OpenError> {
+    let (options, ears) = options(path, rules());
+    Ok((Store::open_on(options, SMALL, open_disk)?, ears))
+}
+
+fn options(path: &Path, rules: Rules) -> (Options, Arc<Ears>) {
     let ears = Arc::new(Ears::default());
     let kept = ears.clone();
     let sink = Box::new(move |report| kept.reports.lock().expect("no test panics in here").push(report));
     let clock = Arc::new(StandingClock);
-    let options = Options { path: path.into(), rules, sink, observer: ears.clone(), clock };
-    Ok((Store::open_with(options, thresholds)?, ears))
+    let options = Options { path: path.into(), rules, sink, observer: ears.clone(), clock, reserve_bytes: RESERVE };
+    (options, ears)
+}
+
+/// The longest wait for anything that a test expects.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Waits on this thread until something is so.
+#[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Waits for a future on this thread.
@@ -122,4 +155,132 @@ pub(crate) fn lti11_event(student: u64, bytes: usize) -> String {
 pub(crate) fn assert_no_blobs(path: &Path) {
     let blobs = std::fs::read_dir(path.join("blobs")).expect("sled makes the folder").count();
     assert_eq!(blobs, 0, "values have landed in blobs/");
+}
+
+/// What a [`FaultyDisk`] does to the next write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strike {
+    /// Nothing is applied.
+    AtApply,
+    /// It is applied and cannot be synced; `kept` tells whether it is on the disk after all.
+    AtSync { kept: bool },
+}
+
+/// A disk in memory with a durable and a pending half, which fails when it is told to. What was pending is there or is
+/// gone when it is opened the next time. Its clones are the same disk.
+#[derive(Clone, Default)]
+pub(crate) struct FaultyDisk(Arc<Mutex<Plates>>);
+
+#[derive(Default)]
+struct Plates {
+    durable: BTreeMap<Vec<u8>, Vec<u8>>,
+    view: BTreeMap<Vec<u8>, Vec<u8>>,
+    strike: Option<Strike>,
+    /// What was pending when it failed is kept.
+    keeps: bool,
+    /// So many times it cannot be opened.
+    shut: u32,
+}
+
+impl FaultyDisk {
+    fn plates(&self) -> MutexGuard<'_, Plates> {
+        self.0.lock().expect("no test panics in here")
+    }
+
+    /// The next write fails.
+    pub(crate) fn strike(&self, strike: Strike) {
+        self.plates().strike = Some(strike);
+    }
+
+    /// Whether the strike is still to come.
+    pub(crate) fn is_to_strike(&self) -> bool {
+        self.plates().strike.is_some()
+    }
+
+    /// It cannot be opened so many times.
+    pub(crate) fn shut(&self, times: u32) {
+        self.plates().shut = times;
+    }
+
+    /// What is durable, to be put back later.
+    pub(crate) fn image(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.plates().durable.clone()
+    }
+
+    pub(crate) fn put_back(&self, image: BTreeMap<Vec<u8>, Vec<u8>>) {
+        self.plates().durable = image;
+    }
+
+    /// It is opened: what was not durable is there or gone.
+    pub(crate) fn open(&self) -> Result<Box<dyn Disk>, OpenError> {
+        let mut plates = self.plates();
+        if plates.shut > 0 {
+            plates.shut -= 1;
+            let cause = io::Error::other("the disk does not answer");
+            return Err(OpenError::Folder { folder: "somewhere".into(), cause });
+        }
+        if mem::take(&mut plates.keeps) {
+            plates.durable = plates.view.clone();
+        } else {
+            plates.view = plates.durable.clone();
+        }
+        Ok(Box::new(self.clone()))
+    }
+
+    pub(crate) fn opener(&self) -> OpenDisk {
+        let disk = self.clone();
+        Box::new(move || disk.open())
+    }
+}
+
+fn broken() -> Fault {
+    Fault::of_io(io::Error::other("the disk does not answer"))
+}
+
+impl Disk for FaultyDisk {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, Fault> {
+        Ok(self.plates().view.get(key).cloned().map(Value::from))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
+        let plates = self.plates();
+        let within = plates.view.iter().filter(|(key, _)| key[..] >= *from && key[..] < *to);
+        let found: Vec<_> = within.map(|(key, value)| Ok((key.clone().into(), value.clone().into()))).collect();
+        Box::new(found.into_iter())
+    }
+
+    fn scan_prefix(&self, prefix: &[u8]) -> Scan<'_> {
+        let plates = self.plates();
+        let within = plates.view.iter().filter(|(key, _)| key.starts_with(prefix));
+        let found: Vec<_> = within.map(|(key, value)| Ok((key.clone().into(), value.clone().into()))).collect();
+        Box::new(found.into_iter())
+    }
+
+    fn apply(&self, changes: Changes) -> Result<(), Fault> {
+        let mut plates = self.plates();
+        if plates.strike.take_if(|strike| *strike == Strike::AtApply).is_some() {
+            return Err(Fault::Full);
+        }
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(plates.view.insert(key, value)),
+                None => drop(plates.view.remove(&key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        let mut plates = self.plates();
+        if let Some(Strike::AtSync { kept }) = plates.strike.take_if(|strike| *strike != Strike::AtApply) {
+            plates.keeps = kept;
+            return Err(broken());
+        }
+        plates.durable = plates.view.clone();
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        0
+    }
 }

@@ -25,8 +25,11 @@ use passback::{
     ports::{JobFilter, JobStore},
 };
 
-use crate::store_common::{
-    Ears, SMALL, admit, assert_no_blobs, carry_out, lti11_event, open, open_with, order, rules, wait,
+use crate::{
+    small_disk::SmallDisk,
+    store_common::{
+        RESERVE, SMALL, admit, assert_no_blobs, carry_out, lti11_event, open, open_with, order, rules, until, wait,
+    },
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
@@ -42,10 +45,9 @@ fn other_process() {
     let (Ok(folder), Ok(task)) = (env::var(FOLDER), env::var(TASK)) else {
         return;
     };
-    let (store, ears) = open_with(folder.as_ref(), rules(), SMALL).expect("a store");
+    let (store, _) = open_with(folder.as_ref(), rules(), SMALL).expect("a store");
     match task.as_str() {
         "work" => work_for_ever(&store),
-        "fill" => work_until_it_fails(&store, &ears),
         _ => one_commit(&store),
     }
 }
@@ -80,27 +82,6 @@ fn work_for_ever(store: &Store) {
             }
         }
     }
-}
-
-/// Stores jobs until the store says no, and looks how it behaves then.
-fn work_until_it_fails(store: &Store, ears: &Ears) {
-    for student in 0.. {
-        match wait(store.submit(order(admit(&lti11_event(student, 1_200), 1), NOW))) {
-            Ok(Answer::Stored(id)) => say("stored", id),
-            Ok(other) => panic!("not stored: {other:?}"),
-            Err(error) => {
-                say("failed", error);
-                break;
-            }
-        }
-    }
-    assert!(!store.is_writable());
-    let is_failure = |notice: &&Notice| matches!(notice, Notice::StoreFailed { .. });
-    assert_eq!(ears.notices.lock().expect("no panic").iter().filter(is_failure).count(), 1, "it is told once");
-    assert!(wait(store.submit(order(admit(&lti11_event(0, 1_200), 1), NOW))).is_err(), "a failure is final");
-    let known = JobFilter::default();
-    assert!(!store.list(&known, None, 10).expect("reads go on").jobs.is_empty());
-    say("readable", "");
 }
 
 fn one_commit(store: &Store) {
@@ -168,26 +149,69 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
 }
 
 #[test]
-fn a_full_disk_is_loud_and_loses_nothing() {
+fn a_full_disk_is_loud_and_goes_on_by_itself() {
     let folder = tempfile::tempdir().expect("a folder");
-    // A limit on the size of files looks like a full disk to whoever writes.
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 8000; exec \"$0\" \"$@\""]);
-    limited.arg(env::current_exe().expect("a test binary has a path"));
-    let output = other(&mut limited, folder.path(), "fill").wait_with_output().expect("it ends");
-    let lines = String::from_utf8(output.stdout).expect("text");
-    assert!(output.status.success(), "{lines}");
-    let said = |what: &str| lines.lines().filter_map(|line| line.strip_prefix(what)).map(str::trim).collect::<Vec<_>>();
-    assert_eq!((said("failed ").len(), said("readable").len()), (1, 1));
-    let (store, _) = open(folder.path(), rules()).expect("there is room again");
-    let stored = said("stored ");
-    assert!(stored.len() > 100);
-    for id in stored {
-        let id = id.parse().expect("an id");
-        assert!(store.job(id).expect("reading works").is_some(), "{id} was acknowledged and is not there");
+    let path = folder.path().join("disk/store");
+    let Some(disk) = SmallDisk::mount(&folder.path().join("disk"), 24) else { return };
+    let (store, ears) = open_with(&path, rules(), SMALL).expect("a store");
+    let submit = |store: &Store, work| wait(store.submit(order(work, NOW)));
+    let mut stored: Vec<JobId> = Vec::new();
+    let mut fill_up = |store: &Store| loop {
+        match submit(store, admit(&lti11_event(stored.len() as u64, 30_000), 1)) {
+            Ok(Answer::Stored(id)) => stored.push(id),
+            Ok(other) => panic!("not stored: {other:?}"),
+            Err(error) => {
+                assert!(error.to_string().contains("is full: make room"), "{error}");
+                return stored.clone();
+            }
+        }
+    };
+    let under_way = match submit(&store, admit(&lti11_event(1_000_000, 0), 1)) {
+        Ok(Answer::Stored(id)) => id,
+        other => panic!("not stored: {other:?}"),
+    };
+    carry_out(&store, Work::Start { id: under_way }, NOW);
+    let known = fill_up(&store);
+    assert!(known.len() > 100, "{} events fitted", known.len());
+    assert!(!store.is_writable());
+    let is_failure = |notice: &&Notice| matches!(notice, Notice::StoreFailed { .. });
+    assert_eq!(ears.notices.lock().expect("no panic").iter().filter(is_failure).count(), 1, "it is told once");
+    assert!(submit(&store, Work::Start { id: known[0] }).is_err());
+    let list = || store.list(&JobFilter::default(), None, 10);
+    until("the files to be opened anew, to be read", || list().is_ok_and(|page| page.jobs.len() == 10));
+    assert!(!store.is_writable());
+    drop(store);
+
+    // There is still no room; so it opens, to be read, and takes nothing.
+    disk.fill();
+    let (store, _) = open_with(&path, rules(), SMALL).expect("it opens on a full disk");
+    assert!(!store.is_writable() && submit(&store, Work::Start { id: known[0] }).is_err());
+    assert!(store.job(known[0]).expect("reads go on").is_some());
+    assert_eq!(store.cut_off().expect("reading works"), [under_way]);
+    disk.make_room();
+    // A large disk, now.
+    let larger = Command::new("mount").args(["-o", "remount,size=48m"]).arg(folder.path().join("disk")).status();
+    assert!(larger.is_ok_and(|status| status.success()));
+    until("it goes on by itself", || store.is_writable());
+    let known = {
+        let before = known.len();
+        let all = fill_up(&store);
+        assert!(all.len() > before + 100, "it has taken {} more", all.len() - before);
+        all
+    };
+    let larger = Command::new("mount").args(["-o", "remount,size=64m"]).arg(folder.path().join("disk")).status();
+    assert!(larger.is_ok_and(|status| status.success()));
+    until("it goes on by itself, and opens the files anew", || store.is_writable());
+    for id in &known {
+        assert!(store.job(*id).expect("reading works").is_some(), "{id} was acknowledged and is not there");
     }
+    let answer = submit(&store, Work::Interrupt { id: under_way, reply_lost: true });
+    assert!(matches!(answer, Ok(Answer::Job(job)) if job.attempts.len() == 1), "what was under way is still so");
     let report = store.check().expect("reading works");
     assert!(report.is_sound(), "{report:?}");
+    assert_no_blobs(&path);
+    let reserve = fs::metadata(path.join("reserve")).expect("the reserve is there again");
+    assert_eq!(reserve.len(), RESERVE);
 }
 
 #[test]
@@ -265,6 +289,22 @@ fn damaged_files_are_an_error_that_says_so() {
     }
     let error = open(folder.path(), rules()).err().expect("it cannot be read");
     assert!(error.to_string().contains("are damaged"), "{error}");
+}
+
+#[test]
+fn a_kill_while_the_files_are_opened_does_no_harm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, _) = open(folder.path(), rules()).expect("a new store");
+    carry_out(&store, admit(&lti11_event(1, 1_200), 1), NOW);
+    // What sled leaves behind when it is killed while it writes a snapshot, or has no room for it.
+    let half_made = folder.path().join("snap.00000000FFFFFFFF.generating");
+    fs::write(&half_made, b"half of it").expect("a write");
+    assert!(matches!(open(folder.path(), rules()).err(), Some(OpenError::Locked { .. })));
+    assert!(half_made.exists(), "it may be another one's");
+    drop(store);
+    let (store, _) = open(folder.path(), rules()).expect("it opens");
+    assert!(!half_made.exists());
+    assert_eq!(store.census().by_state[0], 1);
 }
 
 #[test]

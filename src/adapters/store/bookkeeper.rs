@@ -36,6 +36,7 @@ pub struct Bookkeeper {
     books: OpenBooks,
     rules: Rules,
     cut_off: Vec<JobId>,
+    in_doubt: Option<Report>,
 }
 
 /// What a commit came to.
@@ -64,8 +65,11 @@ impl Bookkeeper {
         let mut draft = self.books.draft(&lock(&self.reader.tally))?;
         let changes = draft.changes.len();
         if changes > 0 {
-            self.apply(&mut draft)?;
-            self.reader.shelf.disk.sync()?;
+            let written = self.apply(&mut draft).and_then(|()| self.reader.shelf.disk.sync());
+            if let Err(fault) = written {
+                self.in_doubt = Some(report);
+                return Err(fault);
+            }
             if !draft.is_without_jobs() {
                 lock(&self.reader.tally).apply(&draft.effects.shift);
             }
@@ -78,6 +82,12 @@ impl Bookkeeper {
     pub fn check(&self) -> Result<CheckReport, Fault> {
         let tally = lock(&self.reader.tally).clone();
         check::check(&self.reader.shelf, self.books.marks(), &tally)
+    }
+
+    /// What the commit that failed would have brought about. Whether it has done so shows when the store is opened anew:
+    /// then there is one commit more.
+    pub fn take_in_doubt(&mut self) -> Option<Report> {
+        self.in_doubt.take()
     }
 
     /// The jobs whose attempt was under way when the store was opened.
@@ -134,7 +144,7 @@ fn read(disk: Box<dyn Disk>, rules: Rules, thresholds: &Thresholds) -> Result<Bo
     let shelf = Arc::new(shelf);
     let books = OpenBooks::new(shelf.clone(), marks, tally.last_id, thresholds);
     let reader = Reader { shelf, tally: Arc::new(Mutex::new(tally)) };
-    Ok(Bookkeeper { reader, books, rules, cut_off })
+    Ok(Bookkeeper { reader, books, rules, cut_off, in_doubt: None })
 }
 
 /// Reads what is in a store, beside the bookkeeper who changes it. A cheap handle.

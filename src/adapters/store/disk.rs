@@ -78,7 +78,9 @@ impl Deref for Value {
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The disk is full.
-    #[error("the disk that holds the store is full: make room and start again; nothing that was accepted is lost")]
+    #[error(
+        "the disk that holds the store is full: make room, and it goes on by itself; nothing that was accepted is lost"
+    )]
     Full,
     /// The system could not read, write or sync it.
     #[error("the store's file could not be read, written or synced: {0}")]
@@ -110,11 +112,17 @@ pub enum Fault {
 impl Fault {
     /// The fault of a call to the system that failed.
     pub fn of_io(cause: io::Error) -> Self {
-        if cause.kind() == io::ErrorKind::StorageFull { Self::Full } else { Self::Io(cause) }
+        if is_full(&cause) { Self::Full } else { Self::Io(cause) }
     }
 
     /// Whether nothing more can be trusted to be written. A damaged record spoils its own job alone.
     pub fn is_fatal(&self) -> bool {
         !matches!(self, Self::Damaged { .. })
     }
+}
+
+/// Whether there was no room: on the disk, in the user's share of it, or under the limit on a file's size.
+pub(super) fn is_full(cause: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(cause.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -7,16 +7,21 @@
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, PermissionsExt},
+    },
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::{
     OpenError,
-    disk::{Changes, Disk, Fault, KEY_BYTES_MAX, Record, SEGMENT_BYTES, Scan, VALUE_BYTES_MAX, Value},
+    disk::{Changes, Disk, Fault, KEY_BYTES_MAX, Record, SEGMENT_BYTES, Scan, VALUE_BYTES_MAX, Value, is_full},
 };
 
 /// What sled may keep in memory; a larger cache makes writing no faster.
@@ -30,9 +35,8 @@ pub(super) struct SledFile {
 }
 
 impl SledFile {
-    /// Opens the file in a folder, and makes both where they are missing.
+    /// Opens the file in a folder, and makes it where it is missing.
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
-        make_private(folder)?;
         let config = sled::Config::new()
             .path(folder)
             .cache_capacity(CACHE_BYTES)
@@ -40,6 +44,7 @@ impl SledFile {
             .use_compression(false)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
+        remove_half_made(folder).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?;
         let tree = open_patiently(folder, &config)?;
         let file = File::open(folder.join("db")).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?;
         sync_names(folder)?;
@@ -125,7 +130,7 @@ pub(super) fn caught<T>(step: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// Makes the folder, and lets nobody else in: it holds students' data.
-fn make_private(folder: &Path) -> Result<(), OpenError> {
+pub(super) fn make_private(folder: &Path) -> Result<(), OpenError> {
     let failed = |cause| OpenError::Folder { folder: folder.into(), cause };
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let mode = fs::metadata(folder).map_err(failed)?.permissions().mode();
@@ -133,6 +138,28 @@ fn make_private(folder: &Path) -> Result<(), OpenError> {
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Removes snapshots that sled was making when it was killed or the disk was full. It would take such a one for the
+/// newest, and itself for damaged. A snapshot only shortens the opening, and gets its name when it is whole.
+fn remove_half_made(folder: &Path) -> io::Result<()> {
+    let mut half_made = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.as_bytes().starts_with(b"snap.") && name.as_bytes().ends_with(b".generating") {
+            half_made.push(entry.path());
+        }
+    }
+    if half_made.is_empty() || !folder.join("db").exists() {
+        return Ok(());
+    }
+    // Not while another process is making it. It is told later that the store is locked.
+    let file = File::open(folder.join("db"))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => half_made.iter().try_for_each(fs::remove_file),
+        Err(_) => Ok(()),
+    }
 }
 
 /// A file is only as safe as its name: syncs what sled writes once and never syncs, and the folders that name it.
@@ -171,7 +198,7 @@ fn open_error(folder: &Path, error: sled::Error) -> OpenError {
     let folder = folder.into();
     match error {
         sled::Error::Io(cause) if cause.to_string().contains("could not acquire lock") => OpenError::Locked { folder },
-        sled::Error::Io(cause) if cause.kind() == io::ErrorKind::StorageFull => OpenError::Full { folder },
+        sled::Error::Io(cause) if is_full(&cause) => OpenError::Full { folder },
         sled::Error::Io(cause) => OpenError::Folder { folder, cause },
         other => OpenError::Damaged { folder, detail: other.to_string() },
     }

@@ -41,12 +41,14 @@ mod file;
 mod highwater;
 mod keys;
 mod memory;
+mod mending;
 mod opening;
 mod overlay;
 mod parts;
 mod platforms;
 mod recent;
 mod record;
+mod reserve;
 mod runs;
 mod shelf;
 mod spread;
@@ -58,26 +60,33 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tokio::sync::oneshot;
 
 use self::{
     bookkeeper::Reader,
-    writer::{Shared, Task, Writer},
+    file::SledFile,
+    opening::{Opener, Room},
+    reserve::Reserve,
+    writer::{Shared, Task, View, Writer},
 };
-pub use self::{check::CheckReport, opening::OpenError};
+pub use self::{
+    check::CheckReport,
+    opening::{OpenDisk, OpenError},
+};
 use crate::{
     domain::{
         destination::Origin,
         job::{Job, JobId},
-        ledger::{Answer, DueEntry, Order, PlatformRecord, Rules},
+        ledger::{Answer, DueEntry, Order, PlatformRecord, Report, Rules},
         time::Timestamp,
     },
     ports::{Census, Clock, JobFilter, JobPage, JobStore, Observer, Pending, ReportSink, StoreError},
@@ -102,7 +111,13 @@ pub struct Options {
     pub observer: Arc<dyn Observer>,
     /// Measures how long a commit takes; it decides nothing.
     pub clock: Arc<dyn Clock>,
+    /// How much room is kept aside on the disk, in bytes, so that a store on a full disk can be opened. After a full disk
+    /// it goes on when there is twice as much. [`RESERVE_BYTES`] is good, 0 is none.
+    pub reserve_bytes: u64,
 }
+
+/// The room that is kept aside on the disk.
+pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How much is gathered before it is written another way. The default is what was measured to be good; a test makes
 /// these numbers small, so that a few jobs go all the ways that millions do.
@@ -124,7 +139,6 @@ impl Default for Thresholds {
 
 /// Jobs on disk. Dropping it closes it.
 pub struct Store {
-    reader: Reader,
     shared: Arc<Shared>,
     orders: Mutex<Option<Sender<Task>>>,
     writer: Mutex<Option<Thread>>,
@@ -145,22 +159,45 @@ impl Store {
 
     /// The same, with thresholds of one's own.
     pub fn open_with(options: Options, thresholds: Thresholds) -> Result<Self, OpenError> {
-        let Options { path, rules, sink, observer, clock } = options;
-        let (bookkeeper, high_water) = opening::open(&path, rules, &thresholds)?;
-        let (reader, cut_off) = (bookkeeper.reader().clone(), bookkeeper.cut_off().to_vec());
-        let shared = Arc::new(Shared { failure: OnceLock::new(), waiting: AtomicUsize::new(0) });
-        let writer = Writer {
-            bookkeeper,
-            high_water,
+        let folder = options.path.clone();
+        Self::open_on(options, thresholds, Box::new(move || Ok(Box::new(SledFile::open(&folder)?))))
+    }
+
+    /// The same, on a disk of one's own, which is opened now and after each failure. What lies beside it is in the
+    /// folder all the same.
+    pub fn open_on(options: Options, thresholds: Thresholds, open_disk: OpenDisk) -> Result<Self, OpenError> {
+        let Options { path, rules, sink, observer, clock, reserve_bytes } = options;
+        let reserve = Reserve::in_folder(&path, reserve_bytes);
+        let opener = Opener { folder: path, rules, thresholds, reserve, open_disk };
+        let (opened, room) = opener.start()?;
+        let reader = opened.bookkeeper.reader().clone();
+        let cut_off = opened.bookkeeper.cut_off().to_vec();
+        let shared = Arc::new(Shared {
+            failure: ArcSwapOption::empty(),
+            waiting: AtomicUsize::new(0),
+            view: RwLock::new(View::Open(reader)),
+        });
+        let mut writer = Writer {
+            acknowledged: opened.bookkeeper.commits(),
+            open: Some(opened),
+            opener,
+            trouble: None,
+            pause: Duration::ZERO,
+            in_doubt: None,
+            untold: Report::default(),
+            begun: cut_off.iter().copied().collect(),
             shared: shared.clone(),
             sink,
             observer,
             clock,
             last: writer::Last::default(),
         };
+        if room == Room::Short {
+            writer.fall_short();
+        }
         let (orders, tasks) = unbounded();
         let thread = Thread::start(writer, tasks).map_err(OpenError::Thread)?;
-        Ok(Self { reader, shared, orders: Mutex::new(Some(orders)), writer: Mutex::new(Some(thread)), cut_off })
+        Ok(Self { shared, orders: Mutex::new(Some(orders)), writer: Mutex::new(Some(thread)), cut_off })
     }
 
     /// Takes no more orders, carries out those that wait, and ends the writer. Done twice, it does nothing.
@@ -185,7 +222,15 @@ impl Store {
 
     /// The size on disk, in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.reader.size_bytes()
+        self.read(|reader| Ok(reader.size_bytes())).unwrap_or_default()
+    }
+
+    /// Looks at what can be read. The files stay open meanwhile.
+    fn read<T>(&self, look: impl FnOnce(&Reader) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match &*self.shared.view.read().unwrap_or_else(PoisonError::into_inner) {
+            View::Open(reader) => look(reader),
+            View::Shut(_) => Err(self.shared.failure.load().as_deref().cloned().unwrap_or_else(writer::shut)),
+        }
     }
 }
 
@@ -211,7 +256,7 @@ impl JobStore for Store {
         after: Option<(Timestamp, JobId)>,
         limit: usize,
     ) -> Result<Vec<DueEntry>, StoreError> {
-        self.reader.due(origin, after, limit)
+        self.read(|reader| reader.due(origin, after, limit))
     }
 
     fn cut_off(&self) -> Result<Vec<JobId>, StoreError> {
@@ -219,35 +264,38 @@ impl JobStore for Store {
     }
 
     fn platforms(&self) -> Result<Vec<PlatformRecord>, StoreError> {
-        Ok(self.reader.platforms())
+        self.read(|reader| Ok(reader.platforms()))
     }
 
     fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {
-        self.reader.column(key)
+        self.read(|reader| reader.column(key))
     }
 
     fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.reader.job(id)
+        self.read(|reader| reader.job(id))
     }
 
     fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {
-        self.reader.list(filter, before, limit)
+        self.read(|reader| reader.list(filter, before, limit))
     }
 
     fn census(&self) -> Census {
-        self.reader.census()
+        match &*self.shared.view.read().unwrap_or_else(PoisonError::into_inner) {
+            View::Open(reader) => reader.census(),
+            View::Shut(census) => census.clone(),
+        }
     }
 
     fn is_writable(&self) -> bool {
-        self.shared.failure.get().is_none() && lock(&self.orders).is_some()
+        self.shared.failure.load().is_none() && lock(&self.orders).is_some()
     }
 }
 
 impl Store {
     /// Puts an order at the end of the queue. The lock is held over the sending, so that order is that of the calls.
     fn enqueue(&self, task: Task) -> Result<(), StoreError> {
-        if let Some(failure) = self.shared.failure.get() {
-            return Err(failure.clone());
+        if let Some(failure) = &*self.shared.failure.load() {
+            return Err(StoreError::clone(failure));
         }
         let orders = lock(&self.orders);
         let orders = orders.as_ref().ok_or_else(closed)?;
@@ -321,6 +369,7 @@ mod tests {
             sink: Box::new(drop),
             observer: Arc::new(Nobody),
             clock: Arc::new(Nobody),
+            reserve_bytes: 0,
         }
     }
 
@@ -363,8 +412,12 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(answer)
     }
 
+    fn reader(store: &Store) -> Reader {
+        store.read(|reader| Ok(reader.clone())).expect("it is open")
+    }
+
     fn write(store: &Store, key: Vec<u8>, value: Option<&[u8]>) {
-        store.reader.shelf.disk.apply([(key, value.map(<[u8]>::to_vec))].into()).expect("a write");
+        reader(store).shelf.disk.apply([(key, value.map(<[u8]>::to_vec))].into()).expect("a write");
     }
 
     #[test]
@@ -381,13 +434,21 @@ mod tests {
         check(&|store, ids| write(store, keys::states(ids[2]), None), "the directory");
         check(&|store, _| write(store, keys::LEDGER.to_vec(), None), "counts");
         check(&|store, _| write(store, keys::platform(0), Some(b"x")), "platform https://lms.example.edu");
-        check(&|store, _| lock(&store.reader.tally).settled = Some(JobId::from_bytes([9; 16])), "counts in memory");
+        check(&|store, _| lock(&reader(store).tally).settled = Some(JobId::from_bytes([9; 16])), "counts in memory");
         check(
             &|store, ids| {
-                let other =
-                    store.reader.shelf.disk.get(&keys::events(ids[2], 0)).expect("reading works").expect("it is there");
-                let own =
-                    store.reader.shelf.disk.get(&keys::events(ids[0], 0)).expect("reading works").expect("it is there");
+                let other = reader(store)
+                    .shelf
+                    .disk
+                    .get(&keys::events(ids[2], 0))
+                    .expect("reading works")
+                    .expect("it is there");
+                let own = reader(store)
+                    .shelf
+                    .disk
+                    .get(&keys::events(ids[0], 0))
+                    .expect("reading works")
+                    .expect("it is there");
                 write(store, keys::events(ids[0], 0), Some(&[&own[..], &other[1..]].concat()));
             },
             "jobs that are gone",
@@ -420,7 +481,7 @@ mod tests {
                 submit(&store, Work::Prune { ended_before, limit: 100 }).expect("old ones are pruned");
             }
         }
-        let runs = store.reader.shelf.disk.scan_prefix(&[keys::RUN]).count();
+        let runs = reader(&store).shelf.disk.scan_prefix(&[keys::RUN]).count();
         assert!(runs <= 5, "{runs} records of marks for a handful of jobs");
         assert!(store.check().expect("reading works").is_sound());
     }

@@ -1,35 +1,39 @@
 //! The one writer: it takes all orders that wait, carries them out one after the other, commits what they change as one
 //! batch, syncs once, and then tells everybody. The cost of a sync is shared, and order comes for free.
 //!
-//! Nothing is promised before the sync has returned. An error of the file is final: from then on every order is
-//! answered with it, until somebody mends the cause and opens the store anew. Reads go on.
+//! Nothing is promised before the sync has returned. After an error of the file every order is answered with it, and
+//! what can be read can still be read; `mending` looks when the store can be opened anew, and goes on from there.
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc, OnceLock,
+        Arc, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
 use super::{
     CheckReport,
-    bookkeeper::{Bookkeeper, Commit, store_error},
+    bookkeeper::{Commit, Reader, store_error},
     disk::Fault,
     file::caught,
-    highwater::HighWater,
+    mending::Trouble,
+    opening::{Opened, Opener},
 };
 use crate::{
     domain::{
-        ledger::{Answer, Order, Work},
+        job::JobId,
+        ledger::{Answer, Order, Report, Work},
         notice::{Loop, Notice},
         time::Timestamp,
     },
-    ports::{Clock, Observer, ReportSink, StoreError},
+    ports::{Census, Clock, Observer, ReportSink, StoreError},
 };
 
 /// The most orders of one commit: enough to share a sync well, and few enough that the first need not wait long.
@@ -60,16 +64,40 @@ type OrderAnswer = oneshot::Sender<Result<Answer, StoreError>>;
 
 /// What the writer and those who ask share.
 pub(super) struct Shared {
-    /// Why the store takes no writes any more.
-    pub(super) failure: OnceLock<StoreError>,
+    /// Why the store takes no writes now.
+    pub(super) failure: ArcSwapOption<StoreError>,
     /// Orders that wait.
     pub(super) waiting: AtomicUsize,
+    /// For those who read. Whoever holds the lock keeps the files open.
+    pub(super) view: RwLock<View>,
+}
+
+/// What can be read.
+pub(super) enum View {
+    /// Everything.
+    Open(Reader),
+    /// The files are shut for the moment: how many jobs there were.
+    Shut(Census),
 }
 
 /// The writer's own things.
 pub(super) struct Writer {
-    pub(super) bookkeeper: Bookkeeper,
-    pub(super) high_water: HighWater,
+    /// None while the files are shut.
+    pub(super) open: Option<Opened>,
+    pub(super) opener: Opener,
+    /// Why nothing is written now.
+    pub(super) trouble: Option<Trouble>,
+    /// The pause before the last try to mend it; zero once something was committed.
+    pub(super) pause: Duration,
+    /// The commits of which somebody was told.
+    pub(super) acknowledged: u64,
+    /// What the commit that failed would have brought about.
+    pub(super) in_doubt: Option<Report>,
+    /// What is true and will be told when orders are taken again.
+    pub(super) untold: Report,
+    /// The attempts that somebody was told to make and that have not ended. What is under way on disk beside these
+    /// was never begun.
+    pub(super) begun: HashSet<JobId>,
     pub(super) shared: Arc<Shared>,
     pub(super) sink: ReportSink,
     pub(super) observer: Arc<dyn Observer>,
@@ -90,11 +118,13 @@ impl Writer {
     /// Works until nobody can send orders any more and all of them are answered.
     pub(super) fn run(mut self, tasks: &Receiver<Task>) {
         loop {
-            match tasks.recv_timeout(IDLE_BEAT) {
+            let pause = self.trouble.as_ref().map_or(IDLE_BEAT, Trouble::pause);
+            match tasks.recv_timeout(pause) {
                 Ok(first) => {
                     self.gather();
                     self.take(first, tasks);
                 }
+                Err(RecvTimeoutError::Timeout) if self.trouble.is_some() => self.mend(),
                 Err(RecvTimeoutError::Timeout) => self.rest(),
                 Err(RecvTimeoutError::Disconnected) => return self.rest(),
             }
@@ -112,16 +142,15 @@ impl Writer {
 
     /// There is nothing to do: notes how far it has come.
     fn rest(&mut self) {
-        if self.shared.failure.get().is_some() {
-            return;
-        }
-        match self.high_water.settle(self.bookkeeper.commits()) {
-            Ok(()) => self.beat(),
-            Err(fault) => drop(self.fail(&fault)),
+        if let (Some(open), None) = (&mut self.open, &self.trouble) {
+            match open.high_water.settle(open.bookkeeper.commits()) {
+                Ok(()) => self.beat(),
+                Err(fault) => drop(self.fail(&fault)),
+            }
         }
     }
 
-    /// Takes the orders that wait and makes one commit of them.
+    /// Takes all that waits, does it, and answers.
     fn take(&mut self, first: Task, tasks: &Receiver<Task>) {
         let (mut orders, mut answers, mut checks) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
@@ -147,47 +176,93 @@ impl Writer {
             let _ = answer.send(outcome);
         }
         for answer in checks {
-            let checked = caught(|| self.bookkeeper.check()).map_err(Fault::Panicked);
-            let found = checked.and_then(|found| found).map_err(|fault| store_error(&fault));
-            let _ = answer.send(found);
+            let _ = answer.send(self.check());
         }
+    }
+
+    fn check(&self) -> Result<CheckReport, StoreError> {
+        let (Some(open), None) = (&self.open, &self.trouble) else {
+            return Err(self.failure());
+        };
+        let checked = caught(|| open.bookkeeper.check()).map_err(Fault::Panicked);
+        checked.and_then(|found| found).map_err(|fault| store_error(&fault))
     }
 
     /// The answer to each order. When it returns, what the answers promise is on disk.
     fn carry_out_all(&mut self, orders: Vec<Order>, count: usize) -> Vec<Result<Answer, StoreError>> {
-        if let Some(failure) = self.shared.failure.get() {
-            return vec![Err(failure.clone()); count];
-        }
-        match caught(|| self.commit(orders)).map_err(Fault::Panicked).and_then(|outcome| outcome) {
-            Ok(answers) => answers,
+        let (Some(open), None) = (&mut self.open, &self.trouble) else {
+            return vec![Err(self.failure()); count];
+        };
+        let steps: Vec<Step> = orders.iter().map(Step::of).collect();
+        let began = self.clock.now();
+        let outcome = caught(|| open.bookkeeper.commit(orders)).map_err(Fault::Panicked).and_then(|outcome| outcome);
+        match outcome {
+            Ok(Commit { answers, report, changes }) => {
+                self.note_attempts(&steps, &answers);
+                let noted = if changes > 0 { self.committed(began, changes) } else { Ok(()) };
+                self.beat();
+                (self.sink)(report);
+                // What is on disk is on disk: those who wait for it are told, whatever comes after it.
+                noted.unwrap_or_else(|fault| drop(self.fail(&fault)));
+                answers
+            }
             Err(fault) => vec![Err(self.fail(&fault)); count],
         }
     }
 
-    fn commit(&mut self, orders: Vec<Order>) -> Result<Vec<Result<Answer, StoreError>>, Fault> {
-        let began = self.clock.now();
-        let Commit { answers, report, changes } = self.bookkeeper.commit(orders)?;
-        if changes > 0 {
-            let now = self.clock.now();
-            self.high_water.reach(self.bookkeeper.commits(), now)?;
-            let duration = now.since(began);
-            let size_bytes = self.bookkeeper.reader().size_bytes();
-            self.observer.observe(&Notice::StoreCommitted { duration, changes, size_bytes });
+    /// A commit is on disk.
+    fn committed(&mut self, began: Timestamp, changes: usize) -> Result<(), Fault> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        self.pause = Duration::ZERO;
+        let now = self.clock.now();
+        let noted = open.high_water.reach(open.bookkeeper.commits(), now);
+        let (duration, size_bytes) = (now.since(began), open.bookkeeper.reader().size_bytes());
+        self.observer.observe(&Notice::StoreCommitted { duration, changes, size_bytes });
+        noted
+    }
+
+    fn note_attempts(&mut self, steps: &[Step], answers: &[Result<Answer, StoreError>]) {
+        for (step, answer) in steps.iter().zip(answers) {
+            match (step, answer) {
+                (Step::Start(id), Ok(Answer::Job(_))) => drop(self.begun.insert(*id)),
+                (Step::End(id), Ok(_)) => drop(self.begun.remove(id)),
+                _ => {}
+            }
         }
-        self.beat();
-        (self.sink)(report);
-        Ok(answers)
     }
 
-    /// From now on nothing is written any more.
-    fn fail(&mut self, fault: &Fault) -> StoreError {
-        let error = self.shared.failure.get_or_init(|| store_error(fault)).clone();
-        self.observer.observe(&Notice::StoreFailed { error: error.to_string() });
-        error
+    /// The answer to every order while nothing is written.
+    pub(super) fn failure(&self) -> StoreError {
+        let failure = self.shared.failure.load_full();
+        failure.map_or_else(shut, |failure| StoreError::clone(&failure))
     }
 
-    fn beat(&self) {
+    pub(super) fn beat(&self) {
         self.observer.observe(&Notice::Beat { of: Loop::Store });
+    }
+}
+
+/// The answer while the files are shut.
+pub(super) fn shut() -> StoreError {
+    StoreError("the store is being opened anew: ask again in a moment".into())
+}
+
+/// What an order means for the attempts under way.
+enum Step {
+    Start(JobId),
+    End(JobId),
+    Other,
+}
+
+impl Step {
+    fn of(order: &Order) -> Self {
+        match &order.work {
+            Work::Start { id } => Self::Start(*id),
+            Work::Finish { id, .. } | Work::Interrupt { id, .. } | Work::Withdraw { id } => Self::End(*id),
+            _ => Self::Other,
+        }
     }
 }
 

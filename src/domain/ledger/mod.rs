@@ -148,6 +148,11 @@ pub enum Work {
         /// The new time of day when that was noticed. What was put on the schedule after it stays as it is.
         noticed: Timestamp,
     },
+    /// Take back the start of an attempt of which nobody was told.
+    Withdraw {
+        /// The job.
+        id: JobId,
+    },
     /// Try a job again at an admin's word.
     Replay {
         /// The job.
@@ -249,6 +254,8 @@ pub struct Report {
     pub queued: Vec<DueEntry>,
     /// What has happened.
     pub notices: Vec<Notice>,
+    /// The store was opened anew after a failure: what was known of it may be out of date.
+    pub reopened: bool,
 }
 
 /// Carries out one order on the books, and adds what it brings about to the report.
@@ -265,6 +272,7 @@ pub fn carry_out<B: Books>(
         Work::Finish { id, verdict, trial } => desk.end_attempt(id, |rival| Input::Finish { verdict, trial, rival }),
         Work::Interrupt { id, reply_lost } => desk.end_attempt(id, |rival| Input::Interrupt { reply_lost, rival }),
         Work::Hasten { id, by, noticed } => desk.hasten(id, by, noticed),
+        Work::Withdraw { id } => desk.end_attempt(id, |rival| Input::Withdraw { rival }),
         Work::Replay { id, mode } => desk.replay(id, mode),
         Work::Discard { id } => desk.discard(id),
         Work::NotePlatform { origin, paused_since, held_since } => {

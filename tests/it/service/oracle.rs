@@ -244,6 +244,7 @@ impl Books {
             sink: Box::new(drop),
             observer: Arc::new(Nobody),
             clock: Arc::new(SystemClock),
+            reserve_bytes: 0,
         };
         let store = Store::open(options)?;
         let report = store.check().expect("the store can be read");

@@ -80,15 +80,6 @@ impl Worker {
         wait_for("the worker to answer", async || self.client.get(&url).send().await.ok()).await;
     }
 
-    /// Starts it on a disk that is full once a file has so many KiB, and waits until it answers.
-    pub(crate) async fn start_on_a_small_disk(&mut self, kib: u32) {
-        let mut shell = Command::new("/bin/sh");
-        let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
-        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_passback")]);
-        self.spawn_as(shell);
-        self.wait_until_it_answers().await;
-    }
-
     /// Starts it by way of another program, which gets its command line, and waits until it answers.
     pub(crate) async fn start_by(&mut self, program: Command) {
         self.spawn_as(program);
