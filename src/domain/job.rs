@@ -28,6 +28,9 @@ pub struct JobId(Ulid);
 pub struct NotAJobId;
 
 impl JobId {
+    /// No id is greater.
+    pub const LAST: Self = Self(Ulid(u128::MAX));
+
     /// The id of a job stored at `now`, after `last`. `luck` is 80 bits of chance.
     pub fn next(last: Option<Self>, now: Timestamp, luck: u128) -> Self {
         let fresh = Self(Ulid::from_parts(now.as_millis(), luck));

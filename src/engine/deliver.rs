@@ -24,7 +24,7 @@ use crate::{
         event::GradeEvent,
         health::Signal,
         job::Job,
-        ledger::{Answer, Work},
+        ledger::{Answer, DueEntry, Work},
         outcome::{FailureReason, Finding, Verdict, missing_key},
     },
     lti::exchange::{Credentials, Exchange, Step},
@@ -39,6 +39,9 @@ const REQUESTS_IN_TIME: u32 = 5;
 
 /// How long to wait before the store is asked again after it refused a change.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a job rests whose start the store refuses while it takes others: its record cannot be read.
+const DAMAGED_PAUSE: Duration = Duration::from_secs(60);
 
 /// Makes one attempt, and tells the loop when the platform has answered and when that is on disk. A panic inside the
 /// conversation is an attempt that was cut off.
@@ -57,8 +60,10 @@ pub(super) async fn attempt(shared: &Arc<Shared>, launch: Launch) {
         }
         Ok(_) => tell(&launch, Signal::Nothing, None, None),
         Err(_) => {
+            let (is_its_own, now) = (shared.world.store.is_writable(), shared.world.clock.now());
             shared.abort.run_until_cancelled(sleep(STORE_PAUSE)).await;
-            tell(&launch, Signal::Nothing, None, Some(launch.entry()));
+            let due = if is_its_own { now + DAMAGED_PAUSE } else { launch.due };
+            tell(&launch, Signal::Nothing, None, Some(DueEntry { due, ..launch.entry() }));
         }
     }
     drop(shared.inbox.send(Happening::Settled(launch)));

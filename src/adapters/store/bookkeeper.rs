@@ -60,8 +60,7 @@ impl Bookkeeper {
     /// promise is on disk, synced.
     pub fn commit(&mut self, orders: Vec<Order>) -> Result<Commit, Fault> {
         let mut report = Report::default();
-        let answers =
-            orders.into_iter().map(|order| self.carry_out_one(order, &mut report)).collect::<Result<_, _>>()?;
+        let answers = orders.into_iter().map(|order| self.carry_out_one(order, &mut report)).collect();
         let mut draft = self.books.draft(&lock(&self.reader.tally))?;
         let changes = draft.changes.len();
         if changes > 0 {
@@ -90,6 +89,11 @@ impl Bookkeeper {
         self.in_doubt.take()
     }
 
+    /// Damaged records that were met since this was asked the last time, in words.
+    pub fn take_damages(&self) -> Vec<String> {
+        self.reader.shelf.damages.take()
+    }
+
     /// The jobs whose attempt was under way when the store was opened.
     pub fn cut_off(&self) -> &[JobId] {
         &self.cut_off
@@ -114,20 +118,20 @@ impl Bookkeeper {
         Ok(())
     }
 
-    /// Carries out one order on the books. A damaged record spoils this order alone, and the order changes nothing.
-    fn carry_out_one(&mut self, order: Order, report: &mut Report) -> Result<Result<Answer, StoreError>, Fault> {
+    /// Carries out one order on the books. What cannot be read spoils this order alone, and the order changes nothing.
+    fn carry_out_one(&mut self, order: Order, report: &mut Report) -> Result<Answer, StoreError> {
         let (queued, notices) = (report.queued.len(), report.notices.len());
         match carry_out(&mut self.books, order, &self.rules, report) {
             Ok(answer) => {
                 self.books.keep_order();
-                Ok(Ok(answer))
+                Ok(answer)
             }
-            Err(fault) if fault.is_fatal() => Err(fault),
             Err(fault) => {
+                self.reader.shelf.damages.note(&fault);
                 self.books.drop_order();
                 report.queued.truncate(queued);
                 report.notices.truncate(notices);
-                Ok(Err(store_error(&fault)))
+                Err(store_error(&fault))
             }
         }
     }
@@ -138,8 +142,9 @@ fn read(disk: Box<dyn Disk>, rules: Rules, thresholds: &Thresholds) -> Result<Bo
     let tally = Tally::read(&*shelf.disk)?;
     let mut memory = Memory { settled: tally.settled, ..Memory::default() };
     let cut_off = shelf.read_parts(&mut memory)?;
-    let mut marks = Marks::open(&*shelf.disk, thresholds.run_marks)?;
-    shelf.read_young(&mut memory, &mut marks, tally.indexed)?;
+    let mut marks = Marks::open(&shelf, thresholds.run_marks)?;
+    let indexed = if marks.are_broken() { None } else { tally.indexed };
+    shelf.read_young(&mut memory, &mut marks, indexed)?;
     *shelf.memory.write().unwrap_or_else(PoisonError::into_inner) = memory;
     let shelf = Arc::new(shelf);
     let books = OpenBooks::new(shelf.clone(), marks, tally.last_id, thresholds);
@@ -163,7 +168,7 @@ impl Reader {
         after: Option<(Timestamp, JobId)>,
         limit: usize,
     ) -> Result<Vec<DueEntry>, StoreError> {
-        told(self.shelf.due(origin, after, limit))
+        self.told(self.shelf.due(origin, after, limit))
     }
 
     /// Every platform that a grade ever went to.
@@ -173,17 +178,17 @@ impl Reader {
 
     /// The URL of a column that was found or made.
     pub fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {
-        told(self.shelf.column(key))
+        self.told(self.shelf.column(key))
     }
 
     /// A job.
     pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        told(self.shelf.job(&self.shelf.memory(), id))
+        self.told(self.shelf.job(&self.shelf.memory(), id))
     }
 
     /// A page of jobs, newest first; see [`JobStore::list`](crate::ports::JobStore::list).
     pub fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {
-        told(self.shelf.list(filter, before, limit))
+        self.told(self.shelf.list(filter, before, limit))
     }
 
     /// How many jobs there are, from memory.
@@ -195,10 +200,13 @@ impl Reader {
     pub fn size_bytes(&self) -> u64 {
         self.shelf.disk.size_bytes()
     }
-}
 
-fn told<T>(outcome: Result<T, Fault>) -> Result<T, StoreError> {
-    outcome.map_err(|fault| store_error(&fault))
+    fn told<T>(&self, outcome: Result<T, Fault>) -> Result<T, StoreError> {
+        outcome.map_err(|fault| {
+            self.shelf.damages.note(&fault);
+            store_error(&fault)
+        })
+    }
 }
 
 /// A fault as those outside see it.

@@ -117,7 +117,8 @@ impl OpenBooks {
     ) -> Result<Draft, Fault> {
         let mut befores = Vec::with_capacity(jobs.len());
         for (id, after) in &jobs {
-            let before = self.committed(*id)?;
+            // What is newer than the newest committed job needs no look at the disk.
+            let before = if Some(*id) > tally.last_id { None } else { self.committed(*id)? };
             let origin = after.as_ref().or(before.as_ref()).map(|job| job.origin.clone());
             let platform = origin.map_or(0, |origin| self.number_of(&origin, &mut changes));
             befores.push((before, platform));
@@ -135,7 +136,10 @@ impl OpenBooks {
             |job| shelf.platforms.number(&job.origin),
             |id| match jobs.get(&id).or_else(|| committed.get(&id)) {
                 Some(job) => Ok(job.clone()),
-                None => recent.get(id).map_or_else(|| Ok(shelf.job(&memory, id)?.map(Arc::new)), |job| Ok(Some(job))),
+                None => recent.get(id).map_or_else(
+                    || Ok(shelf.damages.pass(shelf.job(&memory, id))?.flatten().map(Arc::new)),
+                    |job| Ok(Some(job)),
+                ),
             },
         )?;
         let run = drafter.flush_marks(&self.marks)?;
@@ -172,7 +176,7 @@ impl OpenBooks {
             Some(job) => Some(job),
             // An id that is yet to be given needs no look at the disk.
             None if self.last_id.is_none_or(|last| id > last) => None,
-            None => self.shelf.job(&self.shelf.memory(), id)?.map(Arc::new),
+            None => self.shelf.job_to_change(&self.shelf.memory(), id)?.map(Arc::new),
         };
         self.committed.insert(id, job.clone());
         Ok(job)
@@ -194,7 +198,13 @@ impl OpenBooks {
     /// Replaces a value that may be laid out in parts.
     fn replace_long(&self, changes: &mut Changes, key: &[u8], value: Option<&[u8]>) -> Result<(), Fault> {
         let written = value.map(|value| keys::laid_out(key, value)).unwrap_or_default();
-        let before = self.shelf.long(key)?.map(|before| keys::laid_out(key, &before)).unwrap_or_default();
+        let before = self
+            .shelf
+            .damages
+            .pass(self.shelf.long(key))?
+            .flatten()
+            .map(|before| keys::laid_out(key, &before))
+            .unwrap_or_default();
         let gone = before.into_keys().filter(|key| !written.contains_key(key));
         changes.extend(gone.map(|key| (key, None)));
         changes.extend(written.into_iter().map(|(key, value)| (key, Some(value))));
@@ -213,8 +223,12 @@ impl OpenBooks {
     /// The committed jobs with a mark that `is_meant` takes for what is sought.
     fn marked(&mut self, mark: u64, is_meant: impl Fn(&Job) -> bool) -> Result<Vec<Arc<Job>>, Fault> {
         let mut found = Vec::new();
-        for id in self.marks.find(&*self.shelf.disk, mark)? {
-            found.extend(self.committed(id)?.filter(|job| is_meant(job)));
+        let marked = self.shelf.damages.pass(self.marks.find(&*self.shelf.disk, mark))?;
+        for id in marked.unwrap_or_default() {
+            // A job that cannot be read stands in nobody's way.
+            let job = self.committed(id);
+            let job = self.shelf.damages.pass(job)?.flatten();
+            found.extend(job.filter(|job| is_meant(job)));
         }
         Ok(found)
     }
@@ -287,7 +301,9 @@ impl Books for OpenBooks {
         found.extend(self.overlay.changed());
         let mut jobs = Vec::new();
         for id in found {
-            jobs.extend(self.seen(id)?.filter(|job| is_prunable(job, moment)).map(|job| job.id));
+            let seen = self.seen(id);
+            let job = self.shelf.damages.pass(seen)?.flatten();
+            jobs.extend(job.filter(|job| is_prunable(job, moment)).map(|job| job.id));
         }
         jobs.truncate(limit);
         Ok(Ended { jobs, more: self.sweep.is_under_way() })

@@ -45,6 +45,18 @@ impl CheckReport {
         }
     }
 
+    /// A damaged record is a fault like any other; what cannot be read at all ends the check.
+    fn sound<T>(&mut self, outcome: Result<T, Fault>) -> Result<Option<T>, Fault> {
+        match outcome {
+            Ok(found) => Ok(Some(found)),
+            Err(fault @ Fault::Damaged { .. }) => {
+                self.fault(fault.to_string());
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
     fn expect(&mut self, holds: bool, words: impl FnOnce() -> String) {
         if !holds {
             self.fault(words());
@@ -55,13 +67,14 @@ impl CheckReport {
 /// Checks everything. Called by the writer, so that nothing is written meanwhile.
 pub(super) fn check(shelf: &Shelf, marks: &Marks, tally: &Tally) -> Result<CheckReport, Fault> {
     let memory = shelf.memory();
-    let (marks, run_records) = marks.all(&*shelf.disk)?;
+    let mut report = CheckReport::default();
+    let (marks, run_records) = report.sound(marks.all(&*shelf.disk))?.unwrap_or_default();
     let mut check = Check {
         shelf,
         memory: &memory,
         marks,
         tally,
-        report: CheckReport::default(),
+        report,
         shift: Shift::default(),
         due_in_memory: BTreeSet::new(),
         implied: run_records,
@@ -94,13 +107,20 @@ impl Check<'_> {
         for record in self.shelf.disk.scan_prefix(&[keys::STATES]) {
             let (key, states) = record?;
             let damaged = |why| Fault::Damaged { key: key.to_vec(), why };
-            let part = keys::read_id(&key).ok_or_else(|| damaged(Damage::Code("key")))?;
-            let slots = parts::decode_slots(&states).map_err(damaged)?;
             self.implied += 1;
+            let part = keys::read_id(&key).ok_or_else(|| damaged(Damage::Code("key")));
+            let Some(part) = self.report.sound(part)? else {
+                continue;
+            };
+            let slots = parts::decode_slots(&states).and_then(|slots| Ok((Tenants::of(&slots)?, slots)));
+            let Some((tenants, slots)) = self.report.sound(slots.map_err(damaged))? else {
+                found.insert(part, Tenants::UNKNOWN);
+                continue;
+            };
             self.report.expect(slots.is_sorted_by(|a, b| a.id < b.id) && !slots.is_empty(), || {
                 format!("part {part}: its jobs are not in order")
             });
-            found.insert(part, Tenants::of(&slots).map_err(damaged)?);
+            found.insert(part, tenants);
             self.part(part, &slots)?;
         }
         let known: BTreeMap<JobId, Tenants> = self.memory.parts.after(None).collect();
@@ -173,7 +193,10 @@ impl Check<'_> {
         };
         if slots.iter().any(|slot| slot.chunk == chunk) {
             let known = |id| slots.iter().any(|slot| slot.id == id);
-            let kept = parts::retain_events(&stored, known).map_err(|why| Fault::Damaged { key: key.clone(), why })?;
+            let kept = parts::retain_events(&stored, known).map_err(|why| Fault::Damaged { key: key.clone(), why });
+            let Some(kept) = self.report.sound(kept)? else {
+                return Ok(());
+            };
             self.report.expect(kept.len() >= stored.len(), || {
                 format!("record {}: it holds events of jobs that are gone", keys::shown(&key))
             });
@@ -189,7 +212,9 @@ impl Check<'_> {
 
     /// The stored counts against those of the jobs.
     fn counts(&mut self) -> Result<(), Fault> {
-        let stored = Tally::read(&*self.shelf.disk)?;
+        let Some(stored) = self.report.sound(Tally::read(&*self.shelf.disk))? else {
+            return Ok(());
+        };
         let counted = Tally::recounted(self.tally, &self.shift);
         self.report
             .expect(counted == stored, || format!("the stored counts are {stored:?}, the jobs give {counted:?}"));

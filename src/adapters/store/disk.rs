@@ -114,11 +114,6 @@ impl Fault {
     pub fn of_io(cause: io::Error) -> Self {
         if is_full(&cause) { Self::Full } else { Self::Io(cause) }
     }
-
-    /// Whether nothing more can be trusted to be written. A damaged record spoils its own job alone.
-    pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Damaged { .. })
-    }
 }
 
 /// Whether there was no room: on the disk, in the user's share of it, or under the limit on a file's size.

@@ -216,9 +216,14 @@ impl<'a> Drafter<'a> {
                     Some(Some(content)) => Some(content.clone()),
                     _ => self.shelf.disk.get(&key)?.map(|content| content.to_vec()),
                 };
-                let stored = stored.ok_or_else(|| damaged(key.clone(), Damage::Missing("its events")))?;
+                let Some(stored) = stored else {
+                    self.shelf.damages.note(&damaged(key, Damage::Missing("its events")));
+                    continue;
+                };
                 let kept = parts::retain_events(&stored, |kept| !edit.removed.contains_key(&kept));
-                self.changes.insert(key.clone(), Some(kept.map_err(|why| damaged(key, why))?));
+                // A damaged chunk stays as it is, for the sake of what can still be read of it.
+                let kept = self.shelf.damages.pass(kept.map_err(|why| damaged(key.clone(), why)))?;
+                self.changes.extend(kept.map(|kept| (key, Some(kept))));
             }
         }
         Ok(())
@@ -270,7 +275,7 @@ impl<'a> Drafter<'a> {
         let Some(stored) = self.shelf.disk.get(&key)? else {
             return Ok(Vec::new());
         };
-        parts::decode_slots(&stored).map(|slots| ready(&slots)).map_err(|why| damaged(key, why))
+        Ok(self.shelf.slots_of(part, &stored).map(|slots| ready(&slots)).unwrap_or_default())
     }
 
     /// Writes a run of marks when enough has come together.
@@ -281,7 +286,7 @@ impl<'a> Drafter<'a> {
                 self.edited.get(&part).is_none_or(|slots| slots.last().is_some_and(|last| last.id >= id))
             })
         };
-        let run = marks.flush(&*self.shelf.disk, &self.marks, &mut self.changes, lives)?;
+        let run = marks.flush(self.shelf, &self.marks, &mut self.changes, lives)?;
         if run.is_some() {
             self.effects.shift.indexed = self.effects.shift.last_id;
         }

@@ -65,6 +65,9 @@ pub(super) struct Tenants {
 }
 
 impl Tenants {
+    /// Those of a part that cannot be read: there may be any.
+    pub(super) const UNKNOWN: Self = Self { jobs: 3, queued: 1, flagged: 1, last: Some(JobId::LAST) };
+
     /// Counts the jobs of a part.
     pub(super) fn of(slots: &[Slot<'_>]) -> Result<Self, Damage> {
         let mut tenants = Self::default();

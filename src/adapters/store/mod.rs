@@ -35,6 +35,7 @@ mod books;
 mod census;
 mod check;
 mod codec;
+mod damages;
 pub mod disk;
 mod draft;
 mod file;
@@ -464,6 +465,51 @@ mod tests {
         assert!(store.job(ids[2]).expect("this one is sound").is_some());
         assert!(store.is_writable(), "reading a damaged record is not the end of the store");
         assert!(matches!(submit(&store, Work::Start { id: ids[2] }), Ok(Answer::Job(_))));
+    }
+
+    #[test]
+    fn nothing_stops_at_a_damaged_record() {
+        let many = Thresholds { part_jobs: 2, young_jobs: 3, run_marks: 12 };
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open_with(options(&folder), many).expect("a new store");
+        let stored = |store: &Store, student| match submit(store, admit(student)) {
+            Ok(Answer::Stored(id)) => id,
+            other => panic!("not stored {student}: {other:?}"),
+        };
+        let ids: Vec<JobId> = (0..20).map(|student| stored(&store, student)).collect();
+        for id in &ids[..10] {
+            submit(&store, Work::Discard { id: *id }).expect("it is discarded");
+        }
+        // A part of ended jobs, one of waiting jobs, an event, and what finds jobs.
+        write(&store, keys::states(ids[2]), Some(b"\x01nonsense"));
+        write(&store, keys::states(ids[18]), Some(b"\x01nonsense"));
+        write(&store, keys::events(ids[14], 0), Some(b"\x07nonsense"));
+        write(&store, keys::run(0, 0), Some(b"\x01nonsense"));
+        let ended_before = NOW + Duration::from_secs(1);
+        let later = (20..60).map(|student| stored(&store, student)).collect::<Vec<_>>();
+        let pruned = submit(&store, Work::Prune { ended_before, limit: 100 });
+        assert!(matches!(pruned, Ok(Answer::Pruned { removed: 8, .. })), "{pruned:?}");
+        let check = |store: &Store, untouched: usize| {
+            let listed = store.list(&JobFilter::default(), None, 100).expect("the list passes it by");
+            assert_eq!(listed.jobs.len(), untouched);
+            assert!(store.is_writable());
+            assert!(!store.check().expect("the check goes on").is_sound());
+            assert!(matches!(submit(store, Work::Start { id: ids[16] }), Ok(Answer::Job(_) | Answer::NotNow)));
+        };
+        check(&store, 6 + later.len());
+        let told = |store: &Store| reader(store).shelf.damages.take().len();
+        assert!(told(&store) <= 1, "they were told with the commits, once");
+        drop(store);
+        let store = Store::open_with(options(&folder), many).expect("it opens");
+        assert!(
+            matches!(submit(&store, admit(59)), Ok(Answer::Duplicate(id)) if id == later[39]),
+            "marks are found anew"
+        );
+        assert!(store.job(ids[3]).is_err(), "it is damaged, not gone");
+        for student in 60..80 {
+            stored(&store, student);
+        }
+        check(&store, 6 + later.len() + 20);
     }
 
     #[test]

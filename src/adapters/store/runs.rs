@@ -17,6 +17,7 @@ use super::{
     codec::{Damage, In, Out},
     disk::{Changes, Disk, Fault, VALUE_BYTES_MAX},
     keys,
+    shelf::Shelf,
 };
 use crate::domain::{
     destination::GradeCell,
@@ -72,6 +73,8 @@ pub(super) struct Marks {
     run_size: usize,
     /// The run that is looked at next, whether it is worth keeping.
     renew_next: u32,
+    /// The records of runs that cannot be read; they go when the next run is written, which holds all.
+    broken: Vec<Vec<u8>>,
 }
 
 /// Marks that are in no run yet.
@@ -120,8 +123,23 @@ pub(super) struct NewRun {
 }
 
 impl Marks {
-    /// Reads all runs.
-    pub(super) fn open(disk: &dyn Disk, run_size: usize) -> Result<Self, Fault> {
+    /// Reads all runs. If one is damaged none is used, and [`Marks::are_broken`]: then the marks have to be read from
+    /// the jobs, all of them.
+    pub(super) fn open(shelf: &Shelf, run_size: usize) -> Result<Self, Fault> {
+        if let Some(marks) = shelf.damages.pass(Self::read(&*shelf.disk, run_size))? {
+            return Ok(marks);
+        }
+        let records = shelf.disk.scan_prefix(&[keys::RUN]);
+        let broken = records.map(|record| record.map(|(key, _)| key.to_vec())).collect::<Result<_, _>>()?;
+        Ok(Self { run_size, broken, ..Self::default() })
+    }
+
+    /// Whether the marks of all jobs are missing.
+    pub(super) fn are_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
+    fn read(disk: &dyn Disk, run_size: usize) -> Result<Self, Fault> {
         let mut marks = Self { run_size, ..Self::default() };
         let mut gathered: Vec<Mark> = Vec::new();
         let mut last = None;
@@ -161,7 +179,7 @@ impl Marks {
     /// still be there.
     pub(super) fn flush(
         &self,
-        disk: &dyn Disk,
+        shelf: &Shelf,
         new: &[Mark],
         changes: &mut Changes,
         lives: impl Fn(JobId) -> bool,
@@ -176,7 +194,10 @@ impl Marks {
         let mut renew_next = 0;
         for run in around {
             renew_next = run.number + 1;
-            let old = run.read(disk)?;
+            // One that cannot be read stays for the check to find.
+            let Some(old) = shelf.damages.pass(run.read(&*shelf.disk))? else {
+                continue;
+            };
             let alive: Vec<Mark> = old.iter().filter(|(_, id)| lives(*id)).copied().collect();
             if alive.len() <= old.len() / 2 {
                 marks.extend(alive);
@@ -185,6 +206,7 @@ impl Marks {
             }
         }
         marks.sort_unstable();
+        changes.extend(self.broken.iter().map(|key| (key.clone(), None)));
         let number = self.runs.last().map_or(0, |run| run.number + 1);
         let chunks = marks.chunks(CHUNK_MARKS).enumerate();
         changes.extend(chunks.map(|(chunk, marks)| (keys::run(number, chunk), Some(encode(marks)))));
@@ -197,6 +219,7 @@ impl Marks {
             None => new.into_iter().for_each(|mark| self.young.insert(mark)),
             Some(NewRun { run, replaced, renew_next }) => {
                 self.young = Young::default();
+                self.broken.clear();
                 self.runs.retain(|run| !replaced.contains(&run.number));
                 self.runs.push(run);
                 self.renew_next = renew_next;
@@ -207,7 +230,7 @@ impl Marks {
     /// Every mark, sorted, and the number of records of the runs: for the check.
     pub(super) fn all(&self, disk: &dyn Disk) -> Result<(Vec<Mark>, u64), Fault> {
         let mut all: Vec<Mark> = self.young.all().collect();
-        let mut records = 0;
+        let mut records = self.broken.len() as u64;
         for run in &self.runs {
             records += run.fences.len() as u64;
             all.extend(run.read(disk)?);

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     codec::Damage,
+    damages::Damages,
     disk::{Disk, Fault, Value},
     draft::due_of,
     keys,
@@ -36,12 +37,15 @@ pub(super) struct Shelf {
     pub(super) disk: Box<dyn Disk>,
     pub(super) platforms: Platforms,
     pub(super) memory: RwLock<Memory>,
+    /// Damaged records that were met.
+    pub(super) damages: Damages,
 }
 
 impl Shelf {
     /// A shelf on an open file, with its platforms. The rest of memory is yet to be filled.
     pub(super) fn new(disk: Box<dyn Disk>) -> Result<Self, Fault> {
-        let shelf = Self { disk, platforms: Platforms::default(), memory: RwLock::default() };
+        let shelf =
+            Self { disk, platforms: Platforms::default(), memory: RwLock::default(), damages: Damages::default() };
         for record in shelf.disk.scan_prefix(&[keys::PLATFORM]) {
             let (key, _) = record?;
             let Some(number) = key.get(1..).and_then(|number| <[u8; 4]>::try_from(number).ok()) else {
@@ -72,6 +76,17 @@ impl Shelf {
         };
         let slot = parts::find_slot(&states, id).map_err(|why| damaged(&key, why))?;
         slot.map(|slot| self.job_in(part, &slot)).transpose()
+    }
+
+    /// A job that is to be changed: its whole part must be sound, because it will be written anew.
+    pub(super) fn job_to_change(&self, memory: &Memory, id: JobId) -> Result<Option<Job>, Fault> {
+        if let Some(part) = memory.parts.part_of(id) {
+            let key = keys::states(part);
+            if let Some(states) = self.disk.get(&key)? {
+                parts::decode_slots(&states).and_then(|slots| Tenants::of(&slots)).map_err(|why| damaged(&key, why))?;
+            }
+        }
+        self.job(memory, id)
     }
 
     /// The job of a slot.
@@ -176,19 +191,19 @@ impl Shelf {
 
     /// Looks through one part; breaks off at jobs that are too old.
     fn search_part(&self, search: &mut Search<'_>, part: JobId) -> Result<ControlFlow<()>, Fault> {
-        let key = keys::states(part);
-        let states = self.states(part)?;
-        let slots = parts::decode_slots(&states).map_err(|why| damaged(&key, why))?;
         let before = search.before;
+        search.looks += 1;
+        let states = self.damages.pass(self.states(part))?;
+        let slots = states.as_ref().and_then(|states| self.slots_of(part, states)).unwrap_or_default();
         for slot in slots.iter().rev().filter(|slot| before.is_none_or(|before| slot.id < before)) {
             if search.oldest.is_some_and(|oldest| slot.id < oldest) {
                 return Ok(ControlFlow::Break(()));
             }
             search.looks += 1;
             search.before = Some(slot.id);
-            let standing = slot.state.standing().map_err(|why| damaged(&key, why))?;
-            if search.filter.state.is_none_or(|state| standing.name() == state) {
-                let job = Some(self.job_in(part, slot)?);
+            let standing = slot.state.standing();
+            if standing.is_ok_and(|standing| search.filter.state.is_none_or(|state| standing.name() == state)) {
+                let job = self.damages.pass(self.job_in(part, slot))?;
                 search.jobs.extend(job.filter(|job| search.filter.admits(job)));
             }
             if search.jobs.len() >= search.limit {
@@ -199,13 +214,23 @@ impl Shelf {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// The slots of a part; none, and the damage noted, where it cannot be read.
+    pub(super) fn slots_of<'a>(&self, part: JobId, states: &'a [u8]) -> Option<Vec<Slot<'a>>> {
+        let slots = parts::decode_slots(states).and_then(|slots| Tenants::of(&slots).map(|_| slots));
+        slots.inspect_err(|why| self.damages.note(&damaged(&keys::states(part), *why))).ok()
+    }
+
     /// Walks over all parts once: enters them in the directory, and finds the attempts that are under way.
     pub(super) fn read_parts(&self, memory: &mut Memory) -> Result<Vec<JobId>, Fault> {
         let mut under_way = Vec::new();
         for record in self.disk.scan_prefix(&[keys::STATES]) {
             let (key, states) = record?;
             let part = keys::read_id(&key).ok_or_else(|| damaged(&key, Damage::Code("key")))?;
-            let slots = parts::decode_slots(&states).map_err(|why| damaged(&key, why))?;
+            let Some(slots) = self.slots_of(part, &states) else {
+                // It is there, so that its jobs are not taken for jobs that never were.
+                memory.put_part(part, Tenants::UNKNOWN);
+                continue;
+            };
             memory.put_part(part, Tenants::of(&slots).map_err(|why| damaged(&key, why))?);
             let cut_off = slots.iter().filter(|slot| slot.state.standing() == Ok(Standing::UnderWay));
             under_way.extend(cut_off.map(|slot| slot.id));
@@ -224,13 +249,16 @@ impl Shelf {
         let unmarked = indexed.and_then(|indexed| memory.parts.part_of(indexed));
         let parts: Vec<JobId> = memory.parts.from(unmarked.min(memory.settled)).collect();
         for part in parts {
-            for slot in parts::decode_slots(&self.states(part)?).map_err(|why| damaged(&keys::states(part), why))? {
+            let states = self.states(part)?;
+            for slot in self.slots_of(part, &states).unwrap_or_default() {
                 let is_unmarked = indexed.is_none_or(|indexed| slot.id > indexed);
                 let may_start = !memory.is_settled(part) && is_ready(&slot);
                 if !is_unmarked && !may_start {
                     continue;
                 }
-                let job = self.job_in(part, &slot)?;
+                let Some(job) = self.damages.pass(self.job_in(part, &slot))? else {
+                    continue;
+                };
                 if is_unmarked {
                     marks.add(&job);
                 }

@@ -7,7 +7,7 @@ use super::{
     codec::Damage,
     disk::Fault,
     keys,
-    parts::{self, Slot},
+    parts::Slot,
     record::{self, Standing},
     shelf::Shelf,
 };
@@ -34,9 +34,9 @@ impl Sweep {
         let mut found = Vec::new();
         for part in &parts {
             let states = shelf.states(*part)?;
-            let slots = parts::decode_slots(&states).map_err(|why| damaged(*part, why))?;
+            let slots = shelf.slots_of(*part, &states).unwrap_or_default();
             for slot in slots.iter().filter(|slot| after.is_none_or(|after| slot.id > after)) {
-                if has_ended(shelf, *part, slot, moment)? {
+                if shelf.damages.pass(has_ended(shelf, *part, slot, moment))? == Some(true) {
                     found.push(slot.id);
                 }
                 if found.len() >= limit {
@@ -44,7 +44,8 @@ impl Sweep {
                     return Ok(found);
                 }
             }
-            self.after = slots.last().map(|slot| slot.id).filter(|_| parts.len() == PARTS_MAX);
+            let last = slots.last().map_or(*part, |slot| slot.id);
+            self.after = Some(last).filter(|_| parts.len() == PARTS_MAX);
         }
         Ok(found)
     }

@@ -239,7 +239,11 @@ impl Writer {
         failure.map_or_else(shut, |failure| StoreError::clone(&failure))
     }
 
+    /// Shows that it is there, and tells what was found damaged meanwhile.
     pub(super) fn beat(&self) {
+        for error in self.open.iter().flat_map(|open| open.bookkeeper.take_damages()) {
+            self.observer.observe(&Notice::RecordDamaged { error });
+        }
         self.observer.observe(&Notice::Beat { of: Loop::Store });
     }
 }
