@@ -91,10 +91,12 @@ impl Worker {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// Waits until it has ended, and gives back how.
+    /// Waits until it has ended, and gives back how. One that does not end is killed.
     pub(crate) async fn end(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        wait_for("the worker to end", async || child.try_wait().expect("its state")).await
+        let child = self.child.as_mut().expect("it runs");
+        let status = wait_for("the worker to end", async || child.try_wait().expect("its state")).await;
+        self.child = None;
+        status
     }
 
     /// Starts it and does not wait.
