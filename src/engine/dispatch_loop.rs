@@ -43,8 +43,9 @@ pub(super) async fn run(
     let mut batch = Vec::with_capacity(BATCH);
     let born = Instant::now();
     let mut watch = Watch::new(desk.now(), Duration::ZERO);
-    let recovering = Arc::clone(shared);
-    desk.attempts.spawn(async move { recover::interrupt_cut_off(&recovering).await });
+    // Asked before anything is started, done beside it: the store may have to wait for room first.
+    let (recovering, cut_off) = (Arc::clone(shared), shared.world.store.cut_off()?);
+    desk.attempts.spawn(async move { recover::interrupt_cut_off(&recovering, cut_off).await });
     while !drain.is_cancelled() {
         if let Some(by) = watch.handle_look(desk.now(), born.elapsed()) {
             desk.handle_set_back(by);

@@ -23,12 +23,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Ends, on paper, every attempt that the last run left under way. They are at most as many as its `concurrency`. None
 /// of these jobs can start before that is done, however long the store needs.
-pub(super) async fn interrupt_cut_off(shared: &Shared) {
+pub(super) async fn interrupt_cut_off(shared: &Shared, ids: Vec<JobId>) {
     let world = &shared.world;
-    let mut left: Vec<(JobId, u32)> = match world.store.cut_off() {
-        Ok(ids) => ids.into_iter().map(|id| (id, TRIES)).collect(),
-        Err(error) => return shared.notice(&Notice::RecordDamaged { error: error.to_string() }),
-    };
+    let mut left: Vec<(JobId, u32)> = ids.into_iter().map(|id| (id, TRIES)).collect();
     loop {
         let was_writable = world.store.is_writable();
         let cut_off = |(id, tries)| (id, tries, world.submit(Work::cut_off(id)));
