@@ -148,13 +148,16 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn consume(&self, channel: &Channel, consumer: Consumer) -> Result<(), AmqpError> {
+    async fn consume(&self, channel: &Channel, mut consumer: Consumer) -> Result<(), AmqpError> {
         let (hand_on, handed) = mpsc::channel(usize::from(self.desk.options.prefetch.max(1)));
         let mut settling = pin!(self.settle(handed));
         let closing = tokio::select! {
             // While the reader lives, the settler ends only because something failed.
-            ended = &mut settling => return ended,
-            closing = self.read(channel, consumer, hand_on) => closing,
+            ended = &mut settling => return match ended {
+                Err(AmqpError::AckLost) => Err(cause_of_a_lost_ack(consumer).await),
+                ended => ended,
+            },
+            closing = self.read(channel, &mut consumer, hand_on) => closing,
         };
         let limit = self.desk.options.drain;
         let settled = timeout(limit, settling).await;
@@ -162,6 +165,8 @@ impl<'a> Session<'a> {
             // What is not settled in time comes again after the next start, and does no harm.
             Ok(Closing::Drained) => Ok(()),
             Ok(Closing::ConsumerEnded) => settled.unwrap_or(Ok(())).and(Err(AmqpError::ConsumerEnded)),
+            // The broker's own words come before "an acknowledgement was lost".
+            Err(error @ AmqpError::Step { .. }) if matches!(settled, Ok(Err(AmqpError::AckLost))) => Err(error),
             // What the settler says comes first: the reader may only have noticed that it has given up.
             Err(error) => settled.unwrap_or(Ok(())).and(Err(error)),
         }
@@ -171,7 +176,7 @@ impl<'a> Session<'a> {
     async fn read(
         &self,
         channel: &Channel,
-        mut consumer: Consumer,
+        consumer: &mut Consumer,
         hand_on: mpsc::Sender<Held>,
     ) -> Result<Closing, AmqpError> {
         let mut dead_letters = DeadLetters::new(self.desk.broker.clone(), self.names.queue.clone());
@@ -323,6 +328,21 @@ enum Reach {
     Alone,
 }
 
+/// Why an acknowledgement did not reach the broker: what it said when it closed the channel, if it said anything.
+async fn cause_of_a_lost_ack(mut consumer: Consumer) -> AmqpError {
+    let said = async {
+        loop {
+            match consumer.next().await {
+                // These come again.
+                Some(Ok(_)) => {}
+                Some(Err(cause)) => return AmqpError::Step { step: "take an acknowledgement", cause },
+                None => return AmqpError::AckLost,
+            }
+        }
+    };
+    timeout(CAUSE_LIMIT, said).await.unwrap_or(AmqpError::AckLost)
+}
+
 /// Waits until nothing of an event can be lost any more.
 async fn is_safe(safe: Pending<'static, Result<(), AmqpError>>) -> Result<(), AmqpError> {
     let limit = AmqpError::OutOfTime { step: "see an event stored", limit: SAFE_LIMIT };
@@ -338,4 +358,6 @@ const SAFE_LIMIT: Duration = Duration::from_secs(120);
 /// full prefetch is settled. Less than the 20 times that RabbitMQ 4 lets an event come back.
 const WARY_LIVES: u16 = 15;
 const ACK_LIMIT: Duration = Duration::from_secs(15);
+/// What the broker has said is there already.
+const CAUSE_LIMIT: Duration = Duration::from_millis(200);
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
