@@ -194,15 +194,16 @@ impl AmqpIntake {
 
 /// Keeps one queue consumed, for ever.
 async fn supervise(desk: Arc<Desk>, names: Names, drain: CancellationToken) {
-    let mut failures = 0;
+    let (mut failures, mut wary) = (0, desk.options.wary);
     loop {
         let began = desk.clock.now();
-        let mut session = Session::new(&desk, &names, &drain);
+        let mut session = Session::new(&desk, &names, &drain, wary);
         let Err(error) = session.run().await else {
             return;
         };
         let did_well = session.has_settled() || desk.clock.now().since(began) >= STEADY;
         failures = if did_well { 1 } else { failures + 1 };
+        wary = session.is_wary();
         desk.observer.observe(&Notice::AmqpLost { queue: names.queue.to_string(), error: in_full(&error) });
         if !rest(&desk, failures, &drain).await {
             return;

@@ -59,6 +59,8 @@ pub(super) struct Session<'a> {
     drain: &'a CancellationToken,
     /// Whether anything was acknowledged: then the next failure is the first of a new row.
     settled: AtomicBool,
+    /// Whether it is still to begin warily: this life of the worker has had no event in its hands yet.
+    wary: AtomicBool,
 }
 
 /// A delivery that waits for its turn to be acknowledged.
@@ -77,8 +79,13 @@ enum Closing {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(desk: &'a Desk, names: &'a Names, drain: &'a CancellationToken) -> Self {
-        Self { desk, names, drain, settled: AtomicBool::new(false) }
+    pub(super) fn new(desk: &'a Desk, names: &'a Names, drain: &'a CancellationToken, wary: bool) -> Self {
+        Self { desk, names, drain, settled: AtomicBool::new(false), wary: wary.into() }
+    }
+
+    /// Whether the next session is to begin warily.
+    pub(super) fn is_wary(&self) -> bool {
+        self.wary.load(Ordering::Relaxed)
     }
 
     /// Whether anything was acknowledged.
@@ -112,7 +119,7 @@ impl<'a> Session<'a> {
         // The limit holds for consumers that come after it, so it comes first.
         let prefetch = self.desk.options.prefetch.max(1);
         step("limit the prefetch", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
-        if self.desk.options.wary {
+        if self.wary.swap(false, Ordering::Relaxed) {
             self.begin_warily(&channel).await?;
         }
         let options = BasicConsumeOptions::default();
@@ -123,7 +130,8 @@ impl<'a> Session<'a> {
 
     /// Takes events that were in somebody's hands before in small groups: one, two, four, and so on, each of them
     /// settled before the next is asked for. Then a worker that crashes at an event has few others in its hands; a quorum
-    /// queue counts how often an event comes back, and takes one out that came too often.
+    /// queue counts how often an event comes back, and takes one out that came too often. Once in the life of a worker:
+    /// one that lives on has not crashed, and an event that cannot be settled must not keep those behind it waiting.
     async fn begin_warily(&self, channel: &Channel) -> Result<(), AmqpError> {
         let mut dead_letters = DeadLetters::new(self.desk.broker.clone(), self.names.queue.clone());
         let enough = usize::from(self.desk.options.prefetch / WARY_LIVES).max(1);
