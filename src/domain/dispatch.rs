@@ -24,7 +24,7 @@ use super::{
     transition::Trial,
 };
 
-/// Entries asked for at once; a platform's window holds at most twice as many.
+/// Entries asked for at once, unless it is said otherwise; a platform's window holds at most twice as many.
 pub const WINDOW: usize = 512;
 
 /// How much may be under way.
@@ -88,6 +88,8 @@ pub struct LaneView<'a> {
 #[derive(Debug)]
 pub struct Dispatcher {
     limits: Limits,
+    /// Entries asked for at once.
+    window: usize,
     lanes: HashMap<Origin, Lane>,
     /// Platforms that may have something to start, in the order of their turns.
     ring: VecDeque<Origin>,
@@ -139,8 +141,14 @@ struct Lane {
 impl Dispatcher {
     /// A dispatcher that knows nothing yet.
     pub fn new(limits: Limits) -> Self {
+        Self::with_window(limits, WINDOW)
+    }
+
+    /// The same, that asks for so many entries at once: a test makes it small, so that a few jobs fill it.
+    pub fn with_window(limits: Limits, window: usize) -> Self {
         Self {
             limits,
+            window: window.max(1),
             lanes: HashMap::new(),
             ring: VecDeque::new(),
             alarms: BTreeSet::new(),
@@ -179,21 +187,26 @@ impl Dispatcher {
         }
     }
 
+    /// How many entries the answer to a [`Refill`] should have, where there are so many.
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
     /// A job may be started once it is due.
     pub fn handle_queued(&mut self, entry: &DueEntry) {
-        let limit = self.limits.per_platform;
+        let (limit, window) = (self.limits.per_platform, self.window);
         let lane =
             self.lanes.entry(entry.origin.clone()).or_insert_with(|| Lane::new(Health::open(limit), WindowEnd::Open));
-        lane.take(entry);
+        lane.take(entry, window);
         self.wake(&entry.origin);
     }
 
-    /// The answer to [`Refill`]: the next entries of a platform; fewer than [`WINDOW`] means that these are all.
+    /// The answer to [`Refill`]: the next entries of a platform; fewer than [`Self::window`] means that these are all.
     pub fn handle_refill(&mut self, origin: &Origin, entries: &[DueEntry]) {
         let Some(lane) = self.lanes.get_mut(origin) else { return };
         lane.is_thirsty = false;
         lane.end = match entries.last() {
-            Some(last) if entries.len() >= WINDOW => WindowEnd::At(last.due, last.id),
+            Some(last) if entries.len() >= self.window => WindowEnd::At(last.due, last.id),
             _ => WindowEnd::Open,
         };
         for entry in entries {
@@ -373,7 +386,7 @@ impl Dispatcher {
     /// Asks for more when a window runs low while the store has more.
     fn quench(&mut self, origin: &Origin) {
         let Some(lane) = self.lanes.get_mut(origin) else { return };
-        if lane.end != WindowEnd::Open && lane.window.len() < WINDOW / 2 && !lane.is_thirsty {
+        if lane.end != WindowEnd::Open && lane.window.len() < self.window.div_ceil(2) && !lane.is_thirsty {
             lane.is_thirsty = true;
             self.thirsty.push_back(origin.clone());
         }
@@ -435,13 +448,13 @@ impl Lane {
     }
 
     /// Takes an entry into the window, unless it belongs behind the window's end, where the store has it.
-    fn take(&mut self, entry: &DueEntry) {
+    fn take(&mut self, entry: &DueEntry, window: usize) {
         let place = (entry.due, entry.id);
         if self.end.is_before(place) {
             return;
         }
         self.window.insert(place, entry.cell);
-        while self.window.len() > 2 * WINDOW {
+        while self.window.len() > 2 * window {
             self.window.pop_last();
             if let Some(((due, id), _)) = self.window.last_key_value() {
                 self.end = WindowEnd::At(*due, *id);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         destination::Origin,
-        dispatch::{Dispatcher, WINDOW},
+        dispatch::Dispatcher,
         health::Health,
         notice::{Loop, Notice},
         time::Timestamp,
@@ -93,7 +93,7 @@ impl Desk<'_> {
         }
         loop {
             while let Some(refill) = self.dispatcher.poll_refill() {
-                match store.due(&refill.origin, refill.after, WINDOW) {
+                match store.due(&refill.origin, refill.after, self.dispatcher.window()) {
                     Ok(entries) => self.dispatcher.handle_refill(&refill.origin, &entries),
                     Err(error) => {
                         self.dispatcher.handle_refill_failed(&refill.origin, self.now() + NAP_MAX);
