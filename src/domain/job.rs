@@ -14,8 +14,8 @@ use super::{
     time::Timestamp,
 };
 
-/// The most attempts that a job's history shows; older failed probes go first, then the oldest attempts. It bounds
-/// the record of a job that is replayed for years.
+/// The most attempts that a job's history shows; older failed probes go first, then the oldest attempts, and last of
+/// all those that tell what a later "not newer" means. It bounds the record of a job that is replayed for years.
 pub const HISTORY_MAX: usize = 100;
 
 /// A job's name: a ULID, so that names sort by the time of storing and never repeat.
@@ -200,6 +200,14 @@ pub struct Attempt {
     pub counted: bool,
 }
 
+impl Attempt {
+    /// Whether the platform may have taken the score although it did not say so: a probe of a long hold can be this too,
+    /// and hundreds of others may follow it.
+    fn is_evidence(&self) -> bool {
+        self.reply_lost || self.http_status == Some(500)
+    }
+}
+
 /// Advice that fits the case better than that of the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -343,8 +351,9 @@ impl Job {
     /// Adds an attempt to the history, within [`HISTORY_MAX`].
     pub(super) fn remember(&mut self, attempt: Attempt) {
         if self.attempts.len() >= HISTORY_MAX {
-            let oldest = self.attempts.iter().position(|known| !known.counted).unwrap_or(0);
-            self.attempts.remove(oldest);
+            let first = |goes: fn(&Attempt) -> bool| self.attempts.iter().position(goes);
+            let oldest = first(|known| !known.counted && !known.is_evidence());
+            self.attempts.remove(oldest.or_else(|| first(|known| !known.is_evidence())).unwrap_or(0));
             self.attempts_omitted = self.attempts_omitted.saturating_add(1);
         }
         self.attempts.push(attempt);

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use passback::{
     adapters::store::Store,
     domain::{
-        job::{Job, JobId, StateName},
+        job::{HISTORY_MAX, Job, JobId, StateName},
         ledger::{Answer, Mode, Rules, Work},
         outcome::{FailureReason, Finding, NotNewer, Verdict},
         time::Timestamp,
@@ -382,6 +382,28 @@ fn a_failed_probe_stands_in_the_history_and_uses_up_nothing() {
     }
     let job = scene.job(id);
     assert_eq!((job.attempts.len(), job.tries, job.state_name()), (3, 0, StateName::Queued));
+}
+
+/// The reply to one probe of a held platform was lost; then came more failed probes than the history can show.
+#[test]
+fn a_lost_reply_is_remembered_behind_a_hundred_failed_probes() {
+    let mut scene = Scene::new();
+    let id = scene.stored(&ags(Some(8), Some(60)));
+    let probe = |scene: &mut Scene, reply_lost| {
+        assert!(scene.start(id).is_some());
+        let verdict = Verdict::without_reply(Finding::Failed(FailureReason::Timeout), "");
+        let verdict = Verdict { reply_lost, ..verdict };
+        let answer = carry_out(&scene.store, Work::Finish { id, verdict, trial: Trial::Probe }, scene.now);
+        assert!(matches!(answer, Answer::Job(_)));
+        scene.pass(Duration::from_secs(1));
+    };
+    probe(&mut scene, true);
+    (0..HISTORY_MAX + 1).for_each(|_| probe(&mut scene, false));
+    let job = scene.job(id);
+    assert_eq!((job.attempts.len(), job.attempts_omitted, job.tries), (HISTORY_MAX, 2, 0));
+    assert!(scene.start(id).is_some());
+    scene.finish(id, Finding::NotNewer(NotNewer::Older));
+    assert_eq!(scene.state(id), StateName::Delivered, "the platform has this very grade");
 }
 
 #[test]
