@@ -117,9 +117,11 @@ pub fn apply(
             let verdict = Verdict { reply_lost, ..Verdict::without_reply(CUT_OFF, CUT_OFF_WORDS) };
             finish(job, since, verdict, Trial::Regular, rival, (now, draw, policy), &mut notices);
         }
-        (Some(Queued { due, place: Place::UnderWay { .. } }), Input::Withdraw { rival: Rival::None })
-        | (Some(Queued { place: Place::Ready, .. }), Input::Postpone { due }) => {
+        (Some(Queued { due, place: Place::UnderWay { .. } }), Input::Withdraw { rival: Rival::None }) => {
             job.state = JobState::Queued(Queued { due, place: Place::Ready });
+        }
+        (Some(Queued { due: before, place: Place::Ready }), Input::Postpone { due }) => {
+            job.state = JobState::Queued(Queued { due: due.max(before), place: Place::Ready });
         }
         (Some(Queued { due: later, place: place @ (Place::Ready | Place::Behind) }), Input::Hasten { due })
             if due < later =>

@@ -16,7 +16,7 @@ pub struct Watch {
 }
 
 /// A smaller step changes no schedule that anybody would notice, and clocks are corrected by such steps all the time.
-const STEP_MIN: Duration = Duration::from_secs(5);
+pub const STEP_MIN: Duration = Duration::from_secs(5);
 
 impl Watch {
     /// A watch that begins at `now`. `steady` counts from any beginning, and is never set.

@@ -41,6 +41,9 @@ pub(super) async fn run(
     let mut desk = Desk { shared, dispatcher: Dispatcher::new(shared.options.limits), attempts: JoinSet::new() };
     recover::remember_platforms(&shared.world, &mut desk.dispatcher, shared.world.clock.now())?;
     let mut batch = Vec::with_capacity(BATCH);
+    if let Some(by) = set_back::found_at_start(&shared.world)? {
+        desk.put_forward(by, None);
+    }
     let born = Instant::now();
     let mut watch = Watch::new(desk.now(), Duration::ZERO);
     // Asked before anything is started, done beside it: the store may have to wait for room first.
@@ -169,8 +172,12 @@ impl Desk<'_> {
 
     fn handle_set_back(&mut self, by: Duration) {
         self.dispatcher.handle_set_back(by);
+        self.put_forward(by, Some(self.now()));
+    }
+
+    fn put_forward(&mut self, by: Duration, noticed: Option<Timestamp>) {
         let origins = self.dispatcher.lanes().map(|lane| lane.origin.clone()).collect();
-        let (shared, noticed) = (Arc::clone(self.shared), self.now());
+        let shared = Arc::clone(self.shared);
         self.attempts.spawn(async move {
             let hasten = set_back::hasten(&shared, origins, by, noticed);
             shared.abort.run_until_cancelled(hasten).await;

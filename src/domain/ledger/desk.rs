@@ -200,15 +200,16 @@ impl<B: Books> Desk<'_, B> {
         Ok(self.try_change(&mut job, input(rival), peers))
     }
 
-    pub(super) fn hasten(&mut self, id: JobId, by: Duration, noticed: Timestamp) -> Result<Answer, B::Error> {
+    pub(super) fn hasten(&mut self, id: JobId, by: Duration, noticed: Option<Timestamp>) -> Result<Answer, B::Error> {
         let Some(job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
+        let new_from = noticed.map_or(Timestamp::from_micros(i64::MIN), |noticed| noticed.back(NOTICED_WITHIN));
         let mut waiting = self.peers(job.cell, Some(id))?;
         waiting.retain(|peer| peer.queued().is_some_and(|queued| queued.place == Place::Behind));
         waiting.push(job);
         for mut job in waiting {
-            let is_new = (noticed.back(NOTICED_WITHIN)..=self.now).contains(&job.planned_at());
+            let is_new = (new_from..=self.now).contains(&job.planned_at());
             if let Some(Queued { due, .. }) = job.queued().filter(|queued| queued.due > self.now && !is_new) {
                 self.change(&mut job, Input::Hasten { due: due.back(by).max(self.now) });
                 self.save(job);

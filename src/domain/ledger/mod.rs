@@ -145,8 +145,9 @@ pub enum Work {
         id: JobId,
         /// By how much.
         by: Duration,
-        /// The new time of day when that was noticed. What was put on the schedule after it stays as it is.
-        noticed: Timestamp,
+        /// The new time of day when that was noticed: what was put on the schedule after it stays as it is. Where nobody
+        /// noticed, whatever was not put on the schedule in the future stays.
+        noticed: Option<Timestamp>,
     },
     /// Take back the start of an attempt of which nobody was told.
     Withdraw {

@@ -191,6 +191,24 @@ async fn a_hold_from_the_future_begins_now() {
     );
 }
 
+/// The clock is set back while the worker is down: a start cannot see by how much, but it sees jobs from the future, and
+/// they wait no longer for that. A second start puts nothing forward twice that was tried since.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_before_a_start_keeps_nobody_waiting_either() {
+    let (mut universe, id) = after_failures(2).await;
+    universe.stop().await;
+    universe.clock.set_by(-HOUR_SECS);
+    universe.start();
+    // The second wait is 120 s; the newest job was stored 30 s before the last try, which nobody can tell from here.
+    let waited = next_try(&universe, id).await;
+    assert!(waited <= (120 + 31) * SECOND, "{waited:?}");
+    for _ in 0..3 {
+        universe.crash().await;
+        universe.start();
+    }
+    assert_waited(next_try(&universe, id).await, Duration::from_secs(480));
+}
+
 /// Each signature carries the time of day at which it is sent, whatever the clock does between one try and the next.
 #[tokio::test(start_paused = true)]
 async fn every_signature_carries_the_time_at_which_it_is_sent() {
