@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use url::{Position, Url};
 
 /// The three deliveries, by their public names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Delivery {
     /// LTI 1.1 Basic Outcomes.
     #[serde(rename = "lti11")]

@@ -144,7 +144,7 @@ impl StateName {
 }
 
 /// A job's state, with what only that state has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JobState {
     /// Waits for its turn, or has an attempt under way.
     Queued(Queued),
@@ -159,7 +159,7 @@ pub enum JobState {
 }
 
 /// A job that is still to be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Queued {
     /// When it may be tried.
     pub due: Timestamp,
@@ -168,7 +168,7 @@ pub struct Queued {
 }
 
 /// What a queued job waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Its due time and its turn.
     Ready,

@@ -36,6 +36,8 @@ struct Model {
     jobs: BTreeMap<JobId, Job>,
     platforms: BTreeMap<Origin, PlatformRecord>,
     columns: BTreeMap<[u8; 16], String>,
+    /// Jobs that the ledger has read.
+    reads: usize,
 }
 
 impl Books for Model {
@@ -45,26 +47,26 @@ impl Books for Model {
         self.last_id
     }
 
-    fn job(&mut self, id: JobId) -> Result<Option<Job>, Infallible> {
-        Ok(self.jobs.get(&id).cloned())
+    fn job(&mut self, id: JobId) -> Result<Option<Arc<Job>>, Infallible> {
+        self.reads += 1;
+        Ok(self.jobs.get(&id).cloned().map(Arc::new))
     }
 
     fn job_of_key(&mut self, key: &IdempotencyKey) -> Result<Option<JobId>, Infallible> {
         Ok(self.jobs.values().find(|job| job.key == *key).map(|job| job.id))
     }
 
-    fn cell(&mut self, cell: GradeCell) -> Result<Vec<CellEntry>, Infallible> {
-        let jobs = self.jobs.values().filter(|job| job.cell == cell);
-        let entries: BTreeSet<_> = jobs.map(|job| CellEntry { occurred_at: job.occurred_at, id: job.id }).collect();
-        Ok(entries.into_iter().collect())
+    fn cell(&mut self, cell: GradeCell) -> Result<Arc<Vec<CellEntry>>, Infallible> {
+        let entries: BTreeSet<_> = self.jobs.values().filter(|job| job.cell == cell).map(CellEntry::of).collect();
+        Ok(Arc::new(entries.into_iter().collect()))
     }
 
-    fn put(&mut self, job: Job) {
+    fn put(&mut self, job: Arc<Job>) {
         self.last_id = self.last_id.max(Some(job.id));
-        self.jobs.insert(job.id, job);
+        self.jobs.insert(job.id, Job::clone(&job));
     }
 
-    fn remove(&mut self, job: Job) {
+    fn remove(&mut self, job: &Job) {
         self.jobs.remove(&job.id);
     }
 
@@ -561,4 +563,25 @@ fn a_list_of_flagged_jobs_does_not_walk_over_the_others() {
     let page = store.list(&rare, None, 10).expect("reading works");
     assert!(page.jobs.is_empty() && page.next.is_some());
     assert_eq!(all_listed(&store, &rare), [ids[0]]);
+}
+
+#[test]
+fn a_cell_with_many_jobs_is_not_read_for_each_change_of_one() {
+    let mut model = Model::default();
+    let reads: Vec<usize> = (0..200)
+        .map(|number| {
+            let now = Timestamp::from_secs(1_790_000_000 + 10 * number);
+            let body = lti11_event(1, 0).replace("\"event-1\"", &format!("\"event-{number}\""));
+            let mut work = |work| {
+                let done = ledger::carry_out(&mut model, order(work, now), &rules(), &mut Report::default());
+                done.expect("a map never fails")
+            };
+            let Answer::Stored(id) = work(admit(&body, 1)) else { panic!("an event of its own") };
+            assert!(matches!(work(Work::Start { id }), Answer::Job(_)));
+            let verdict = Verdict::without_reply(Finding::Accepted, "");
+            assert!(matches!(work(Work::Finish { id, verdict, trial: Trial::Regular }), Answer::Job(_)));
+            std::mem::take(&mut model.reads)
+        })
+        .collect();
+    assert_eq!(reads, [2; 200], "start and end read their own job");
 }

@@ -12,7 +12,7 @@ use super::{
     disk::{Changes, Fault},
     draft::{Drafter, Effects},
     keys,
-    overlay::{Batch, Change, Overlay, entry_of},
+    overlay::{Batch, Change, Overlay},
     parts::Packer,
     platforms,
     recent::{RecentCells, RecentJobs},
@@ -82,12 +82,17 @@ impl OpenBooks {
     /// The order in hand is done: its changes belong to the batch.
     pub(super) fn keep_order(&mut self) {
         self.last_id = self.last_id.max(self.overlay.newest());
+        for (cell, id, entry) in self.overlay.changed_entries() {
+            self.cells.change(cell, id, entry);
+        }
         self.overlay.keep_order();
     }
 
     /// The order in hand failed: it changed nothing.
     pub(super) fn drop_order(&mut self) {
         self.overlay.drop_order();
+        // A cell may name a job that could be read once and cannot be now: it is put together anew, without it.
+        self.cells = RecentCells::default();
     }
 
     /// Turns the batch into what a commit writes; `tally` is the one before it.
@@ -152,11 +157,6 @@ impl OpenBooks {
     pub(super) fn end_batch(&mut self, draft: Draft) {
         self.marks.committed(draft.marks, draft.run);
         for (id, job) in draft.jobs {
-            match (self.committed.get(&id), &job) {
-                (Some(Some(before)), None) => self.cells.remove(before),
-                (Some(None) | None, Some(job)) => self.cells.add(job),
-                _ => {}
-            }
             self.recent.put(id, job);
         }
         self.committed.clear();
@@ -233,13 +233,24 @@ impl OpenBooks {
         Ok(found)
     }
 
-    /// The committed jobs of a cell, in no order.
-    fn committed_in(&mut self, cell: GradeCell) -> Result<&[CellEntry], Fault> {
-        if self.cells.get(cell).is_none() {
-            let jobs = self.marked(runs::of_cell(cell), |job| job.cell == cell)?;
-            self.cells.put(cell, jobs.iter().map(|job| entry_of(job)).collect());
+    /// The jobs of a cell as the orders before the one in hand have left them, oldest first.
+    fn kept_in(&mut self, cell: GradeCell) -> Result<Arc<Vec<CellEntry>>, Fault> {
+        if let Some(known) = self.cells.get(cell) {
+            return Ok(known);
         }
-        Ok(self.cells.get(cell).unwrap_or_default())
+        let mut ids = self.overlay.kept_new_in(cell);
+        ids.extend(self.marked(runs::of_cell(cell), |job| job.cell == cell)?.iter().map(|job| job.id));
+        let mut entries = Vec::with_capacity(ids.len());
+        for id in ids {
+            let job = match self.overlay.kept_job(id) {
+                Change::Put(job) => Some(job.clone()),
+                Change::Removed => None,
+                Change::Untouched => self.committed(id)?,
+            };
+            entries.extend(job.map(|job| CellEntry::of(&job)));
+        }
+        entries.sort_unstable();
+        Ok(self.cells.put(cell, entries.into()))
     }
 }
 
@@ -250,8 +261,8 @@ impl Books for OpenBooks {
         self.last_id.max(self.overlay.newest())
     }
 
-    fn job(&mut self, id: JobId) -> Result<Option<Job>, Fault> {
-        Ok(self.seen(id)?.map(|job| Job::clone(&job)))
+    fn job(&mut self, id: JobId) -> Result<Option<Arc<Job>>, Fault> {
+        self.seen(id)
     }
 
     fn job_of_key(&mut self, key: &IdempotencyKey) -> Result<Option<JobId>, Fault> {
@@ -262,24 +273,21 @@ impl Books for OpenBooks {
         Ok(found.filter(|id| !self.overlay.is_removed(*id)))
     }
 
-    fn cell(&mut self, cell: GradeCell) -> Result<Vec<CellEntry>, Fault> {
-        let mut entries = self.committed_in(cell)?.to_vec();
-        entries.extend(self.overlay.new_in(cell));
-        entries.retain(|entry| !self.overlay.is_removed(entry.id));
-        entries.sort_unstable();
-        Ok(entries)
+    fn cell(&mut self, cell: GradeCell) -> Result<Arc<Vec<CellEntry>>, Fault> {
+        let kept = self.kept_in(cell)?;
+        Ok(self.overlay.cell(cell, &kept))
     }
 
-    fn put(&mut self, job: Job) {
+    fn put(&mut self, job: Arc<Job>) {
         if self.last_id().is_none_or(|last| job.id > last) {
-            self.overlay.insert(Arc::new(job));
+            self.overlay.insert(job);
         } else {
-            self.overlay.put(Arc::new(job));
+            self.overlay.put(job);
         }
     }
 
-    fn remove(&mut self, job: Job) {
-        self.overlay.remove(job.id);
+    fn remove(&mut self, job: &Job) {
+        self.overlay.remove(job);
     }
 
     fn platform(&mut self, origin: &Origin) -> Result<Option<PlatformRecord>, Fault> {

@@ -31,6 +31,16 @@ pub(super) enum Change<'a> {
     Put(&'a Arc<Job>),
 }
 
+impl<'a> Change<'a> {
+    fn of(known: Option<&'a Option<Arc<Job>>>) -> Self {
+        match known {
+            None => Self::Untouched,
+            Some(None) => Self::Removed,
+            Some(Some(job)) => Self::Put(job),
+        }
+    }
+}
+
 /// What the orders of a batch have changed.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -40,7 +50,7 @@ pub(super) struct Batch {
     /// None: forgotten.
     pub(super) columns: HashMap<[u8; 16], Option<String>>,
     /// New jobs by cell and by key.
-    cells: HashMap<GradeCell, Vec<CellEntry>>,
+    cells: HashMap<GradeCell, Vec<JobId>>,
     keys: HashMap<IdempotencyKey, JobId>,
 }
 
@@ -50,6 +60,8 @@ pub(super) struct Batch {
 struct Slip {
     jobs: JobMap<Option<Arc<Job>>>,
     new: Vec<Arc<Job>>,
+    /// The jobs that are removed, with their cells.
+    gone: Vec<(GradeCell, JobId)>,
     platforms: Vec<PlatformRecord>,
     columns: Vec<([u8; 16], Option<String>)>,
 }
@@ -60,11 +72,7 @@ const SLIP_JOBS_KEPT: usize = 1_024;
 impl Overlay {
     /// What has become of a job.
     pub(super) fn job(&self, id: JobId) -> Change<'_> {
-        match self.order.jobs.get(&id).or_else(|| self.batch.jobs.get(&id)) {
-            None => Change::Untouched,
-            Some(None) => Change::Removed,
-            Some(Some(job)) => Change::Put(job),
-        }
+        Change::of(self.order.jobs.get(&id).or_else(|| self.batch.jobs.get(&id)))
     }
 
     /// Whether a job was removed.
@@ -78,10 +86,33 @@ impl Overlay {
         new.or_else(|| self.batch.keys.get(key).copied())
     }
 
-    /// The new jobs of a cell; some may have been removed again.
-    pub(super) fn new_in(&self, cell: GradeCell) -> impl Iterator<Item = CellEntry> {
-        let batch = self.batch.cells.get(&cell).into_iter().flatten().copied();
-        batch.chain(self.order.new.iter().filter(move |job| job.cell == cell).map(|job| entry_of(job)))
+    /// What the orders before the one in hand have made of a job.
+    pub(super) fn kept_job(&self, id: JobId) -> Change<'_> {
+        Change::of(self.batch.jobs.get(&id))
+    }
+
+    /// The jobs of a cell that are new by the orders before the one in hand; some may have been removed again.
+    pub(super) fn kept_new_in(&self, cell: GradeCell) -> Vec<JobId> {
+        self.batch.cells.get(&cell).cloned().unwrap_or_default()
+    }
+
+    /// A cell as the order in hand sees it; `kept` is what the orders before it have left.
+    pub(super) fn cell(&self, cell: GradeCell, kept: &Arc<Vec<CellEntry>>) -> Arc<Vec<CellEntry>> {
+        let changed = &self.order.jobs;
+        if changed.is_empty() {
+            return kept.clone();
+        }
+        let mut entries: Vec<CellEntry> =
+            kept.iter().filter(|entry| !changed.contains_key(&entry.id)).copied().collect();
+        entries.extend(changed.values().flatten().filter(|job| job.cell == cell).map(|job| CellEntry::of(job)));
+        entries.sort_unstable();
+        entries.into()
+    }
+
+    /// What the order in hand has changed: each job with its cell, and its entry there unless it is removed.
+    pub(super) fn changed_entries(&self) -> impl Iterator<Item = (GradeCell, JobId, Option<CellEntry>)> {
+        let put = self.order.jobs.values().flatten().map(|job| (job.cell, job.id, Some(CellEntry::of(job))));
+        put.chain(self.order.gone.iter().map(|(cell, id)| (*cell, *id, None)))
     }
 
     /// A platform that has changed.
@@ -112,8 +143,9 @@ impl Overlay {
     }
 
     /// A job is removed.
-    pub(super) fn remove(&mut self, id: JobId) {
-        self.order.jobs.insert(id, None);
+    pub(super) fn remove(&mut self, job: &Job) {
+        self.order.jobs.insert(job.id, None);
+        self.order.gone.push((job.cell, job.id));
     }
 
     /// A platform is new or has changed.
@@ -130,8 +162,9 @@ impl Overlay {
     pub(super) fn keep_order(&mut self) {
         let Self { batch, order } = self;
         batch.jobs.extend(order.jobs.drain());
+        order.gone.clear();
         for job in order.new.drain(..) {
-            batch.cells.entry(job.cell).or_default().push(entry_of(&job));
+            batch.cells.entry(job.cell).or_default().push(job.id);
             batch.keys.insert(job.key, job.id);
         }
         batch.platforms.extend(order.platforms.drain(..).map(|platform| (platform.origin.clone(), platform)));
@@ -150,9 +183,4 @@ impl Overlay {
     pub(super) fn take(&mut self) -> Batch {
         mem::take(&mut self.batch)
     }
-}
-
-/// What a cell's list says of a job.
-pub(super) fn entry_of(job: &Job) -> CellEntry {
-    CellEntry { occurred_at: job.occurred_at, id: job.id }
 }

@@ -1,5 +1,5 @@
 //! What was looked at or changed lately, kept so that start and finish of a young job read nothing and decode nothing.
-//! Both caches hold what is committed, and are bounded.
+//! Both caches are bounded.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{overlay::entry_of, spread::JobMap};
+use super::spread::JobMap;
 use crate::domain::{
     destination::GradeCell,
     job::{Job, JobId},
@@ -73,42 +73,44 @@ fn weight(job: &Job) -> usize {
     size_of::<Job>() + job.body.len() + history + 128
 }
 
-/// Cells that were looked at lately, each with all of its jobs, in no order.
+/// Cells that were looked at lately, each with all of its jobs, oldest first: as they are committed, and over that as the
+/// orders of this batch that are done have changed them.
 #[derive(Default)]
 pub(super) struct RecentCells {
-    newer: HashMap<GradeCell, Vec<CellEntry>>,
-    older: HashMap<GradeCell, Vec<CellEntry>>,
+    newer: HashMap<GradeCell, Arc<Vec<CellEntry>>>,
+    older: HashMap<GradeCell, Arc<Vec<CellEntry>>>,
 }
 
 impl RecentCells {
-    pub(super) fn get(&mut self, cell: GradeCell) -> Option<&[CellEntry]> {
-        if !self.newer.contains_key(&cell) {
-            let entries = self.older.remove(&cell)?;
-            self.put(cell, entries);
+    pub(super) fn get(&mut self, cell: GradeCell) -> Option<Arc<Vec<CellEntry>>> {
+        if let Some(entries) = self.newer.get(&cell) {
+            return Some(entries.clone());
         }
-        self.newer.get(&cell).map(Vec::as_slice)
+        let entries = self.older.remove(&cell)?;
+        Some(self.put(cell, entries))
     }
 
-    /// All committed jobs of a cell.
-    pub(super) fn put(&mut self, cell: GradeCell, entries: Vec<CellEntry>) {
+    /// All jobs of a cell.
+    pub(super) fn put(&mut self, cell: GradeCell, entries: Arc<Vec<CellEntry>>) -> Arc<Vec<CellEntry>> {
         if self.newer.len() >= CELLS_MAX {
             self.older = mem::take(&mut self.newer);
         }
-        self.newer.insert(cell, entries);
+        self.newer.insert(cell, entries.clone());
+        entries
     }
 
-    /// A new job was committed.
-    pub(super) fn add(&mut self, job: &Job) {
-        self.change(job.cell, |entries| entries.push(entry_of(job)));
-    }
-
-    /// The removal of a job was committed.
-    pub(super) fn remove(&mut self, job: &Job) {
-        self.change(job.cell, |entries| entries.retain(|entry| entry.id != job.id));
-    }
-
-    fn change(&mut self, cell: GradeCell, change: impl FnOnce(&mut Vec<CellEntry>)) {
-        let entries = self.newer.get_mut(&cell).or_else(|| self.older.get_mut(&cell));
-        entries.map(change);
+    /// A job of a cell is new, has changed, or (without an entry) is removed. A cell that is not here stays away.
+    pub(super) fn change(&mut self, cell: GradeCell, id: JobId, entry: Option<CellEntry>) {
+        let Some(entries) = self.newer.get_mut(&cell).or_else(|| self.older.get_mut(&cell)) else {
+            return;
+        };
+        let entries = Arc::make_mut(entries);
+        match entry {
+            None => entries.retain(|known| known.id != id),
+            Some(entry) => match entries.binary_search_by_key(&entry.order(), CellEntry::order) {
+                Ok(place) => entries[place] = entry,
+                Err(place) => entries.insert(place, entry),
+            },
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Answer, Arrival, Books, Mode, PlatformRecord, Report, Rules, due_entry};
+use super::{Answer, Arrival, Books, CellEntry, Mode, PlatformRecord, Report, Rules, due_entry};
 use crate::domain::{
     destination::{Delivery, Destination, GradeCell, Origin},
     event::GradeEvent,
@@ -27,7 +27,7 @@ pub(super) struct Desk<'a, B: Books> {
 impl<B: Books> Desk<'_, B> {
     pub(super) fn admit(&mut self, arrival: Arrival) -> Result<Answer, B::Error> {
         let cell = arrival.event.destination.cell(arrival.event.session_id.as_deref());
-        let peers = self.peers(cell, None)?;
+        let peers = self.books.cell(cell)?;
         if let Some(known) = self.known(&arrival.key, &peers)? {
             self.report.notices.push(Notice::EventDuplicate { job: known, source: arrival.source });
             return Ok(Answer::Duplicate(known));
@@ -36,17 +36,16 @@ impl<B: Books> Desk<'_, B> {
         // The clock may have been set back since the last event of this cell came: the later one is the later one.
         let came_at = peers.iter().map(|peer| peer.created_at).fold(self.now, Timestamp::max);
         let mut job = self.new_job(arrival, cell, came_at)?;
-        let order = job.order();
-        let (older, newer): (Vec<Job>, Vec<Job>) = peers.into_iter().partition(|peer| peer.order() < order);
-        if job.delivery.can_supersede() && self.came_too_late(&job, &newer) {
+        let (older, newer) = peers.split_at(peers.partition_point(|peer| peer.order() < job.order()));
+        if job.delivery.can_supersede() && self.came_too_late(&job, newer) {
             job.state = JobState::Superseded;
             job.ended_at = Some(self.now);
             job.ends = 1;
-        } else if self.settle_older(&job, older) {
+        } else if self.settle_older(&job, older)? {
             job.state = JobState::Queued(Queued { due: self.now, place: Place::Behind });
         }
         for peer in newer {
-            self.make_wait(&job, peer);
+            self.make_wait(&job, peer)?;
         }
         let state = job.state_name();
         self.report.notices.push(Notice::EventStored { about: about(&job), source, state });
@@ -60,11 +59,13 @@ impl<B: Books> Desk<'_, B> {
     }
 
     /// The job that this event already is, if any.
-    fn known(&mut self, key: &IdempotencyKey, peers: &[Job]) -> Result<Option<JobId>, B::Error> {
+    fn known(&mut self, key: &IdempotencyKey, peers: &[CellEntry]) -> Result<Option<JobId>, B::Error> {
         match key {
             IdempotencyKey::Content(_) => {
-                let newest = peers.iter().rfind(|peer| counts(peer));
-                Ok(newest.filter(|newest| newest.key == *key).map(|newest| newest.id))
+                let Some(newest) = peers.iter().rfind(|peer| counts(peer)) else {
+                    return Ok(None);
+                };
+                Ok(self.books.job(newest.id)?.filter(|newest| newest.key == *key).map(|newest| newest.id))
             }
             IdempotencyKey::Event(_) | IdempotencyKey::Message(_) => self.books.job_of_key(key),
         }
@@ -120,7 +121,7 @@ impl<B: Books> Desk<'_, B> {
 
     /// Whether the cell already has what makes this event pointless. A change of state without a score is pointless
     /// after anything newer; a grade only after a newer grade.
-    fn came_too_late(&self, job: &Job, newer: &[Job]) -> bool {
+    fn came_too_late(&self, job: &Job, newer: &[CellEntry]) -> bool {
         newer.iter().filter(|peer| counts(peer)).any(|peer| {
             let outranks = peer.bears_grade || !job.bears_grade;
             // Without superseding each grade is delivered in its turn, as long as its turn has not passed.
@@ -130,47 +131,47 @@ impl<B: Books> Desk<'_, B> {
     }
 
     /// Older queued jobs of the cell give way to this one, or go first. True if one of them goes first.
-    fn settle_older(&mut self, job: &Job, older: Vec<Job>) -> bool {
+    fn settle_older(&mut self, job: &Job, older: &[CellEntry]) -> Result<bool, B::Error> {
         let mut goes_first = false;
-        for mut peer in older {
+        for peer in older {
             let Some(Queued { place, .. }) = peer.queued() else {
                 continue;
             };
-            if is_idle(place) && self.outranks(job, &peer) {
-                self.change(&mut peer, Input::GiveWay);
-                self.save(peer);
+            if is_idle(place) && self.outranks(job, peer) {
+                self.change_peer(peer.id, Input::GiveWay)?;
             } else {
                 goes_first = true;
             }
         }
-        goes_first
+        Ok(goes_first)
     }
 
     /// Whether `newer` makes `older` pointless.
-    fn outranks(&self, newer: &Job, older: &Job) -> bool {
+    fn outranks(&self, newer: &Job, older: &CellEntry) -> bool {
         self.rules.supersede && older.delivery.can_supersede() && (newer.bears_grade || !older.bears_grade)
     }
 
     /// A newer job of the cell lets this older one go first.
-    fn make_wait(&mut self, job: &Job, mut peer: Job) {
+    fn make_wait(&mut self, job: &Job, peer: &CellEntry) -> Result<(), B::Error> {
         let ready = peer.queued().is_some_and(|queued| queued.place == Place::Ready);
         if ready && job.queued().is_some() {
-            self.change(&mut peer, Input::FallBehind);
-            self.save(peer);
+            self.change_peer(peer.id, Input::FallBehind)?;
         }
+        Ok(())
     }
 
     pub(super) fn start(&mut self, id: JobId) -> Result<Answer, B::Error> {
-        let Some(mut job) = self.books.job(id)? else {
+        let Some(job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
         let ready = job.queued().is_some_and(|queued| queued.place == Place::Ready);
         if !ready {
             return Ok(Answer::NotNow);
         }
-        let peers = self.peers(job.cell, Some(id))?;
+        let mut job = Job::clone(&job);
+        let peers = self.books.cell(job.cell)?;
         let older_waits = peers.iter().any(|peer| peer.order() < job.order() && peer.queued().is_some());
-        let cell_busy = peers.iter().any(|peer| peer.under_way_since().is_some());
+        let cell_busy = peers.iter().any(|peer| peer.id != id && peer.is_under_way());
         if older_waits || cell_busy {
             self.change(&mut job, Input::FallBehind);
             self.save(job);
@@ -192,12 +193,12 @@ impl<B: Books> Desk<'_, B> {
     }
 
     pub(super) fn end_attempt(&mut self, id: JobId, input: impl FnOnce(Rival) -> Input) -> Result<Answer, B::Error> {
-        let Some(mut job) = self.books.job(id)? else {
+        let Some(job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
-        let peers = self.peers(job.cell, Some(id))?;
+        let peers = self.books.cell(job.cell)?;
         let rival = self.rival(&job, &peers, |rules| rules.supersede);
-        Ok(self.try_change(&mut job, input(rival), peers))
+        self.try_change(Job::clone(&job), input(rival), &peers)
     }
 
     pub(super) fn hasten(&mut self, id: JobId, by: Duration, noticed: Option<Timestamp>) -> Result<Answer, B::Error> {
@@ -205,79 +206,80 @@ impl<B: Books> Desk<'_, B> {
             return Ok(Answer::NoSuchJob);
         };
         let new_from = noticed.map_or(Timestamp::from_micros(i64::MIN), |noticed| noticed.back(NOTICED_WITHIN));
-        let mut waiting = self.peers(job.cell, Some(id))?;
-        waiting.retain(|peer| peer.queued().is_some_and(|queued| queued.place == Place::Behind));
-        waiting.push(job);
-        for mut job in waiting {
+        let peers = self.books.cell(job.cell)?;
+        let behind = |peer: &&CellEntry| peer.queued().is_some_and(|queued| queued.place == Place::Behind);
+        let behind = peers.iter().filter(behind).map(|peer| peer.id).filter(|peer| *peer != id);
+        for id in behind.chain([id]) {
+            let Some(job) = self.books.job(id)? else {
+                continue;
+            };
             let is_new = (new_from..=self.now).contains(&job.planned_at());
             if let Some(Queued { due, .. }) = job.queued().filter(|queued| queued.due > self.now && !is_new) {
-                self.change(&mut job, Input::Hasten { due: due.back(by).max(self.now) });
-                self.save(job);
+                self.change_peer(id, Input::Hasten { due: due.back(by).max(self.now) })?;
             }
         }
         Ok(Answer::Done)
     }
 
     pub(super) fn replay(&mut self, id: JobId, mode: Mode) -> Result<Answer, B::Error> {
-        let Some(mut job) = self.books.job(id)? else {
+        let Some(job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
-        let peers = self.peers(job.cell, Some(id))?;
+        let mut job = Job::clone(&job);
+        let peers = self.books.cell(job.cell)?;
         let rival = self.rival(&job, &peers, |_| true);
         if mode == Mode::Rehearsal {
             let input = Input::Replay { rival };
             let tried = transition::apply(&mut job, input, self.now, self.draw, &self.rules.retry);
             return Ok(tried.map_or_else(Answer::Refused, |_| Answer::Job(Arc::new(job))));
         }
-        Ok(self.try_change(&mut job, Input::Replay { rival }, peers))
+        self.try_change(job, Input::Replay { rival }, &peers)
     }
 
     pub(super) fn discard(&mut self, id: JobId) -> Result<Answer, B::Error> {
-        let Some(mut job) = self.books.job(id)? else {
+        let Some(job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
-        let peers = self.peers(job.cell, Some(id))?;
-        Ok(self.try_change(&mut job, Input::Discard, peers))
+        let peers = self.books.cell(job.cell)?;
+        self.try_change(Job::clone(&job), Input::Discard, &peers)
     }
 
     /// Whether the cell has a newer job that makes another try of this one pointless.
-    fn rival(&self, job: &Job, peers: &[Job], applies: impl Fn(&Rules) -> bool) -> Rival {
-        let outranks = |peer: &Job| peer.order() > job.order() && (peer.bears_grade || !job.bears_grade);
+    fn rival(&self, job: &Job, peers: &[CellEntry], applies: impl Fn(&Rules) -> bool) -> Rival {
+        let outranks = |peer: &CellEntry| peer.order() > job.order() && (peer.bears_grade || !job.bears_grade);
         let is_outranked = peers.iter().any(|peer| counts(peer) && outranks(peer));
         if applies(self.rules) && job.delivery.can_supersede() && is_outranked { Rival::Newer } else { Rival::None }
     }
 
     /// Applies an input, saves the job, and puts the cell in order again.
-    fn try_change(&mut self, job: &mut Job, input: Input, peers: Vec<Job>) -> Answer {
-        match transition::apply(job, input, self.now, self.draw, &self.rules.retry) {
+    fn try_change(&mut self, mut job: Job, input: Input, peers: &[CellEntry]) -> Result<Answer, B::Error> {
+        match transition::apply(&mut job, input, self.now, self.draw, &self.rules.retry) {
             Ok(notices) => self.report.notices.extend(notices),
-            Err(refused) => return Answer::Refused(refused),
+            Err(refused) => return Ok(Answer::Refused(refused)),
         }
         // A replayed job may have become the older of two that wait.
         if job.queued().is_some_and(|queued| queued.place == Place::Ready)
             && peers.iter().any(|peer| peer.order() < job.order() && peer.queued().is_some())
         {
-            self.change(job, Input::FallBehind);
+            self.change(&mut job, Input::FallBehind);
         }
-        let saved = self.save(job.clone());
-        self.let_next_step_up(&saved, peers);
-        Answer::Job(saved)
+        let saved = self.save(job);
+        self.let_next_step_up(&saved, peers)?;
+        Ok(Answer::Job(saved))
     }
 
     /// When nothing older waits any more, the oldest that waits behind goes next.
-    fn let_next_step_up(&mut self, job: &Job, peers: Vec<Job>) {
-        let blocks = |known: &Job, order| known.order() < order && known.queued().is_some();
-        let next = peers.iter().position(|peer| {
-            let behind = peer.queued().is_some_and(|queued| queued.place == Place::Behind);
-            behind && !blocks(job, peer.order()) && !peers.iter().any(|known| blocks(known, peer.order()))
-        });
-        let Some(mut next) = next.and_then(|index| peers.into_iter().nth(index)) else {
-            return;
+    fn let_next_step_up(&mut self, job: &Job, peers: &[CellEntry]) -> Result<(), B::Error> {
+        // The oldest that is queued, beside this job: if even that one may not step up, none may.
+        let Some(next) = peers.iter().find(|peer| peer.id != job.id && peer.queued().is_some()) else {
+            return Ok(());
         };
-        if job.under_way_since().is_none() {
-            self.change(&mut next, Input::StepUp);
-            self.save(next);
+        let behind = next.queued().is_some_and(|queued| queued.place == Place::Behind);
+        let job_goes_first = job.queued().is_some() && job.order() < next.order();
+        if behind && !job_goes_first && job.under_way_since().is_none() {
+            self.change_peer(next.id, Input::StepUp)?;
         }
+        Ok(())
     }
 
     pub(super) fn prune(&mut self, ended_before: Timestamp, limit: usize) -> Result<Answer, B::Error> {
@@ -287,27 +289,26 @@ impl<B: Books> Desk<'_, B> {
             let Some(job) = self.books.job(id)? else {
                 continue;
             };
-            let kept = self.peers(job.cell, Some(id))?;
+            let kept = self.books.cell(job.cell)?;
             // A replay of an older flagged job must still learn that the cell has a newer grade.
             if kept.iter().any(|peer| peer.state == JobState::Flagged && peer.order() < job.order()) {
                 continue;
             }
             self.report.notices.push(Notice::Moved { from: Some(job.state_name()), to: None });
-            self.books.remove(job);
+            self.books.remove(&job);
             removed += 1;
         }
         Ok(Answer::Pruned { removed, more: ended.more })
     }
 
-    /// The jobs of a cell but one, oldest first.
-    fn peers(&mut self, cell: GradeCell, but: Option<JobId>) -> Result<Vec<Job>, B::Error> {
-        let mut peers = Vec::new();
-        for entry in self.books.cell(cell)? {
-            if Some(entry.id) != but {
-                peers.extend(self.books.job(entry.id)?);
-            }
+    /// Applies an input that fits the state of another job of the cell.
+    fn change_peer(&mut self, id: JobId, input: Input) -> Result<(), B::Error> {
+        if let Some(job) = self.books.job(id)? {
+            let mut job = Job::clone(&job);
+            self.change(&mut job, input);
+            self.save(job);
         }
-        Ok(peers)
+        Ok(())
     }
 
     /// Applies an input that fits the state, which the caller has looked at.
@@ -318,9 +319,9 @@ impl<B: Books> Desk<'_, B> {
 
     fn save(&mut self, job: Job) -> Arc<Job> {
         self.report.queued.extend(due_entry(&job));
-        let shown = Arc::new(job.clone());
-        self.books.put(job);
-        shown
+        let job = Arc::new(job);
+        self.books.put(Arc::clone(&job));
+        job
     }
 }
 
@@ -328,8 +329,8 @@ impl<B: Books> Desk<'_, B> {
 const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A discarded job is no grade of its cell any more; but what it sent was sent.
-fn counts(job: &Job) -> bool {
-    job.state != JobState::Discarded
+fn counts(peer: &CellEntry) -> bool {
+    peer.state != JobState::Discarded
 }
 
 /// Waits, and has no attempt under way.
@@ -338,12 +339,12 @@ fn is_idle(place: Place) -> bool {
 }
 
 /// The AGS timestamp of a job's next attempt: its own, and for one cell at least a second after the last one sent.
-fn next_ags_timestamp(job: &Job, peers: &[Job]) -> Option<Timestamp> {
+fn next_ags_timestamp(job: &Job, peers: &[CellEntry]) -> Option<Timestamp> {
     if job.delivery != Delivery::Ags {
         return None;
     }
     let own = job.ags_timestamp.unwrap_or(job.occurred_at).to_millis();
-    let last = peers.iter().filter_map(|peer| peer.ags_timestamp).max();
+    let last = peers.iter().filter(|peer| peer.id != job.id).filter_map(|peer| peer.ags_timestamp).max();
     let second = Duration::from_secs(1);
     Some(last.map_or(own, |last| if own < last + second { last + second } else { own }))
 }

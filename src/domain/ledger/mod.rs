@@ -10,9 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use self::desk::Desk;
 use super::{
-    destination::{GradeCell, Origin},
+    destination::{Delivery, GradeCell, Origin},
     event::{Door, GradeEvent},
-    job::{IdempotencyKey, Job, JobId, Place, Queued},
+    job::{IdempotencyKey, Job, JobId, JobState, Place, Queued},
     notice::{Notice, Source},
     outcome::Verdict,
     retry::RetryPolicy,
@@ -29,13 +29,50 @@ pub struct Rules {
     pub supersede: bool,
 }
 
-/// A job of a cell, as the cell's index shows it.
+/// A job of a cell: all that is asked of it when another one of its cell changes. So a cell may keep thousands of jobs,
+/// and only those that change with the new one are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CellEntry {
     /// When the session changed state.
     pub occurred_at: Timestamp,
     /// The job.
     pub id: JobId,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// Its state.
+    pub state: JobState,
+    /// Its delivery.
+    pub delivery: Delivery,
+    /// Whether it writes or clears a grade.
+    pub bears_grade: bool,
+    /// The AGS timestamp that it was sent with.
+    pub ags_timestamp: Option<Timestamp>,
+}
+
+impl CellEntry {
+    /// The entry of a job.
+    pub fn of(job: &Job) -> Self {
+        let Job { occurred_at, id, created_at, state, delivery, bears_grade, ags_timestamp, .. } = *job;
+        Self { occurred_at, id, created_at, state, delivery, bears_grade, ags_timestamp }
+    }
+
+    /// What orders the jobs of a cell: see [`Job::order`].
+    pub fn order(&self) -> (Timestamp, JobId) {
+        (self.occurred_at, self.id)
+    }
+
+    /// The place in the queue, if it is in it.
+    pub fn queued(&self) -> Option<Queued> {
+        match self.state {
+            JobState::Queued(queued) => Some(queued),
+            _ => None,
+        }
+    }
+
+    /// Whether an attempt is under way.
+    pub fn is_under_way(&self) -> bool {
+        self.queued().is_some_and(|queued| matches!(queued.place, Place::UnderWay { .. }))
+    }
 }
 
 /// What is remembered of a platform over restarts.
@@ -59,15 +96,15 @@ pub trait Books {
     /// The newest job id ever given.
     fn last_id(&self) -> Option<JobId>;
     /// A job.
-    fn job(&mut self, id: JobId) -> Result<Option<Job>, Self::Error>;
+    fn job(&mut self, id: JobId) -> Result<Option<Arc<Job>>, Self::Error>;
     /// The job of an event or message key. Never asked for a content key.
     fn job_of_key(&mut self, key: &IdempotencyKey) -> Result<Option<JobId>, Self::Error>;
     /// The stored jobs of a cell, oldest first by event time, then by id.
-    fn cell(&mut self, cell: GradeCell) -> Result<Vec<CellEntry>, Self::Error>;
+    fn cell(&mut self, cell: GradeCell) -> Result<Arc<Vec<CellEntry>>, Self::Error>;
     /// Inserts or replaces a job and all of its index entries.
-    fn put(&mut self, job: Job);
+    fn put(&mut self, job: Arc<Job>);
     /// Removes a job and all of its index entries.
-    fn remove(&mut self, job: Job);
+    fn remove(&mut self, job: &Job);
     /// A platform.
     fn platform(&mut self, origin: &Origin) -> Result<Option<PlatformRecord>, Self::Error>;
     /// Inserts or replaces a platform.

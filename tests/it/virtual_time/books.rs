@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     future,
     ops::Bound,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use passback::{
@@ -22,7 +22,7 @@ use passback::{
 #[derive(Default)]
 struct Maps {
     last_id: Option<JobId>,
-    jobs: BTreeMap<JobId, Job>,
+    jobs: BTreeMap<JobId, Arc<Job>>,
     keys: HashMap<IdempotencyKey, JobId>,
     cells: HashMap<GradeCell, BTreeSet<CellEntry>>,
     due: BTreeMap<Origin, BTreeMap<(Timestamp, JobId), GradeCell>>,
@@ -35,7 +35,7 @@ impl Maps {
         let Some(old) = self.jobs.remove(&id) else { return };
         self.keys.remove(&old.key);
         if let Some(cell) = self.cells.get_mut(&old.cell) {
-            cell.remove(&CellEntry { occurred_at: old.occurred_at, id });
+            cell.remove(&CellEntry::of(&old));
         }
         if let Some(entry) = ledger::due_entry(&old) {
             self.due.entry(entry.origin).or_default().remove(&(entry.due, entry.id));
@@ -50,7 +50,7 @@ impl Books for Maps {
         self.last_id
     }
 
-    fn job(&mut self, id: JobId) -> Result<Option<Job>, Infallible> {
+    fn job(&mut self, id: JobId) -> Result<Option<Arc<Job>>, Infallible> {
         Ok(self.jobs.get(&id).cloned())
     }
 
@@ -58,22 +58,22 @@ impl Books for Maps {
         Ok(self.keys.get(key).copied())
     }
 
-    fn cell(&mut self, cell: GradeCell) -> Result<Vec<CellEntry>, Infallible> {
-        Ok(self.cells.get(&cell).into_iter().flatten().copied().collect())
+    fn cell(&mut self, cell: GradeCell) -> Result<Arc<Vec<CellEntry>>, Infallible> {
+        Ok(Arc::new(self.cells.get(&cell).into_iter().flatten().copied().collect()))
     }
 
-    fn put(&mut self, job: Job) {
+    fn put(&mut self, job: Arc<Job>) {
         self.forget(job.id);
         self.last_id = self.last_id.max(Some(job.id));
         self.keys.insert(job.key, job.id);
-        self.cells.entry(job.cell).or_default().insert(CellEntry { occurred_at: job.occurred_at, id: job.id });
+        self.cells.entry(job.cell).or_default().insert(CellEntry::of(&job));
         if let Some(entry) = ledger::due_entry(&job) {
             self.due.entry(entry.origin).or_default().insert((entry.due, entry.id), entry.cell);
         }
         self.jobs.insert(job.id, job);
     }
 
-    fn remove(&mut self, job: Job) {
+    fn remove(&mut self, job: &Job) {
         self.forget(job.id);
     }
 
@@ -125,7 +125,7 @@ impl MapStore {
 
     /// Every job, oldest first.
     pub(crate) fn jobs(&self) -> Vec<Job> {
-        self.maps().jobs.values().cloned().collect()
+        self.maps().jobs.values().map(|job| Job::clone(job)).collect()
     }
 }
 
@@ -165,13 +165,13 @@ impl JobStore for MapStore {
     }
 
     fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        Ok(self.maps().jobs.get(&id).cloned())
+        Ok(self.maps().jobs.get(&id).map(|job| Job::clone(job)))
     }
 
     fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {
         let maps = self.maps();
         let older = maps.jobs.values().rev().filter(|job| before.is_none_or(|before| job.id < before));
-        let jobs: Vec<Job> = older.filter(|job| filter.admits(job)).take(limit).cloned().collect();
+        let jobs: Vec<Job> = older.filter(|job| filter.admits(job)).take(limit).map(|job| Job::clone(job)).collect();
         let next = jobs.last().filter(|_| jobs.len() == limit).map(|job| job.id);
         Ok(JobPage { jobs, next })
     }
