@@ -11,6 +11,7 @@ use crate::{
     adapters::{
         amqp::{self, Message, Publisher},
         clock::SystemClock,
+        store::export as store,
     },
     config::{
         Config, load,
@@ -23,7 +24,7 @@ use crate::{
     shutdown::{Asked, Signals},
     surfaces::{
         cli::{
-            self, Cli, CliError, Command, LocalWorker, Screen, demo, failures, jobs, keys, lms, stats,
+            self, Cli, CliError, Command, LocalWorker, Screen, demo, export, failures, jobs, keys, lms, stats,
             submit::{self, BrokerTarget, NotPublished, Publish},
         },
         log,
@@ -52,6 +53,7 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
         Command::Failures(command) => failures::run(command, &local, screen).await,
         Command::Jobs(command) => jobs::run(command, &local, screen).await,
         Command::Stats(args) => stats::run(args, &local, screen).await,
+        Command::Export(args) => export(args, &load_config(path)?),
         Command::Keys(keys::Command::Generate(args)) => {
             let key = rsa::generate_signing_key().map_err(|error| failed(&error))?;
             keys::generate(args, &key, screen)
@@ -63,6 +65,19 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
         }
         Command::Lms(args) => lms::run(args, screen, lms::until_signal()).await,
     }
+}
+
+/// `passback export`: of a store that nobody uses.
+fn export(args: &export::ExportArgs, config: &Config) -> Result<(), CliError> {
+    let folder = &config.store.path;
+    let mut to = export::target(args)?;
+    let written = if args.salvage { store::salvage(folder, &mut to) } else { store::export(folder, &mut to) };
+    let store::Summary { jobs, platforms, unread, remedy, .. } = written.map_err(|error| match error {
+        // Whoever read the output has seen enough.
+        store::ExportError::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
+        error => failed(&error),
+    })?;
+    export::report(&export::Tally { jobs, platforms, unread, remedy })
 }
 
 fn load_config(path: Option<&Path>) -> Result<Config, CliError> {

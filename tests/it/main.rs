@@ -9,6 +9,7 @@ mod service;
 mod simulation;
 mod small_disk;
 mod store_common;
+mod store_damage;
 mod store_durability;
 mod store_mending;
 mod store_model;

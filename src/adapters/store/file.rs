@@ -5,14 +5,16 @@
 //! panic on damaged files; that is caught here and told as the damage that it is. No type of sled leaves this file.
 
 use std::{
+    cell::RefCell,
     fs::{self, DirBuilder, File, Permissions},
     io,
     os::unix::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, PermissionsExt},
     },
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
+    sync::Once,
     thread,
     time::Duration,
 };
@@ -49,6 +51,14 @@ impl SledFile {
         let file = File::open(folder.join("db")).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?;
         sync_names(folder)?;
         Ok(Self { tree, file })
+    }
+}
+
+impl SledFile {
+    /// The records whose keys begin with `prefix`, from the last to the first.
+    pub(super) fn scan_back(&self, prefix: &[u8]) -> Scan<'_> {
+        let mut walk = self.tree.scan_prefix(prefix);
+        Box::new(std::iter::from_fn(move || record(caught(|| walk.next_back()))))
     }
 }
 
@@ -97,12 +107,16 @@ impl Iterator for Walk {
     type Item = Result<Record, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match caught(|| self.0.next()) {
-            Ok(None) => None,
-            Ok(Some(Ok((key, held)))) => Some(Ok((value(key), value(held)))),
-            Ok(Some(Err(error))) => Some(Err(of_sled(error))),
-            Err(words) => Some(Err(Fault::Panicked(words))),
-        }
+        record(caught(|| self.0.next()))
+    }
+}
+
+fn record(step: Result<Option<sled::Result<(sled::IVec, sled::IVec)>>, String>) -> Option<Result<Record, Fault>> {
+    match step {
+        Ok(None) => None,
+        Ok(Some(Ok((key, held)))) => Some(Ok((value(key), value(held)))),
+        Ok(Some(Err(error))) => Some(Err(of_sled(error))),
+        Err(words) => Some(Err(Fault::Panicked(words))),
     }
 }
 
@@ -121,11 +135,30 @@ fn of_sled(error: sled::Error) -> Fault {
     }
 }
 
-/// Runs a step of sled's; a panic comes back as its words.
+/// Runs a step of sled's; a panic comes back as its words and its place, and is not printed by itself.
 pub(super) fn caught<T>(step: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(step)).map_err(|panic| {
+    thread_local! {
+        /// None where panics are printed as usual; else the place of the last one.
+        static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    }
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let is_caught = PLACE.with_borrow_mut(|known| known.as_mut().map(|known| *known = place)).is_some();
+            if !is_caught {
+                usual(panic);
+            }
+        }));
+    });
+    let outer = PLACE.replace(Some(String::new()));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(step));
+    let place = PLACE.replace(outer).unwrap_or_default();
+    outcome.map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        format!("{} at {place}", text.as_deref().unwrap_or("a panic without words"))
     })
 }
 

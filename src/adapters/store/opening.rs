@@ -47,8 +47,8 @@ pub enum OpenError {
     },
     /// sled cannot read its own files.
     #[error(
-        "the files of the store in {} are damaged ({detail}): keep a copy of the folder, then restore a backup or start \
-         with an empty one",
+        "the files of the store in {} are damaged ({detail}): keep a copy of the folder, save what can be read with \
+         `passback export --salvage FILE`, then restore a backup or start with an empty folder",
         folder.display()
     )]
     Damaged {
@@ -60,7 +60,8 @@ pub enum OpenError {
     /// What was on disk once is not there any more.
     #[error(
         "the store in {} has lost its last {commits} commits, which had been accepted: the disk is damaged, or its files \
-         were put back from different times; restore a backup, or delete the file {} there to go on with what is left",
+         were put back from different times; restore a backup, or save what is left with `passback export --salvage FILE`, \
+         or delete the file {} there to go on with it",
         folder.display(), highwater::NAME
     )]
     Lost {
@@ -70,7 +71,10 @@ pub enum OpenError {
         commits: u64,
     },
     /// The records that everything hangs on cannot be read.
-    #[error("the store cannot be used ({detail}): keep a copy of the folder, then restore a backup")]
+    #[error(
+        "the store cannot be used ({detail}): keep a copy of the folder, save what can be read with \
+         `passback export --salvage FILE`, then restore a backup or start with an empty folder"
+    )]
     Unusable {
         /// What is wrong.
         detail: String,

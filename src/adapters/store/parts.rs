@@ -100,6 +100,17 @@ pub(super) fn decode_slots(bytes: &[u8]) -> Result<Vec<Slot<'_>>, Damage> {
     Ok(slots)
 }
 
+/// As many slots as can be read, and whether these are all: for a record that is damaged.
+pub(super) fn decode_slots_so_far(bytes: &[u8]) -> (Vec<Slot<'_>>, Result<(), Damage>) {
+    let mut read = In::new(bytes);
+    let mut slots: Vec<Slot<'_>> = Vec::new();
+    let mut outcome = read.form(FORM);
+    while outcome.is_ok() && !read.is_empty() {
+        outcome = read_slot(&mut read).map(|slot| slots.push(slot));
+    }
+    (slots, outcome)
+}
+
 /// The slot of one job.
 pub(super) fn find_slot(bytes: &[u8], id: JobId) -> Result<Option<Slot<'_>>, Damage> {
     let mut read = In::new(bytes);

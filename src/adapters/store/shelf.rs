@@ -23,7 +23,7 @@ use crate::{
     domain::{
         destination::{GradeCell, Origin},
         job::{Job, JobId},
-        ledger::DueEntry,
+        ledger::{DueEntry, PlatformRecord},
         time::Timestamp,
     },
     ports::{JobFilter, JobPage},
@@ -31,6 +31,9 @@ use crate::{
 
 /// One call of [`Shelf::list`] looks at no more jobs than about this.
 const LIST_LOOKS_MAX: usize = 5_000;
+
+/// Nobody has so many; a larger number is a damaged one.
+const PLATFORMS_MAX: u32 = 1_000_000;
 
 /// The records, and what memory knows of them.
 pub(super) struct Shelf {
@@ -58,6 +61,31 @@ impl Shelf {
             }
         }
         Ok(shelf)
+    }
+
+    /// A shelf on a file of which not everything can be read: a platform that cannot gets a name that nobody has.
+    pub(super) fn salvaged(disk: Box<dyn Disk>) -> Self {
+        let platforms = Platforms::default();
+        let nameless = |number: u32| PlatformRecord {
+            origin: Origin::from_stored(&format!("https://platform-{number}.invalid")),
+            client_id: None,
+            paused_since: None,
+            held_since: None,
+        };
+        let shelf = Self { disk, platforms, memory: RwLock::default(), damages: Damages::default() };
+        for record in shelf.disk.scan_prefix(&[keys::PLATFORM]).map_while(Result::ok) {
+            let number = record.0.get(1..).and_then(|number| <[u8; 4]>::try_from(number).ok()).map(u32::from_be_bytes);
+            let Some(number) = number.filter(|number| *number < PLATFORMS_MAX) else {
+                continue;
+            };
+            let known = shelf.long(&record.0).ok().flatten();
+            let platform = known.and_then(|known| platforms::decode(&known).ok());
+            for missing in u32::try_from(shelf.platforms.all().len()).unwrap_or(number)..number {
+                shelf.platforms.put(nameless(missing));
+            }
+            shelf.platforms.put(platform.unwrap_or_else(|| nameless(number)));
+        }
+        shelf
     }
 
     /// Memory, for reading.

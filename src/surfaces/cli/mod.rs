@@ -10,6 +10,7 @@
 //! failures, jobs, stats ── connect ── client ── a worker's API
 //!     └── filter      └── answers ── job_table, job_page ── output
 //! lms                           a simulated LMS, until it is told to stop
+//! export                        what the store's own export writes
 //! keys                          what `config` makes, printed or written
 //! ```
 
@@ -18,6 +19,7 @@ mod batches;
 mod client;
 mod connect;
 pub mod demo;
+pub mod export;
 pub mod failures;
 mod fault;
 mod filter;
@@ -81,6 +83,8 @@ pub enum Command {
     Jobs(jobs::Command),
     /// Count the jobs, and show how each platform is doing
     Stats(stats::StatsArgs),
+    /// Write the jobs of a stopped store as NDJSON, and save what can be read of a damaged one
+    Export(export::ExportArgs),
     /// Make the tool's RSA keys, and show their public halves
     #[command(subcommand)]
     Keys(keys::Command),
@@ -165,6 +169,8 @@ mod tests {
             "jobs list --state queued",
             &format!("jobs show {ID} --json"),
             "stats --json",
+            "export",
+            "export jobs.ndjson --salvage",
             "keys generate",
             "keys generate --kid 2026-11 --out keys",
             "keys jwks",

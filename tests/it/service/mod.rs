@@ -10,6 +10,7 @@ mod cut_disk;
 pub(crate) mod delivery;
 mod demo;
 mod doomed;
+mod export;
 mod kills;
 mod neighbours;
 mod oracle;
