@@ -33,6 +33,10 @@ impl HighWater {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(folder.join(NAME))?;
+        if file.metadata()?.len() == 0 {
+            // It is new, and only as safe as its name.
+            File::open(folder)?.sync_all()?;
+        }
         let mut bytes = [0; 16];
         // A file that is new, cut short or torn tells nothing.
         let is_whole = file.read_exact_at(&mut bytes, 0).is_ok();
