@@ -192,6 +192,11 @@ impl FaultyDisk {
         self.plates().strike = Some(strike);
     }
 
+    /// The strike is called off, if it is still to come.
+    pub(crate) fn forget_strike(&self) {
+        self.plates().strike = None;
+    }
+
     /// Whether the strike is still to come.
     pub(crate) fn is_to_strike(&self) -> bool {
         self.plates().strike.is_some()
