@@ -24,6 +24,7 @@ use passback::{
     },
     ports::{JobFilter, JobStore},
 };
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::{
     small_disk::SmallDisk,
@@ -48,6 +49,7 @@ fn other_process() {
     let (store, _) = open_with(folder.as_ref(), rules(), SMALL).expect("a store");
     match task.as_str() {
         "work" => work_for_ever(&store),
+        "mend" => one_commit_after_a_failure(&store),
         _ => one_commit(&store),
     }
 }
@@ -82,6 +84,17 @@ fn work_for_ever(store: &Store) {
             }
         }
     }
+}
+
+/// No file may grow, until the store has noticed; then one commit.
+fn one_commit_after_a_failure(store: &Store) {
+    let limit = |current| Rlimit { current, maximum: None };
+    carry_out(store, admit(&lti11_event(2, 1_200), 1), NOW);
+    setrlimit(Resource::Fsize, limit(Some(1))).expect("a limit of one's own");
+    wait(store.submit(order(admit(&lti11_event(3, 1_200), 1), NOW))).expect_err("nothing can be written");
+    setrlimit(Resource::Fsize, limit(None)).expect("a limit of one's own");
+    until("the store to go on", || store.is_writable());
+    one_commit(store);
 }
 
 fn one_commit(store: &Store) {
@@ -216,40 +229,54 @@ fn a_full_disk_is_loud_and_goes_on_by_itself() {
 
 #[test]
 fn an_acknowledgement_leaves_after_the_sync_of_what_was_written() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let trace = folder.path().join("trace");
-    let store = folder.path().join("store");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-s", "64", "-e", "trace=fdatasync,fsync,pwrite64,pwritev,write", "-o"]).arg(&trace);
-    strace.arg("--").arg(env::current_exe().expect("a test binary has a path"));
-    let output = other(&mut strace, &store, "commit").wait_with_output().expect("it ends");
-    let trace = fs::read_to_string(trace).expect("strace wrote it");
-    assert!(output.status.success(), "strace failed: {trace}");
-    let db = format!("{}>", store.join("db").display());
-    let trace: Vec<&str> = trace.lines().collect();
-    let find = |what: &[&str]| trace.iter().position(|line| what.iter().all(|part| line.contains(part)));
-    let begin = find(&["write(1", "begin"]).expect("the mark before the commit");
-    let acknowledged = find(&["write(1", "acknowledged"]).expect("the acknowledgement");
-    let writes = |line: &&str| line.contains("pwrite64(") && line.contains(&db);
-    let written = trace[..acknowledged].iter().rposition(writes).expect("the commit writes to db");
-    assert!(begin < written, "nothing was written between the order and its acknowledgement");
-    let synced = written + done(&trace[written..], "fdatasync", &db).expect("a sync of db follows the write");
-    assert!(synced < acknowledged, "acknowledged at line {acknowledged}, synced at line {synced}");
+    let (trace, begin) = traced("commit");
     // What sled writes once when it makes a store, and never syncs.
     for name in ["store/conf>", "store>"] {
         assert!(done(&trace[..begin], "fsync", name).is_some(), "{name} was not synced");
     }
+}
+
+#[test]
+fn a_store_that_was_opened_anew_syncs_before_it_acknowledges() {
+    let (trace, begin) = traced("mend");
+    assert!(trace[..begin].iter().any(|line| line.contains("EFBIG")), "a write has failed");
+}
+
+/// The system calls of another process with one commit, in which the acknowledgement leaves after the sync; and the
+/// line at which that commit begins.
+fn traced(task: &str) -> (Vec<String>, usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace");
+    let store = folder.path().join("store");
+    let mut strace = Command::new("sh");
+    strace.args(["-c", "trap '' XFSZ; exec strace \"$@\"", "sh"]);
+    strace.args(["-f", "-y", "-s", "64", "-e", "trace=fdatasync,fsync,pwrite64,pwritev,write", "-o"]).arg(&trace);
+    strace.arg("--").arg(env::current_exe().expect("a test binary has a path"));
+    let output = other(&mut strace, &store, task).wait_with_output().expect("it ends");
+    let trace = fs::read_to_string(trace).expect("strace wrote it");
+    assert!(output.status.success(), "strace failed: {trace}");
+    let db = format!("{}>", store.join("db").display());
+    let trace: Vec<String> = trace.lines().map(str::to_owned).collect();
+    let find = |what: &[&str]| trace.iter().position(|line| what.iter().all(|part| line.contains(part)));
+    let begin = find(&["write(1", "begin"]).expect("the mark before the commit");
+    let acknowledged = find(&["write(1", "acknowledged"]).expect("the acknowledgement");
+    let writes = |line: &String| line.contains("pwrite64(") && line.contains(&db);
+    let written = trace[..acknowledged].iter().rposition(writes).expect("the commit writes to db");
+    assert!(begin < written, "nothing was written between the order and its acknowledgement");
+    let synced = written + done(&trace[written..], "fdatasync", &db).expect("a sync of db follows the write");
+    assert!(synced < acknowledged, "acknowledged at line {acknowledged}, synced at line {synced}");
     assert_no_blobs(&store);
+    (trace, begin)
 }
 
 /// Where a call on a file has come back with success. strace splits a call when another thread calls in between.
-fn done(trace: &[&str], call: &str, file: &str) -> Option<usize> {
+fn done(trace: &[String], call: &str, file: &str) -> Option<usize> {
     let begun = trace.iter().position(|line| line.contains(&format!("{call}(")) && line.contains(file))?;
     if trace[begun].ends_with("= 0") {
         return Some(begun);
     }
     let thread = trace[begun].split_whitespace().next()?;
-    let ended = |line: &&str| line.starts_with(thread) && line.contains(&format!("{call} resumed"));
+    let ended = |line: &String| line.starts_with(thread) && line.contains(&format!("{call} resumed"));
     let end = begun + trace[begun..].iter().position(ended)?;
     trace[end].ends_with("= 0").then_some(end)
 }
