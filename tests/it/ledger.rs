@@ -398,7 +398,7 @@ fn a_lost_reply_is_remembered_behind_a_hundred_failed_probes() {
         scene.pass(Duration::from_secs(1));
     };
     probe(&mut scene, true);
-    (0..HISTORY_MAX + 1).for_each(|_| probe(&mut scene, false));
+    (0..=HISTORY_MAX).for_each(|_| probe(&mut scene, false));
     let job = scene.job(id);
     assert_eq!((job.attempts.len(), job.attempts_omitted, job.tries), (HISTORY_MAX, 2, 0));
     assert!(scene.start(id).is_some());
