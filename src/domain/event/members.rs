@@ -30,6 +30,9 @@ impl<'a> Members<'a> {
         })?;
         let members = Self { entries, prefix };
         match members.first_repeated() {
+            Some(nameless) if nameless.trim().is_empty() => {
+                Err(Refused::new(name, "has two members without a name: which one counts is a guess"))
+            }
             Some(repeated) => Err(members.refuse(repeated, "stands twice: which one counts is a guess")),
             None => Ok(members),
         }
