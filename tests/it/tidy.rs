@@ -247,13 +247,37 @@ fn every_metric_in_the_prose_exists() {
     }
 }
 
+/// The table of promises: the last cell of each row names tests, or modules of tests.
+#[test]
+fn every_promise_names_its_test() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let (_, promises) = readme.split_once("| promise | test |").expect("the table of promises");
+    let rows: Vec<&str> = promises.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 20, "{} promises", rows.len());
+    let is_there = all_tests();
+    for row in rows {
+        let (_, named) = row.trim_end_matches(" |").rsplit_once(" | ").expect("two cells");
+        let names: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        if !named.starts_with("the module") {
+            let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+            assert!(missing.is_empty(), "{missing:?} is no test: {row}");
+        }
+    }
+}
+
+/// Whether there is a test of a name, anywhere.
+fn all_tests() -> impl Fn(&str) -> bool {
+    let files = rust_files(&root().join("tests")).into_iter().chain(rust_files(&root().join("src")));
+    let code: Vec<String> = files.map(|path| fs::read_to_string(path).expect("readable")).collect();
+    move |name| code.iter().any(|text| text.contains(&format!("fn {name}(")))
+}
+
 /// `docs/security.md`: every line of protection is numbered and names a test that is there; so is everything that is left.
 #[test]
 fn every_line_of_the_threat_model_has_its_test() {
     let model = fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md");
-    let tests = rust_files(&root().join("tests")).into_iter().chain(rust_files(&root().join("src")));
-    let code: Vec<String> = tests.map(|path| fs::read_to_string(path).expect("readable")).collect();
-    let is_there = |name: &str| code.iter().any(|text| text.contains(&format!("fn {name}()")));
+    let is_there = all_tests();
     let mut number = 0;
     for line in model.lines().filter(|line| line.starts_with("| S")) {
         number += 1;
