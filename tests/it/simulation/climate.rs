@@ -31,6 +31,8 @@ pub(super) struct Climate {
     pub(super) retain: Duration,
     pub(super) sweep_every: Duration,
     pub(super) thresholds: Thresholds,
+    /// Entries that the dispatcher asks for at once.
+    pub(super) window: usize,
     pub(super) prefetch: usize,
     /// How long the faults last.
     pub(super) storm: Duration,
@@ -58,6 +60,8 @@ pub(super) struct Faults {
     pub(super) ack_lost: f64,
     pub(super) reorders: f64,
     pub(super) disk_trouble_every: Option<Duration>,
+    /// Somebody restarts a worker whose store has failed; else it mends itself.
+    pub(super) restarts: bool,
     pub(super) clock_jump_every: Option<Duration>,
     pub(super) admin_every: Option<Duration>,
     /// A platform's mood changes so often, to one of these.
@@ -76,14 +80,14 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Climate {
     pub(super) fn of(chance: &mut Chance) -> Self {
         let storm = chance.span(3 * MINUTE, 48 * HOUR);
-        let rules = rules(chance);
+        let rules = rules(chance, storm);
         let platforms: Vec<_> = (0..chance.between(2, 4)).map(|_| platform(chance)).collect();
         let cells = plan::cells(chance, &platforms);
         let waves = plan::waves(chance, storm);
         let events = plan::events(chance, &platforms, &cells, &waves, storm);
         Self {
             limits: Limits {
-                total: chance.one_of(&[1, 2, 4, 16]),
+                total: chance.one_of(&[1, 4, 16, 16]),
                 per_platform: chance.one_of(&[1, 2, 4, 8]),
                 retry: rules.retry,
             },
@@ -93,6 +97,7 @@ impl Climate {
             retain: if chance.hits(0.5) { 30 * 24 * HOUR } else { chance.span(MINUTE, storm) },
             sweep_every: storm / u32::try_from(chance.between(3, 20)).expect("small"),
             thresholds: thresholds(chance),
+            window: chance.one_of(&[1, 2, 3, 512]),
             prefetch: chance.one_of(&[1, 4, 32]),
             storm,
             waves,
@@ -114,18 +119,20 @@ impl Climate {
     }
 }
 
-fn rules(chance: &mut Chance) -> Rules {
-    let initial = chance.span(SECOND, MINUTE);
+fn rules(chance: &mut Chance, storm: Duration) -> Rules {
+    // The probes of a hold that lasts for the whole storm are to be some hundreds.
+    let shortest = SECOND.max(storm / 400);
+    let initial = chance.span(shortest, MINUTE.max(shortest));
     let retry = RetryPolicy {
         max_retries: u32::try_from(chance.between(0, 5)).expect("small"),
         initial,
         multiplier: chance.one_of(&[1.0, 2.0, 4.0]),
-        max: chance.span(initial, 6 * HOUR),
+        max: chance.span(initial, (6 * HOUR).max(initial)),
         jitter: chance.one_of(&[0.0, 0.2, 0.5]),
         permanent: if chance.hits(0.25) { Permanent::Flag } else { Permanent::Retry },
         hold: chance.span(10 * MINUTE, 72 * HOUR),
     };
-    Rules { retry, supersede: chance.hits(0.7) }
+    Rules { retry, supersede: chance.hits(0.5) }
 }
 
 fn thresholds(chance: &mut Chance) -> Thresholds {
@@ -153,6 +160,13 @@ fn platform(chance: &mut Chance) -> (Kind, Flavour) {
     (kind, flavour)
 }
 
+/// One, some or all of the moods.
+fn moods(chance: &mut Chance) -> Vec<Mood> {
+    let part = chance.one_of(&[0.0, 0.15, 0.4, 1.0]);
+    let one = chance.one_of(&Mood::ALL);
+    Mood::ALL.into_iter().filter(|mood| *mood == one || chance.hits(part)).collect()
+}
+
 impl Faults {
     fn of(chance: &mut Chance, storm: Duration) -> Self {
         let often = |chance: &mut Chance, part: f64, low: u64, high: u64| {
@@ -171,11 +185,12 @@ impl Faults {
             ack_lost: chance.one_of(&[0.0, 0.0, 0.05]),
             reorders: chance.one_of(&[0.0, 0.1, 0.5]),
             disk_trouble_every: often(chance, 0.25, 1, 3),
+            restarts: chance.hits(0.5),
             clock_jump_every: often(chance, 0.15, 1, 4),
             admin_every: often(chance, 0.7, 3, 30),
             mood_every: storm / u32::try_from(chance.between(2, 15)).expect("small"),
-            moods: Mood::ALL.into_iter().filter(|_| chance.hits(0.3)).collect(),
-            strength: chance.one_of(&[0.2, 0.6, 1.0]),
+            moods: moods(chance),
+            strength: chance.one_of(&[0.3, 0.7, 1.0, 1.0]),
             keys_missing_until: if chance.hits(0.2) { chance.unit() } else { 0.0 },
         }
     }

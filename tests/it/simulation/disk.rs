@@ -38,7 +38,6 @@ struct Plates {
     pending: Vec<Changes>,
     condition: Condition,
     died: bool,
-    syncs: u64,
 }
 
 /// The disk of the worker; its clones are the same disk.
@@ -66,10 +65,6 @@ impl FakeDisk {
     /// Whether something that was applied is not durable.
     pub(super) fn has_pending(&self) -> bool {
         !self.plates().pending.is_empty()
-    }
-
-    pub(super) fn syncs(&self) -> u64 {
-        self.plates().syncs
     }
 
     /// A power cut: the first `kept` of the pending batches happen to be on the plates, the others are gone.
@@ -159,7 +154,6 @@ impl Disk for FakeDisk {
                 Err(broken())
             }
             Condition::Well | Condition::DiesAtApply => {
-                plates.syncs += 1;
                 plates.sync();
                 Ok(())
             }

@@ -23,10 +23,7 @@ pub(super) fn check(out: &mut Outside) {
     if !missing.is_empty() {
         oracle.broken("every event that was sent has arrived", format!("{missing:?}"));
     }
-    let poison = climate.events.iter().filter(|event| event.is_poison).count();
-    if broker.dead().iter().any(|event| !climate.events[*event].is_poison)
-        || broker.dead().len() < poison.min(1) && false
-    {
+    if broker.dead().iter().any(|event| !climate.events[*event].is_poison) {
         oracle.broken("only what can never be a job is buried", format!("{:?}", broker.dead()));
     }
     let waiting: Vec<String> = waiting(oracle);

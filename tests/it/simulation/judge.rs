@@ -181,7 +181,7 @@ impl Platform {
         let (grade, by) = match (heard.grade, known) {
             // A change of state leaves the grade as it is.
             (Grade::StateOnly, Some(known)) => (known.grade, known.by),
-            (Grade::StateOnly, None) => (Grade::StateOnly, Some(job)),
+            (Grade::StateOnly, None) => (Grade::StateOnly, None),
             (grade, _) => (grade, Some(job)),
         };
         self.book.insert(heard.cell.clone(), Entry { grade, timestamp: heard.timestamp, by });

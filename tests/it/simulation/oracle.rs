@@ -45,6 +45,7 @@ pub(super) enum Said {
     Interrupt(JobId, Timestamp),
     Replay(JobId),
     Discard(JobId),
+    Withdraw(JobId),
     Prune(Timestamp),
     Other,
 }
@@ -58,6 +59,7 @@ impl Said {
             (Work::Interrupt { id, .. }, _) => Self::Interrupt(*id, order.now),
             (Work::Replay { id, mode: Mode::Earnest }, _) => Self::Replay(*id),
             (Work::Discard { id }, _) => Self::Discard(*id),
+            (Work::Withdraw { id }, _) => Self::Withdraw(*id),
             (Work::Prune { ended_before, .. }, _) => Self::Prune(*ended_before),
             _ => Self::Other,
         }
@@ -70,7 +72,8 @@ impl Said {
             | Self::Finish(id, _)
             | Self::Interrupt(id, _)
             | Self::Replay(id)
-            | Self::Discard(id) => Some(id),
+            | Self::Discard(id)
+            | Self::Withdraw(id) => Some(id),
             Self::Admit(_) | Self::Prune(_) | Self::Other => None,
         }
     }
@@ -119,6 +122,8 @@ pub(super) struct Oracle {
     poison: Vec<bool>,
     /// The orders of a commit of which nobody knows whether it is on disk.
     interrupted: Vec<Said>,
+    /// The attempts that were under way when the worker started, and since when.
+    cut_off: Vec<(JobId, Timestamp)>,
     folded: [i64; StateName::ALL.len()],
     under_way: UnderWay,
     /// Until when a platform asked to be left alone.
@@ -155,6 +160,7 @@ impl Oracle {
             foreign: platforms.iter().map(|(_, flavour)| flavour.foreign).collect(),
             poison: events.iter().map(|event| event.is_poison).collect(),
             interrupted: Vec::new(),
+            cut_off: Vec::new(),
             folded: [0; StateName::ALL.len()],
             under_way: UnderWay::default(),
             rests: BTreeMap::new(),
@@ -180,7 +186,7 @@ impl Oracle {
     }
 
     /// A commit was made: its answers, and every job of the cells that it touched.
-    pub(super) fn committed(&mut self, said: &[Said], commit: &Commit, reader: &Reader, now: Timestamp) {
+    pub(super) fn committed(&mut self, said: &[Said], commit: &Commit, reader: &Reader) {
         let mut touched: BTreeSet<GradeCell> = BTreeSet::new();
         let mut everything = false;
         for (order, answer) in said.iter().zip(&commit.answers) {
@@ -195,11 +201,14 @@ impl Oracle {
         }
         let is_meant = |known: &Known| !known.gone && (everything || touched.contains(&known.job.cell));
         let ids: Vec<JobId> = self.jobs.iter().filter(|(_, known)| is_meant(known)).map(|(id, _)| *id).collect();
-        self.compare(&ids, said, reader, now);
+        let before = self.attempts_made();
+        self.compare(&ids, said, reader);
         for cell in &touched {
             self.one_at_a_time(*cell);
         }
         self.fold(&commit.report.notices, reader);
+        let told = self.attempts_made() - before;
+        self.told(commit, told);
     }
 
     fn admitted(&mut self, event: EventNo, answer: &Answer, said: &[Said], reader: &Reader) -> Option<GradeCell> {
@@ -216,23 +225,53 @@ impl Oracle {
                     return None;
                 };
                 let cell = job.cell;
+                if let Some(newest) = self.newest_like(event, cell, said) {
+                    self.broken(
+                        "the same content again is one job",
+                        format!("event {event} became {id}, not {newest}"),
+                    );
+                }
                 self.meet(job, event);
                 Some(cell)
             }
             Answer::Duplicate(id) => {
+                self.arrived.insert(event);
                 self.must(self.jobs.contains_key(id), "a duplicate is of a job that is there", || id.to_string());
                 if self.keyed[event] {
                     self.must(known == Some(*id) || sweeps, "a duplicate is of its own event", || {
                         format!("event {event} is {known:?}, and was taken for {id}")
                     });
                 }
-                self.jobs.get(id).map(|known| known.job.cell)
+                let cell = self.jobs.get(id).map(|known| known.job.cell)?;
+                if !self.keyed[event] && said.len() == 1 {
+                    let newest = self.newest_like(event, cell, said);
+                    self.must(
+                        newest == Some(*id),
+                        "only the newest event of a cell is repeated by its content",
+                        || format!("event {event} was taken for {id}, and the newest is {newest:?}"),
+                    );
+                }
+                Some(cell)
             }
             other => {
                 self.broken("an event becomes a job", format!("event {event}: {other:?}"));
                 None
             }
         }
+    }
+
+    /// The newest job of a cell, if it has the same content as this event, which has no key of its own. Nothing where
+    /// other orders of the same commit may have changed the cell.
+    fn newest_like(&self, event: EventNo, cell: GradeCell, said: &[Said]) -> Option<JobId> {
+        let counts = |known: &&Known| known.job.cell == cell && !known.gone && known.job.state != JobState::Discarded;
+        let newest = self.jobs.values().filter(counts).max_by_key(|known| known.job.order())?;
+        let is_alike = !self.keyed[event] && said.len() == 1 && self.bodies_of(newest.event) == self.bodies_of(event);
+        let unkeyed = !self.keyed[newest.event];
+        (is_alike && unkeyed).then_some(newest.job.id)
+    }
+
+    fn bodies_of(&self, event: EventNo) -> Option<&[EventNo]> {
+        self.bodies.values().find(|events| events.contains(&event)).map(Vec::as_slice)
     }
 
     fn meet(&mut self, job: Job, event: EventNo) {
@@ -266,7 +305,7 @@ impl Oracle {
     }
 
     /// Compares what the store has now with what it had.
-    fn compare(&mut self, ids: &[JobId], said: &[Said], reader: &Reader, now: Timestamp) {
+    fn compare(&mut self, ids: &[JobId], said: &[Said], reader: &Reader) {
         for id in ids {
             let found = match reader.job(*id) {
                 Ok(found) => found,
@@ -274,7 +313,7 @@ impl Oracle {
             };
             let Some(known) = self.jobs.get(id) else { continue };
             let broken = match &found {
-                Some(job) => rules::check(&Step { known, job, said, now, oracle: self }),
+                Some(job) => rules::check(&Step { known, job, said, oracle: self }),
                 None => rules::check_gone(known, said, self),
             };
             if let Some(Broken { rule, words }) = broken {
@@ -282,7 +321,11 @@ impl Oracle {
             }
             if let Some(known) = self.jobs.get_mut(id) {
                 match found {
-                    Some(job) => known.job = job,
+                    Some(job) => {
+                        // An attempt of whose start nobody was told has sent nothing.
+                        known.sent &= job.under_way_since() == known.job.under_way_since();
+                        known.job = job;
+                    }
                     None => known.gone = true,
                 }
             }
@@ -309,6 +352,29 @@ impl Oracle {
             }
         }
         self.counts_agree(reader);
+    }
+
+    fn attempts_made(&self) -> usize {
+        self.jobs.values().map(|known| rules::made(&known.job)).sum()
+    }
+
+    /// Each event and each end of an attempt is told of, once.
+    fn told(&mut self, commit: &Commit, attempts: usize) {
+        let count =
+            |is_meant: fn(&Notice) -> bool| commit.report.notices.iter().filter(|notice| is_meant(notice)).count();
+        let answers =
+            |is_meant: fn(&Answer) -> bool| commit.answers.iter().flatten().filter(|answer| is_meant(answer)).count();
+        let told = [
+            count(|notice| matches!(notice, Notice::EventStored { .. })),
+            count(|notice| matches!(notice, Notice::EventDuplicate { .. })),
+            count(|notice| matches!(notice, Notice::AttemptEnded { .. })),
+        ];
+        let made = [
+            answers(|answer| matches!(answer, Answer::Stored(_))),
+            answers(|answer| matches!(answer, Answer::Duplicate(_))),
+            attempts,
+        ];
+        self.must(told == made, "notices tell what was done", || format!("told {told:?}, done {made:?}"));
     }
 
     /// Counters folded from notices, the store's census and the oracle's own picture are the same.
@@ -356,7 +422,7 @@ impl Oracle {
     }
 
     /// The store was opened anew: everything that was promised is there.
-    pub(super) fn reopened(&mut self, books: &Bookkeeper, now: Timestamp) {
+    pub(super) fn reopened(&mut self, books: &Bookkeeper) {
         match books.check() {
             Ok(report) => self.must(report.is_sound(), "the store is consistent", || format!("{:?}", report.faults)),
             Err(fault) => self.broken("the store is consistent", fault.to_string()),
@@ -383,7 +449,7 @@ impl Oracle {
             }
         }
         let ids: Vec<JobId> = self.jobs.iter().filter(|(_, known)| !known.gone).map(|(id, _)| *id).collect();
-        self.compare(&ids, &interrupted, books.reader(), now);
+        self.compare(&ids, &interrupted, books.reader());
         self.folded = books.reader().census().by_state.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
         self.counts_agree(books.reader());
     }
@@ -408,10 +474,18 @@ impl Oracle {
         }
     }
 
+    /// A worker starts: what is under way is what the one before it had begun.
+    pub(super) fn begins(&mut self) {
+        let under_way = self.jobs.values().filter(|known| !known.gone);
+        self.cut_off = under_way.filter_map(|known| Some((known.job.id, known.job.under_way_since()?))).collect();
+    }
+
     /// The attempts of the last run are ended on paper.
     pub(super) fn recovered(&mut self) {
-        let left = self.jobs.values().find(|known| !known.gone && known.job.under_way_since().is_some());
-        if let Some(id) = left.map(|known| known.job.id) {
+        let is_left = |(id, since): &&(JobId, Timestamp)| {
+            self.jobs.get(id).is_some_and(|known| !known.gone && known.job.under_way_since() == Some(*since))
+        };
+        if let Some((id, _)) = self.cut_off.iter().find(is_left) {
             self.broken("no attempt is lost in recovery", id.to_string());
         }
     }

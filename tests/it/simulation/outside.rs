@@ -54,7 +54,8 @@ pub(super) enum Happening {
     TurnsOnce(usize),
     /// The disk fills up or fails, and is mended.
     DiskTurns,
-    /// The worker's clock is set.
+    DiskIsMended,
+    /// The worker's clock is set forward. What happens when it is set back is tested on the real loop.
     ClockIsSet,
     /// An admin does something.
     AdminActs,

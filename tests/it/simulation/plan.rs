@@ -59,7 +59,7 @@ pub(super) fn origin(platform: usize) -> String {
 }
 
 pub(super) fn cells(chance: &mut Chance, platforms: &[(Kind, Flavour)]) -> Vec<Cell> {
-    let count = chance.one_of(&[1, 2, 3, 5, 8]);
+    let count = chance.one_of(&[1, 2, 3, 5, 8, 12, 16]);
     let draw = |chance: &mut Chance| Cell {
         platform: chance.below(platforms.len()),
         student: chance.below(6),
@@ -75,7 +75,7 @@ pub(super) fn events(
     waves: &[Duration],
     storm: Duration,
 ) -> Vec<PlannedEvent> {
-    let count = usize::try_from(chance.between(4, 36)).expect("small");
+    let count = usize::try_from(chance.between(4, 40)).expect("small");
     let mut events = Vec::new();
     for number in 0..count {
         let wave = waves[chance.below(waves.len())];

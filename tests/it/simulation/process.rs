@@ -3,20 +3,24 @@
 //! boundary. The conversations of its attempts are in `talk`.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use passback::{
-    adapters::store::bookkeeper::{Bookkeeper, Commit},
+    adapters::store::{
+        bookkeeper::{Bookkeeper, Commit},
+        disk::Fault,
+    },
     domain::{
         destination::Origin,
-        dispatch::{Dispatcher, Launch, WINDOW},
+        dispatch::{Dispatcher, Launch},
         event::Door,
         health::Signal,
+        job::JobId,
         ledger::{Answer, DueEntry, Mode, Order, Report, Work},
         notice::{Notice, PlatformState, Source},
-        time::Timestamp,
+        time::{Draw, Timestamp},
     },
     engine::{admit, retain},
     lti::access_token::TokenCache,
@@ -62,7 +66,11 @@ pub(super) enum Local {
     /// The store is asked again to take the end of an attempt.
     SettleAgain(u64),
     /// An attempt whose start the store did not take is given back.
-    GiveBack(u64),
+    GiveBack(u64, Timestamp),
+    /// An attempt of the last run is still to be ended on paper.
+    RecoverAgain(JobId),
+    /// The store is opened anew after a failure, if it can be.
+    Mend(Duration),
     /// The drain time is over; and then the time for what was cut off.
     DrainEnds,
     CutOffEnds,
@@ -78,7 +86,7 @@ pub(super) enum Who {
     Start(u64),
     End(u64),
     Column(u64),
-    Recovery,
+    Recovery(JobId),
     Sweep(Timestamp),
     Nobody,
 }
@@ -93,6 +101,15 @@ pub(super) enum Inward {
     ResumeAll,
 }
 
+/// The store takes no writes.
+struct Failure {
+    error: StoreError,
+    /// Commits of which somebody was told.
+    acknowledged: u64,
+    /// What the commit that failed would have brought about.
+    in_doubt: Option<Report>,
+}
+
 /// The worker.
 pub(super) struct Process {
     pub(super) books: Bookkeeper,
@@ -100,8 +117,12 @@ pub(super) struct Process {
     /// Orders that wait for the writer.
     desk: VecDeque<(Who, Order)>,
     writing: bool,
-    failed: Option<StoreError>,
+    failed: Option<Failure>,
+    /// The attempts that somebody was told to make and that have not ended.
+    begun: BTreeSet<JobId>,
     inbox: VecDeque<Inward>,
+    /// When the loop wakes by itself, by the true time.
+    alarm: Option<Timestamp>,
     pub(super) attempts: BTreeMap<u64, Attempt>,
     pub(super) last_attempt: u64,
     pub(super) tokens: TokenCache,
@@ -116,6 +137,9 @@ pub(super) struct Process {
 
 /// How long the store is left alone after it refused a change.
 pub(super) const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between two tries to mend the store, as in the real writer.
+const A_MOMENT: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 const CUT_OFF_WITHIN: Duration = Duration::from_secs(10);
 
 impl Process {
@@ -123,11 +147,13 @@ impl Process {
     pub(super) fn start(books: Bookkeeper, out: &mut Outside) -> Result<Self, Gone> {
         let mut process = Self {
             books,
-            dispatcher: Dispatcher::new(out.climate.limits),
+            dispatcher: Dispatcher::with_window(out.climate.limits, out.climate.window),
             desk: VecDeque::new(),
             writing: false,
             failed: None,
+            begun: BTreeSet::new(),
             inbox: VecDeque::new(),
+            alarm: None,
             attempts: BTreeMap::new(),
             last_attempt: 0,
             tokens: TokenCache::default(),
@@ -142,28 +168,22 @@ impl Process {
         }
         let cut_off = process.books.cut_off().to_vec();
         process.recovering = cut_off.len();
+        process.begun.extend(&cut_off);
         for id in cut_off {
-            process.order(Work::cut_off(id), Who::Recovery, out);
+            process.order(Work::cut_off(id), Who::Recovery(id), out);
         }
-        if process.recovering == 0 {
-            process.recovered(out);
+        let now = out.clock();
+        for record in process.books.reader().platforms() {
+            process.dispatcher.handle_platform(&record, now);
         }
+        if out.calm {
+            process.inbox.push_back(Inward::ResumeAll);
+        }
+        out.local(Duration::ZERO, Local::Wake);
         out.local(Duration::ZERO, Local::Pull);
         let sweep = out.climate.sweep_every;
         out.local(sweep, Local::Sweep);
         Ok(process)
-    }
-
-    fn recovered(&mut self, out: &mut Outside) {
-        let now = out.clock();
-        for record in self.books.reader().platforms() {
-            self.dispatcher.handle_platform(&record, now);
-        }
-        out.oracle.recovered();
-        if out.calm {
-            self.inbox.push_back(Inward::ResumeAll);
-        }
-        out.local(Duration::ZERO, Local::Wake);
     }
 
     /// Does what is to be done now.
@@ -178,7 +198,9 @@ impl Process {
             Local::Unlocked(attempt, key) => self.unlocked(attempt, key, out)?,
             Local::TimeUp(attempt) => self.time_up(attempt, out)?,
             Local::SettleAgain(attempt) => self.settle(attempt, out),
-            Local::GiveBack(attempt) => self.give_back(attempt, out),
+            Local::GiveBack(attempt, due) => self.give_back(attempt, due, out),
+            Local::RecoverAgain(id) => self.order(Work::cut_off(id), Who::Recovery(id), out),
+            Local::Mend(pause) => self.mend(pause, out),
             Local::DrainEnds => self.drain_ends(out)?,
             Local::CutOffEnds => return Err(Gone::Stopped),
             Local::Sweep => self.sweep(out),
@@ -211,7 +233,7 @@ impl Process {
     /// Hands work to the writer.
     pub(super) fn order(&mut self, work: Work, who: Who, out: &mut Outside) {
         if let Some(failed) = &self.failed {
-            let failed = failed.clone();
+            let failed = failed.error.clone();
             let moment = out.moment();
             return out.local(moment, Local::Answered(who, Box::new(Err(failed))));
         }
@@ -227,13 +249,13 @@ impl Process {
     /// An event comes in by HTTP; its sender waits for the answer.
     pub(super) fn post(&mut self, event: EventNo, out: &mut Outside) -> Result<(), Gone> {
         match take_in(event, Source::Http, out) {
-            Ok(arrival) => {
+            Some(arrival) => {
                 if out.dies_at(Boundary::ReceivedNotStored) {
                     return Err(Gone::Died(Boundary::ReceivedNotStored));
                 }
                 self.order(arrival, Who::Post { event }, out);
             }
-            Err(_) => {
+            None => {
                 out.posted.remove(&event);
                 out.oracle.refused(event);
             }
@@ -248,13 +270,13 @@ impl Process {
                 return Ok(());
             };
             match take_in(event, Source::Amqp, out) {
-                Ok(work) => {
+                Some(work) => {
                     if out.dies_at(Boundary::ReceivedNotStored) {
                         return Err(Gone::Died(Boundary::ReceivedNotStored));
                     }
                     self.order(work, Who::Message { tag, event }, out);
                 }
-                Err(_) => {
+                None => {
                     out.broker.bury(event);
                     out.broker.settle(tag);
                     out.oracle.refused(event);
@@ -283,28 +305,86 @@ impl Process {
         out.stats.commits += 1;
         match committed {
             Ok(commit) => {
-                let now = out.clock();
                 out.world.note(format_args!("commit of {} orders, {} changes", commit.answers.len(), commit.changes));
-                out.oracle.committed(&said, &commit, self.books.reader(), now);
+                out.oracle.committed(&said, &commit, self.books.reader());
+                self.note_attempts(&said, &commit);
                 let takes = out.climate.commit_takes;
                 out.local(takes, Local::Written(Box::new((whos, commit))));
             }
             Err(fault) => {
                 out.world.note(format_args!("the store failed: {fault}"));
                 out.oracle.interrupted(said);
-                let failed = StoreError(fault.to_string().into());
-                let rest = self.desk.drain(..).map(|(who, _)| who).collect::<Vec<_>>();
-                for who in whos.into_iter().chain(rest) {
-                    let moment = out.moment();
-                    out.local(moment, Local::Answered(who, Box::new(Err(failed.clone()))));
-                }
-                self.failed = Some(failed);
-                self.writing = false;
-                let soon = out.world.chance.span(Duration::from_secs(1), Duration::from_secs(600));
-                out.world.after(soon, Happening::Dies);
+                self.fail(&fault, whos, out);
             }
         }
         Ok(())
+    }
+
+    fn note_attempts(&mut self, said: &[Said], commit: &Commit) {
+        for (said, answer) in said.iter().zip(&commit.answers) {
+            match (said, answer) {
+                (Said::Start(id, _), Ok(Answer::Job(_))) => drop(self.begun.insert(*id)),
+                (Said::Finish(id, _) | Said::Interrupt(id, _) | Said::Withdraw(id), Ok(_)) => {
+                    self.begun.remove(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// From now on nothing is written, until the store is opened anew.
+    fn fail(&mut self, fault: &Fault, whos: Vec<Who>, out: &mut Outside) {
+        let error = StoreError(fault.to_string().into());
+        let rest = self.desk.drain(..).map(|(who, _)| who).collect::<Vec<_>>();
+        for who in whos.into_iter().chain(rest) {
+            let moment = out.moment();
+            out.local(moment, Local::Answered(who, Box::new(Err(error.clone()))));
+        }
+        let (acknowledged, in_doubt) = (self.books.commits(), self.books.take_in_doubt());
+        self.failed = Some(Failure { error, acknowledged, in_doubt });
+        self.writing = false;
+        out.local(A_MOMENT, Local::Mend(STORE_PAUSE));
+        if out.climate.faults.restarts {
+            let soon = out.world.chance.span(Duration::from_secs(1), Duration::from_secs(600));
+            out.world.after(soon, Happening::Dies);
+        }
+    }
+
+    /// Opens the store anew, as the real writer does, and tells the loop what is true now.
+    fn mend(&mut self, pause: Duration, out: &mut Outside) {
+        let Some(Failure { acknowledged, in_doubt, .. }) = &mut self.failed else { return };
+        if out.disk.condition() != Condition::Well {
+            return out.local(pause, Local::Mend((pause * 2).min(PAUSE_MAX)));
+        }
+        let opened = Bookkeeper::open(Box::new(out.disk.open()), out.climate.rules, &out.climate.thresholds);
+        let mut books = match opened {
+            Ok(books) => books,
+            Err(error) => return out.oracle.broken("the store opens", error.to_string()),
+        };
+        out.oracle.reopened(&books);
+        let commits = books.commits();
+        let (known, in_doubt) = (*acknowledged, in_doubt.take());
+        if commits < known {
+            out.oracle.broken("what was promised is there after a failure", format!("{commits} commits of {known}"));
+        }
+        let mut untold = in_doubt.filter(|_| commits > known).unwrap_or_default();
+        untold.reopened = true;
+        let (now, draw) = (out.clock(), Draw::MIDDLE);
+        let never_begun = books.cut_off().iter().filter(|id| !self.begun.contains(id));
+        let orders: Vec<Order> = never_begun.map(|id| Order { work: Work::Withdraw { id: *id }, now, draw }).collect();
+        let said: Vec<Said> = orders.iter().map(|order| Said::of(Who::Nobody, order)).collect();
+        match books.commit(orders) {
+            Ok(commit) => {
+                out.oracle.committed(&said, &commit, books.reader());
+                untold.queued.extend(commit.report.queued);
+            }
+            Err(fault) => return out.oracle.broken("a good disk takes every order", fault.to_string()),
+        }
+        out.world.note(format_args!("the store is open again, {} taken back", said.len()));
+        self.books = books;
+        self.failed = None;
+        self.tell(Inward::Committed(untold), out);
+        out.local(Duration::ZERO, Local::Pull);
     }
 
     /// Lets the disk take the worker in the middle of this commit, if it is to be.
@@ -312,7 +392,7 @@ impl Process {
         if out.disk.condition() != Condition::Well {
             return None;
         }
-        let recovers = whos.contains(&Who::Recovery) && out.dies_at(Boundary::InRecovery);
+        let recovers = whos.iter().any(|who| matches!(who, Who::Recovery(_))) && out.dies_at(Boundary::InRecovery);
         let boundary = [Boundary::NotApplied, Boundary::AppliedNotSynced].into_iter().find(|at| out.dies_at(*at));
         let boundary = if recovers { Some(Boundary::InRecovery) } else { boundary };
         out.disk.set(match boundary? {
@@ -356,10 +436,11 @@ impl Process {
             Who::Start(attempt) => return self.begin(attempt, answer, out),
             Who::End(attempt) => self.ended(attempt, answer.is_ok(), out),
             Who::Column(attempt) => return self.remembered(attempt, out),
-            Who::Recovery => {
+            Who::Recovery(id) if answer.is_err() => out.local(STORE_PAUSE, Local::RecoverAgain(id)),
+            Who::Recovery(_) => {
                 self.recovering -= 1;
-                if self.recovering == 0 && self.is_writable() {
-                    self.recovered(out);
+                if self.recovering == 0 {
+                    out.oracle.recovered();
                 }
             }
             Who::Sweep(began) => {
@@ -390,9 +471,6 @@ impl Process {
 
     /// The loop: takes in what has happened, and starts what may start.
     fn wake(&mut self, out: &mut Outside) {
-        if self.recovering > 0 {
-            return;
-        }
         while let Some(inward) = self.inbox.pop_front() {
             self.take(inward, out);
         }
@@ -402,7 +480,7 @@ impl Process {
         let now = out.clock();
         loop {
             while let Some(refill) = self.dispatcher.poll_refill() {
-                let entries = self.books.reader().due(&refill.origin, refill.after, WINDOW);
+                let entries = self.books.reader().due(&refill.origin, refill.after, self.dispatcher.window());
                 match entries {
                     Ok(entries) => self.dispatcher.handle_refill(&refill.origin, &entries),
                     Err(error) => out.oracle.broken("the store can be read", error.to_string()),
@@ -412,7 +490,15 @@ impl Process {
             self.launch(launch, out);
         }
         if let Some(wakeup) = self.dispatcher.poll_wakeup() {
-            out.local(wakeup.since(now), Local::Wake);
+            if wakeup <= now {
+                out.oracle.broken("the loop never spins", format!("it is woken at {wakeup}, and now is {now}"));
+            }
+            let at = out.world.now() + wakeup.since(now);
+            // One alarm is enough; one that rings too early does no harm.
+            if self.alarm.is_none_or(|alarm| at < alarm || alarm <= out.world.now()) {
+                self.alarm = Some(at);
+                out.local(wakeup.since(now), Local::Wake);
+            }
         }
     }
 
@@ -420,6 +506,9 @@ impl Process {
         let now = out.clock();
         match inward {
             Inward::Committed(report) => {
+                if report.reopened {
+                    self.handle_reopened(out);
+                }
                 report.queued.iter().for_each(|entry| self.dispatcher.handle_queued(entry));
             }
             Inward::Answered { launch, signal, error, again } => {
@@ -457,6 +546,21 @@ impl Process {
                 for origin in paused {
                     self.take(Inward::Resume(origin), out);
                 }
+            }
+        }
+    }
+
+    /// What waits in the store is read again, and what it does not know of holds and pauses is noted again.
+    fn handle_reopened(&mut self, out: &mut Outside) {
+        let platforms = self.books.reader().platforms();
+        self.dispatcher.handle_reopened(&platforms, out.clock());
+        for known in &platforms {
+            let health = self.dispatcher.health(&known.origin);
+            let is_as_known = health.is_some_and(|health| {
+                (health.paused_since(), health.held_since()) == (known.paused_since, known.held_since)
+            });
+            if !is_as_known {
+                self.remember(&known.origin, out);
             }
         }
     }
@@ -514,7 +618,7 @@ impl Process {
 }
 
 /// Reads an event at the door.
-fn take_in(event: EventNo, source: Source, out: &mut Outside) -> Result<Work, Notice> {
+fn take_in(event: EventNo, source: Source, out: &mut Outside) -> Option<Work> {
     let planned = &out.climate.events[event];
     let incoming = Incoming {
         body: planned.body.clone().into(),
@@ -525,7 +629,7 @@ fn take_in(event: EventNo, source: Source, out: &mut Outside) -> Result<Work, No
         user: None,
     };
     let luck = out.world.chance.luck();
-    admit::read(incoming, luck).map(Work::Admit).map_err(|refused| refused.1)
+    admit::read(incoming, luck).ok().map(Work::Admit)
 }
 
 fn settle_post(event: EventNo, answer: Result<Answer, StoreError>, out: &mut Outside) {

@@ -22,7 +22,6 @@ pub(super) struct Step<'a> {
     pub(super) known: &'a Known,
     pub(super) job: &'a Job,
     pub(super) said: &'a [Said],
-    pub(super) now: Timestamp,
     pub(super) oracle: &'a Oracle,
 }
 
@@ -80,6 +79,11 @@ pub(super) fn is_same(one: &Job, other: &Job) -> bool {
         && (one.tries, one.ends, one.ags_timestamp) == (other.tries, other.ends, other.ags_timestamp)
 }
 
+/// How many attempts a job has made.
+pub(super) fn made(job: &Job) -> usize {
+    job.attempts.len() + job.attempts_omitted as usize
+}
+
 impl Step<'_> {
     fn was(&self) -> &Job {
         &self.known.job
@@ -97,12 +101,8 @@ impl Step<'_> {
         self.count(|said| matches!(said, Said::Replay(_))) > 0
     }
 
-    fn made(job: &Job) -> usize {
-        job.attempts.len() + job.attempts_omitted as usize
-    }
-
     fn grown(&self) -> usize {
-        Self::made(self.job).saturating_sub(Self::made(self.was()))
+        made(self.job).saturating_sub(made(self.was()))
     }
 
     fn has_changed_to(&self, state: JobState) -> bool {
@@ -136,15 +136,16 @@ fn identity(step: &Step<'_>) -> Result<(), String> {
 fn history(step: &Step<'_>) -> Result<(), String> {
     let (was, job) = (step.was(), step.job);
     let kept = job.attempts_omitted > was.attempts_omitted || job.attempts.starts_with(&was.attempts);
-    need(kept && Step::made(job) >= Step::made(was) && job.ends >= was.ends, || {
-        format!("{} attempts and {} ends, and were {} and {}", Step::made(job), job.ends, Step::made(was), was.ends)
+    need(kept && made(job) >= made(was) && job.ends >= was.ends, || {
+        format!("{} attempts and {} ends, and were {} and {}", made(job), job.ends, made(was), was.ends)
     })?;
     need(step.grown() <= step.ends(), || format!("{} more attempts after {} ends", step.grown(), step.ends()))
 }
 
 fn every_attempt(step: &Step<'_>) -> Result<(), String> {
     let left = step.was().under_way_since().is_some() && step.job.under_way_since().is_none();
-    let nothing_was_sent = !step.known.sent && step.count(|said| matches!(said, Said::Interrupt(..))) == 0;
+    let cut_off = step.count(|said| matches!(said, Said::Interrupt(..))) > 0;
+    let nothing_was_sent = !step.known.sent && !cut_off;
     need(!left || step.grown() > 0 || nothing_was_sent, || "an attempt left no trace".to_owned())
 }
 
@@ -221,9 +222,11 @@ fn delivered(step: &Step<'_>) -> Result<(), String> {
     if !step.has_changed_to(JobState::Delivered) {
         return Ok(());
     }
-    // A platform that holds a teacher's newer grade says the same after a lost reply as one that holds ours.
+    // A platform that holds a newer grade, a teacher's or one that was swept, says the same after a lost reply as one
+    // that holds ours.
     let (platform, _) = step.oracle.names[step.known.event];
-    let guessed = step.oracle.foreign[platform] && step.job.lost_a_reply();
+    let swept = step.oracle.jobs.values().any(|known| known.gone && known.job.cell == step.job.cell);
+    let guessed = (step.oracle.foreign[platform] || swept) && step.job.lost_a_reply();
     need(step.known.applied > 0 || guessed, || "the platform never got it".to_owned())
 }
 
@@ -240,7 +243,7 @@ fn superseded(step: &Step<'_>) -> Result<(), String> {
         peer.cell == step.job.cell
             && peer.order() > step.job.order()
             && (peer.bears_grade || !step.job.bears_grade)
-            && peer.state != JobState::Discarded
+            && (peer.state != JobState::Discarded || step.said.contains(&Said::Discard(peer.id)))
     };
     let mut peers = step.oracle.jobs.values();
     need(peers.any(|known| outranks(&known.job)), || "nothing newer is there".to_owned())

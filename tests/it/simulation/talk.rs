@@ -8,8 +8,9 @@ use passback::{
         dispatch::Launch,
         ending::Ending,
         health::Signal,
-        ledger::{Answer, Work},
+        ledger::{Answer, DueEntry, Work},
         outcome::Verdict,
+        time::Timestamp,
     },
     engine::deliver,
     lti::{
@@ -50,6 +51,9 @@ pub(super) struct Flight {
 /// An attempt may take so many times the limit of one request, as in the engine.
 const REQUESTS_IN_TIME: u32 = 5;
 
+/// How long a job rests whose start the store refuses while it takes others, as in the engine.
+const DAMAGED_PAUSE: Duration = Duration::from_secs(60);
+
 impl Process {
     pub(super) fn launch(&mut self, launch: Launch, out: &mut Outside) {
         self.last_attempt += 1;
@@ -73,11 +77,14 @@ impl Process {
         let job = match answer {
             Ok(Answer::Job(job)) => job,
             Ok(_) => {
-                self.nothing_began(attempt, false, out);
+                self.nothing_began(attempt, None, out);
                 return Ok(());
             }
             Err(_) => {
-                out.local(STORE_PAUSE, Local::GiveBack(attempt));
+                let Some(known) = self.attempts.get(&attempt) else { return Ok(()) };
+                // A store that takes other orders cannot read this job: it rests.
+                let due = if self.is_writable() { out.clock() + DAMAGED_PAUSE } else { known.launch.due };
+                out.local(STORE_PAUSE, Local::GiveBack(attempt, due));
                 return Ok(());
             }
         };
@@ -102,13 +109,13 @@ impl Process {
     }
 
     /// The store took no start: the job has its place back.
-    pub(super) fn give_back(&mut self, attempt: u64, out: &mut Outside) {
-        self.nothing_began(attempt, true, out);
+    pub(super) fn give_back(&mut self, attempt: u64, due: Timestamp, out: &mut Outside) {
+        self.nothing_began(attempt, Some(due), out);
     }
 
-    fn nothing_began(&mut self, attempt: u64, is_to_be_tried_again: bool, out: &mut Outside) {
+    fn nothing_began(&mut self, attempt: u64, again_at: Option<Timestamp>, out: &mut Outside) {
         let Some(Attempt { launch, .. }) = self.attempts.remove(&attempt) else { return };
-        let again = is_to_be_tried_again.then(|| launch.entry());
+        let again = again_at.map(|due| DueEntry { due, ..launch.entry() });
         self.tell(Inward::Answered { launch: launch.clone(), signal: Signal::Nothing, error: None, again }, out);
         self.tell(Inward::Settled(launch), out);
     }

@@ -18,7 +18,7 @@ use super::{
     disk::{Condition, FakeDisk},
     ends,
     oracle::{Broken, Oracle},
-    outside::{Errand, Happening, Keys, Outside, Parcel, Return, Stats},
+    outside::{Happening, Keys, Outside, Parcel, Return, Stats},
     plan::{GENESIS, Way, origin},
     platform::Platform,
     process::{Gone, Inward, Local, Process, lose_connection, send_again},
@@ -102,6 +102,7 @@ impl Universe {
             for number in 0..climate.platforms.len() {
                 let after = world.chance.span(Duration::from_millis(1), climate.rules.retry.max);
                 world.after(*wave + after, Happening::TurnsOnce(number));
+                world.after(wave.saturating_sub(after), Happening::TurnsOnce(number));
             }
             while climate.faults.admin_every.is_some() && world.chance.hits(0.8) {
                 let after = world.chance.span(Duration::from_millis(10), climate.rules.retry.max);
@@ -123,7 +124,10 @@ impl Universe {
             self.out.stats.steps += 1;
             self.happen(happening);
             let lost = self.out.stats.steps > STEPS_MAX;
-            if self.out.oracle.verdict().is_some() || lost || self.out.world.now() > end {
+            if lost {
+                self.out.oracle.broken("a universe comes to rest", format!("it took {STEPS_MAX} steps"));
+            }
+            if self.out.oracle.verdict().is_some() || self.out.world.now() > end {
                 break;
             }
         }
@@ -190,13 +194,16 @@ impl Universe {
                     let condition = self.out.world.chance.one_of(&[Condition::Full, Condition::NoSync]);
                     self.out.world.note(format_args!("the disk is {condition:?}"));
                     self.out.disk.set(condition);
+                    let takes = self.out.world.chance.span(Duration::from_secs(1), Duration::from_secs(900));
+                    self.out.world.after(takes, Happening::DiskIsMended);
                 }
             }
+            Happening::DiskIsMended => self.out.disk.set(Condition::Well),
             Happening::ClockIsSet => {
                 self.again(self.out.climate.faults.clock_jump_every, || Happening::ClockIsSet);
-                let by = self.out.world.chance.one_of(&[-3600, -60, -1, 1, 60, 3600, 0]);
-                self.out.clock_off = if self.out.calm { 0 } else { by * 1_000_000 };
-                self.out.world.note(format_args!("the clock is off by {by} s"));
+                let by = self.out.world.chance.one_of(&[1, 1, 60, 60, 3600]);
+                self.out.clock_off += by * 1_000_000;
+                self.out.world.note(format_args!("the clock goes {by} s forward"));
                 // The real loop looks at the clock once a second.
                 self.out.local(Duration::from_secs(1), Local::Wake);
             }
@@ -254,8 +261,7 @@ impl Universe {
         let Outside { climate, disk, oracle, .. } = &mut self.out;
         match Bookkeeper::open(Box::new(disk.open()), climate.rules, &climate.thresholds) {
             Ok(books) => {
-                let now = self.out.clock();
-                self.out.oracle.reopened(&books, now);
+                oracle.reopened(&books);
                 Some(books)
             }
             Err(error) => {
@@ -272,6 +278,7 @@ impl Universe {
         self.out.disk.set(Condition::Well);
         self.out.world.note(format_args!("the worker starts"));
         let Some(books) = self.open() else { return };
+        self.out.oracle.begins();
         match Process::start(books, &mut self.out) {
             Ok(worker) => self.worker = Some(worker),
             Err(gone) => self.gone(gone),
@@ -329,7 +336,7 @@ impl Universe {
         if *calm {
             return;
         }
-        let well = climate.faults.moods.is_empty() || world.chance.hits(0.3);
+        let well = world.chance.hits(0.25);
         let mood = if well { None } else { Some(world.chance.one_of(&climate.faults.moods)) };
         platforms[number].turn(mood, climate.faults.strength, &mut world.chance);
         world.note(format_args!("platform {number} is in the mood {mood:?}"));
@@ -362,7 +369,6 @@ impl Universe {
     fn calm(&mut self) {
         let Self { worker, out } = self;
         out.calm = true;
-        out.clock_off = 0;
         out.world.note(format_args!("calm"));
         out.disk.set(Condition::Well);
         for platform in &mut out.platforms {

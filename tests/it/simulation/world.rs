@@ -132,11 +132,6 @@ impl Trace {
         self.hash ^ self.lines
     }
 
-    /// How many lines there are.
-    pub(super) fn lines(&self) -> u64 {
-        self.lines
-    }
-
     fn mix(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
