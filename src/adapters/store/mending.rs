@@ -156,6 +156,14 @@ impl Writer {
             Ok(Commit { report, .. }) => self.tell_later(report),
             Err(fault) => return drop(self.fail(&fault)),
         }
+        // Nothing is mended before something was written: events that are taken in only to be sent back are counted.
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        let proven = caught(|| open.bookkeeper.prove()).map_err(Fault::Panicked).and_then(|proven| proven);
+        if let Err(fault) = proven {
+            return drop(self.fail(&fault));
+        }
         self.trouble = None;
         self.shared.failure.store(None);
         self.observer.observe(&Notice::StoreMended);

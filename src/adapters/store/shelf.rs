@@ -164,8 +164,11 @@ impl Shelf {
         };
         let memory = self.memory();
         let mut entries: Vec<_> = memory.due.of(platform, after).take(limit).collect();
-        for record in self.settled_due(platform, after).take(limit) {
-            let Due { at, id, cell, .. } = record?;
+        // A damaged entry is passed by before the page is cut off: a short page means that there is no more.
+        let settled =
+            self.settled_due(platform, after).map(|entry| self.damages.pass(entry)).filter_map(Result::transpose);
+        for entry in settled.take(limit) {
+            let Due { at, id, cell, .. } = entry?;
             entries.push((at, id, cell));
         }
         entries.sort_unstable();
