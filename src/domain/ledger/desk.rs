@@ -192,6 +192,14 @@ impl<B: Books> Desk<'_, B> {
         Ok(Answer::Job(self.save(job)))
     }
 
+    pub(super) fn cut_off(&mut self, id: JobId, since: Timestamp) -> Result<Answer, B::Error> {
+        let is_that_one = self.books.job(id)?.is_some_and(|job| job.under_way_since() == Some(since));
+        if !is_that_one {
+            return Ok(Answer::NotNow);
+        }
+        self.end_attempt(id, |rival| Input::Interrupt { reply_lost: true, rival })
+    }
+
     pub(super) fn end_attempt(&mut self, id: JobId, input: impl FnOnce(Rival) -> Input) -> Result<Answer, B::Error> {
         let Some(job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);

@@ -186,6 +186,13 @@ pub enum Work {
         /// noticed, whatever was not put on the schedule in the future stays.
         noticed: Option<Timestamp>,
     },
+    /// End, on paper, an attempt that the last run left under way.
+    CutOff {
+        /// The job.
+        id: JobId,
+        /// When that attempt began: one that began since is left alone, however often this is asked for.
+        since: Timestamp,
+    },
     /// Take back the start of an attempt of which nobody was told.
     Withdraw {
         /// The job.
@@ -231,8 +238,8 @@ pub enum Work {
 impl Work {
     /// What a start does about an attempt that the last run left under way. Nobody knows how far it came, so its score
     /// may have been written.
-    pub fn cut_off(id: JobId) -> Self {
-        Self::Interrupt { id, reply_lost: true }
+    pub fn cut_off(id: JobId, since: Timestamp) -> Self {
+        Self::CutOff { id, since }
     }
 }
 
@@ -310,6 +317,7 @@ pub fn carry_out<B: Books>(
         Work::Finish { id, verdict, trial } => desk.end_attempt(id, |rival| Input::Finish { verdict, trial, rival }),
         Work::Interrupt { id, reply_lost } => desk.end_attempt(id, |rival| Input::Interrupt { reply_lost, rival }),
         Work::Hasten { id, by, noticed } => desk.hasten(id, by, noticed),
+        Work::CutOff { id, since } => desk.cut_off(id, since),
         Work::Withdraw { id } => desk.end_attempt(id, |rival| Input::Withdraw { rival }),
         Work::Replay { id, mode } => desk.replay(id, mode),
         Work::Discard { id } => desk.discard(id),

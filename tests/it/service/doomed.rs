@@ -206,7 +206,7 @@ impl JobStore for DoomedStore {
         let (before, after) = match &order.work {
             Work::Start { .. } => (None, Some(Step::Recorded)),
             Work::Finish { .. } => (Some(Step::Seen), Some(Step::Ended)),
-            Work::Interrupt { .. } => (Some(Step::Recovery), None),
+            Work::CutOff { .. } => (Some(Step::Recovery), None),
             Work::Replay { mode: Mode::Earnest, .. } => (None, Some(Step::Replay)),
             _ => (None, None),
         };

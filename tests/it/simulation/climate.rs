@@ -115,7 +115,7 @@ impl Climate {
         let retry = &self.rules.retry;
         let waits = retry.max.mul_f64(1.0 + retry.jitter) * (retry.max_retries + 2);
         let behind_each_other = u32::try_from(self.events.len()).expect("some dozens");
-        24 * HOUR + waits * behind_each_other
+        24 * HOUR + retry.hold + waits * behind_each_other
     }
 }
 

@@ -74,11 +74,13 @@ impl Mood {
 }
 
 /// A reply without headers.
+#[expect(clippy::unnecessary_wraps, reason = "what answers is a reply or a failure; this one is always a reply")]
 pub(super) fn reply(status: u16, body: &str) -> Answer {
     Ok(Reply { status, headers: Vec::new(), body: body.as_bytes().to_vec() })
 }
 
 /// A reply that asks us to wait, in one of the ways that platforms have.
+#[expect(clippy::unnecessary_wraps, reason = "what answers is a reply or a failure; this one is always a reply")]
 pub(super) fn wait_reply(status: u16, now: Timestamp, chance: &mut Chance) -> Answer {
     let date = |secs: u64| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs));
     let now_secs = u64::try_from(now.as_secs()).unwrap_or(0);

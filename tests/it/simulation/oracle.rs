@@ -283,7 +283,7 @@ impl Oracle {
     }
 
     fn started(&mut self, id: JobId, job: &Job, at: Timestamp, said: &[Said]) {
-        let changed = said.iter().any(|said| *said == Said::Replay(id));
+        let changed = said.contains(&Said::Replay(id));
         let Some(known) = self.jobs.get_mut(&id) else {
             return self.broken("an attempt is of a job that is there", id.to_string());
         };

@@ -152,7 +152,7 @@ fn event(
 
 fn points(chance: &mut Chance) -> Grade {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    let (given, maximum) = (chance.between(0, 110) as f64 / 10.0, chance.one_of(&[10, 10, 7]) as f64);
+    let (given, maximum) = (chance.between(0, 110) as f64 / 10.0, f64::from(chance.one_of(&[10, 10, 7])));
     Grade::Points(given, maximum)
 }
 

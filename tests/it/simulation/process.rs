@@ -68,7 +68,7 @@ pub(super) enum Local {
     /// An attempt whose start the store did not take is given back.
     GiveBack(u64, Timestamp),
     /// An attempt of the last run is still to be ended on paper.
-    RecoverAgain(JobId),
+    RecoverAgain(JobId, Timestamp),
     /// The store is opened anew after a failure, if it can be.
     Mend(Duration),
     /// The drain time is over; and then the time for what was cut off.
@@ -86,7 +86,7 @@ pub(super) enum Who {
     Start(u64),
     End(u64),
     Column(u64),
-    Recovery(JobId),
+    Recovery(JobId, Timestamp),
     Sweep(Timestamp),
     Nobody,
 }
@@ -170,7 +170,9 @@ impl Process {
         process.recovering = cut_off.len();
         process.begun.extend(&cut_off);
         for id in cut_off {
-            process.order(Work::cut_off(id), Who::Recovery(id), out);
+            let job = process.books.reader().job(id).expect("this disk damages nothing").expect("a job under way");
+            let since = job.under_way_since().expect("it is under way");
+            process.order(Work::cut_off(id, since), Who::Recovery(id, since), out);
         }
         let now = out.clock();
         for record in process.books.reader().platforms() {
@@ -199,7 +201,7 @@ impl Process {
             Local::TimeUp(attempt) => self.time_up(attempt, out)?,
             Local::SettleAgain(attempt) => self.settle(attempt, out),
             Local::GiveBack(attempt, due) => self.give_back(attempt, due, out),
-            Local::RecoverAgain(id) => self.order(Work::cut_off(id), Who::Recovery(id), out),
+            Local::RecoverAgain(id, since) => self.order(Work::cut_off(id, since), Who::Recovery(id, since), out),
             Local::Mend(pause) => self.mend(pause, out),
             Local::DrainEnds => self.drain_ends(out)?,
             Local::CutOffEnds => return Err(Gone::Stopped),
@@ -292,7 +294,7 @@ impl Process {
         let taken = if out.world.chance.hits(0.8) { waiting } else { out.world.chance.below(waiting.max(1)) + 1 };
         let (whos, orders): (Vec<Who>, Vec<Order>) = self.desk.drain(..taken.min(waiting)).unzip();
         let said: Vec<Said> = whos.iter().zip(&orders).map(|(who, order)| Said::of(*who, order)).collect();
-        let dying = self.arm(&whos, out);
+        let dying = arm(&whos, out);
         let committed = self.books.commit(orders);
         if out.disk.took_the_worker() {
             out.disk.set(Condition::Well);
@@ -387,22 +389,6 @@ impl Process {
         out.local(Duration::ZERO, Local::Pull);
     }
 
-    /// Lets the disk take the worker in the middle of this commit, if it is to be.
-    fn arm(&mut self, whos: &[Who], out: &mut Outside) -> Option<Boundary> {
-        if out.disk.condition() != Condition::Well {
-            return None;
-        }
-        let recovers = whos.iter().any(|who| matches!(who, Who::Recovery(_))) && out.dies_at(Boundary::InRecovery);
-        let boundary = [Boundary::NotApplied, Boundary::AppliedNotSynced].into_iter().find(|at| out.dies_at(*at));
-        let boundary = if recovers { Some(Boundary::InRecovery) } else { boundary };
-        out.disk.set(match boundary? {
-            Boundary::NotApplied => Condition::DiesAtApply,
-            Boundary::AppliedNotSynced => Condition::DiesAtSync,
-            _ => out.world.chance.one_of(&[Condition::DiesAtApply, Condition::DiesAtSync]),
-        });
-        boundary
-    }
-
     /// A commit is on disk: the loop is told first, then those who wait.
     fn written(&mut self, (whos, commit): (Vec<Who>, Commit), out: &mut Outside) -> Result<(), Gone> {
         self.writing = !self.desk.is_empty();
@@ -432,12 +418,12 @@ impl Process {
                 self.settle_message(tag, event, answer, out);
                 return self.pull(out);
             }
-            Who::Post { event } => settle_post(event, answer, out),
+            Who::Post { event } => settle_post(event, &answer, out),
             Who::Start(attempt) => return self.begin(attempt, answer, out),
             Who::End(attempt) => self.ended(attempt, answer.is_ok(), out),
             Who::Column(attempt) => return self.remembered(attempt, out),
-            Who::Recovery(id) if answer.is_err() => out.local(STORE_PAUSE, Local::RecoverAgain(id)),
-            Who::Recovery(_) => {
+            Who::Recovery(id, since) if answer.is_err() => out.local(STORE_PAUSE, Local::RecoverAgain(id, since)),
+            Who::Recovery(..) => {
                 self.recovering -= 1;
                 if self.recovering == 0 {
                     out.oracle.recovered();
@@ -632,11 +618,11 @@ fn take_in(event: EventNo, source: Source, out: &mut Outside) -> Option<Work> {
     admit::read(incoming, luck).ok().map(Work::Admit)
 }
 
-fn settle_post(event: EventNo, answer: Result<Answer, StoreError>, out: &mut Outside) {
+fn settle_post(event: EventNo, answer: &Result<Answer, StoreError>, out: &mut Outside) {
     if let Ok(Answer::Stored(id) | Answer::Duplicate(id)) = answer {
         out.posted.remove(&event);
         out.world.note(format_args!("event {event} is accepted: {id}"));
-        out.oracle.accepted(event, id, out.disk.has_pending());
+        out.oracle.accepted(event, *id, out.disk.has_pending());
     } else {
         out.posted.remove(&event);
         send_again(event, out);
@@ -654,4 +640,20 @@ pub(super) fn lose_connection(out: &mut Outside) {
     out.broker.lose_connection();
     let after = out.world.chance.span(Duration::from_millis(100), Duration::from_secs(30));
     out.local(after, Local::Pull);
+}
+
+/// Lets the disk take the worker in the middle of this commit, if it is to be.
+fn arm(whos: &[Who], out: &mut Outside) -> Option<Boundary> {
+    if out.disk.condition() != Condition::Well {
+        return None;
+    }
+    let recovers = whos.iter().any(|who| matches!(who, Who::Recovery(..))) && out.dies_at(Boundary::InRecovery);
+    let boundary = [Boundary::NotApplied, Boundary::AppliedNotSynced].into_iter().find(|at| out.dies_at(*at));
+    let boundary = if recovers { Some(Boundary::InRecovery) } else { boundary };
+    out.disk.set(match boundary? {
+        Boundary::NotApplied => Condition::DiesAtApply,
+        Boundary::AppliedNotSynced => Condition::DiesAtSync,
+        _ => out.world.chance.one_of(&[Condition::DiesAtApply, Condition::DiesAtSync]),
+    });
+    boundary
 }

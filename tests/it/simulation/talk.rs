@@ -7,7 +7,7 @@ use passback::{
     domain::{
         dispatch::Launch,
         ending::Ending,
-        health::Signal,
+        health::{Health, Signal},
         ledger::{Answer, DueEntry, Work},
         outcome::Verdict,
         time::Timestamp,
@@ -61,7 +61,7 @@ impl Process {
         out.world.note(format_args!("launch {id} {:?}", launch.trial));
         let (now, health) = (out.clock(), self.dispatcher.health(&launch.origin));
         let hold = out.climate.rules.retry.hold;
-        let held = health.and_then(|health| health.held_since()).is_some_and(|since| now.since(since) <= hold);
+        let held = health.and_then(Health::held_since).is_some_and(|since| now.since(since) <= hold);
         out.oracle.launched(&launch, held, now);
         self.attempts.insert(attempt, Attempt { launch, stage: Stage::Starting });
         self.order(Work::Start { id }, Who::Start(attempt), out);

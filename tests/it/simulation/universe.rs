@@ -43,6 +43,9 @@ struct Universe {
     out: Outside,
 }
 
+/// Makes a happening that comes again and again.
+type Maker = fn() -> Happening;
+
 impl Universe {
     fn new(seed: u64, shown: bool) -> Self {
         let mut world = World::new(seed, GENESIS, Trace::new(shown));
@@ -83,7 +86,7 @@ impl Universe {
         }
         self.plan_waves();
         let faults = &self.out.climate.faults;
-        let planned: [(Option<Duration>, fn() -> Happening); 5] = [
+        let planned: [(Option<Duration>, Maker); 5] = [
             (faults.stop_every, || Happening::Stops),
             (faults.connection_lost_every, || Happening::ConnectionLost),
             (faults.disk_trouble_every, || Happening::DiskTurns),
@@ -155,7 +158,7 @@ impl Universe {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Local(life, local) if life == self.out.life => {
-                self.with_worker(|worker, out| worker.handle(local, out))
+                self.with_worker(|worker, out| worker.handle(local, out));
             }
             Happening::Local(..) => {}
             Happening::Sent(event) => self.sent(event),

@@ -9,7 +9,7 @@ use std::{
 
 use passback::domain::time::{Draw, Timestamp};
 
-/// Chance: numbers that depend on the seed alone (SplitMix64).
+/// Chance: numbers that depend on the seed alone (`SplitMix64`).
 #[derive(Clone)]
 pub(super) struct Chance(u64);
 
