@@ -5,7 +5,9 @@
 //! is done at the next start, as far as that can tell. A job whose AGS timestamp is in the future now has to wait all the same:
 //! a platform takes no grade that is not newer than the last one, and none from the future.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
+
+use tokio::time::sleep;
 
 use crate::{
     domain::{
@@ -16,6 +18,9 @@ use crate::{
 };
 
 use super::{Shared, World};
+
+/// How long to wait while the store takes no writes.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A start cannot tell by how much the clock was set back while nobody looked, if it was; but the newest job was not
 /// stored in the future. By so much at the least.
@@ -45,9 +50,23 @@ async fn hasten_lane(
     loop {
         // What is put forward lies before this page then, so nothing comes up twice.
         let page = shared.world.store.due(origin, Some(after), WINDOW)?;
-        let orders = page.iter().map(|entry| shared.world.submit(Work::Hasten { id: entry.id, by, noticed }));
-        for answer in orders.collect::<Vec<_>>() {
-            answer.await?;
+        let mut left: Vec<JobId> = page.iter().map(|entry| entry.id).collect();
+        while !left.is_empty() {
+            let hasten = |id| (id, shared.world.submit(Work::Hasten { id, by, noticed }));
+            let orders: Vec<_> = mem::take(&mut left).into_iter().map(hasten).collect();
+            for (id, answer) in orders {
+                match answer.await {
+                    Ok(_) => {}
+                    // One damaged record must not keep all the others waiting.
+                    Err(error) if shared.world.store.is_writable() => {
+                        shared.notice(&Notice::RecordDamaged { error: error.to_string() });
+                    }
+                    Err(_) => left.push(id),
+                }
+            }
+            if !left.is_empty() {
+                sleep(STORE_PAUSE).await;
+            }
         }
         match page.last() {
             Some(last) if page.len() >= WINDOW => after = (last.due, last.id),
