@@ -25,6 +25,7 @@ use crate::{
         health::Signal,
         job::Job,
         ledger::{Answer, DueEntry, Work},
+        notice::Notice,
         outcome::{FailureReason, Finding, Verdict, missing_key},
     },
     lti::exchange::{Credentials, Exchange, Step},
@@ -39,6 +40,8 @@ const REQUESTS_IN_TIME: u32 = 5;
 
 /// How long to wait before the store is asked again after it refused a change.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// An end that cannot be noted so many times, though the store takes writes, is that of a damaged job.
+const SETTLE_TRIES: u32 = 3;
 
 /// How long a job rests whose start the store refuses while it takes others: its record cannot be read.
 const DAMAGED_PAUSE: Duration = Duration::from_secs(60);
@@ -69,10 +72,15 @@ pub(super) async fn attempt(shared: &Arc<Shared>, launch: Launch) {
     drop(shared.inbox.send(Happening::Settled(launch)));
 }
 
-/// Has the end on disk, however long the store needs. If the worker stops before, the next start finds the attempt
-/// under way and counts it as cut off.
+/// Has the end on disk, however long the store needs. If the worker stops before, or the job's own record is damaged,
+/// the next start finds the attempt under way and counts it as cut off.
 async fn settle(shared: &Shared, launch: &Launch, end: &Ending) {
-    while shared.world.order(end.work(launch)).await.is_err() {
+    let mut tries = SETTLE_TRIES;
+    while let Err(error) = shared.world.order(end.work(launch)).await {
+        tries = if shared.world.store.is_writable() { tries - 1 } else { SETTLE_TRIES };
+        if tries == 0 {
+            return shared.notice(&Notice::RecordDamaged { error: error.to_string() });
+        }
         if shared.abort.run_until_cancelled(sleep(STORE_PAUSE)).await.is_none() {
             return;
         }

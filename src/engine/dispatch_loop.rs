@@ -41,8 +41,11 @@ pub(super) async fn run(
     let mut desk = Desk { shared, dispatcher: Dispatcher::new(shared.options.limits), attempts: JoinSet::new() };
     recover::remember_platforms(&shared.world, &mut desk.dispatcher, shared.world.clock.now())?;
     let mut batch = Vec::with_capacity(BATCH);
-    if let Some(by) = set_back::found_at_start(&shared.world)? {
-        desk.put_forward(by, None);
+    match set_back::found_at_start(&shared.world) {
+        Ok(Some(by)) => desk.put_forward(by, None),
+        Ok(None) => {}
+        // A store that fails at this moment is no reason to stop: it is mended, and everything waits for it.
+        Err(error) => shared.notice(&Notice::RecordDamaged { error: error.to_string() }),
     }
     let born = Instant::now();
     let mut watch = Watch::new(desk.now(), Duration::ZERO);
