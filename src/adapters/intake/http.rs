@@ -31,7 +31,7 @@ use crate::{
         ledger::Arrival,
         notice::{SignIn, Source},
     },
-    ports::{Incoming, Intake, Peer, Porter, Receipt},
+    ports::{Incoming, Intake, Peer, Porter, Receipt, StoreError},
     problem::Problem,
 };
 
@@ -102,12 +102,22 @@ async fn post_events(State(doors): State<Doors>, request: Request) -> Result<Res
     for some in events.chunks(EVENTS_AT_ONCE) {
         let arrivals = some.iter().map(|event| doors.read(event)).collect::<Result<Vec<_>, _>>();
         let arrivals = arrivals.map_err(|refused| refuse_one(&refused))?;
-        let receipts = try_join_all(arrivals.into_iter().map(|arrival| doors.intake.store(arrival))).await;
+        let receipts = in_time(try_join_all(arrivals.into_iter().map(|arrival| doors.intake.store(arrival)))).await;
         let receipts = receipts.map_err(|_| store_failed(taken.len()))?;
         taken.extend(receipts.into_iter().map(TakenEvent::from));
     }
     Ok((StatusCode::ACCEPTED, Json(Taken { events: taken })).into_response())
 }
+
+/// Waits for the store, and not for ever: a disk that hangs must not keep every connection. What is stored after all is
+/// known when its sender asks again.
+async fn in_time<T>(stored: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let too_late = || Err(StoreError("the store did not answer in time".into()));
+    tokio::time::timeout(STORE_WITHIN, stored).await.unwrap_or_else(|_| too_late())
+}
+
+/// Far beyond any commit, and below the patience of most senders.
+const STORE_WITHIN: Duration = Duration::from_secs(30);
 
 /// The store failed after it had taken so many events of the request.
 fn store_failed(taken: usize) -> Problem {
@@ -141,7 +151,7 @@ async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Re
         let detail = "the line item is at a host that is not among the `hosts` of this key";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).with("field", "lineitem"));
     }
-    doors.intake.store(arrival).await.map_err(|_| Problem::store_unavailable())?;
+    in_time(doors.intake.store(arrival)).await.map_err(|_| Problem::store_unavailable())?;
     Ok(StatusCode::NO_CONTENT)
 }
 
