@@ -30,13 +30,18 @@ pub fn shut_off() -> Result<(), io::Error> {
     Ok(())
 }
 
-/// Makes a folder that only its owner enters, and takes what is in it already away from everybody else. Gives back the
-/// files that others could get at until now.
+/// Makes a folder that only its owner enters, and takes what a store has in it already away from everybody else; what
+/// else lies there is left as it is. Gives back the files that others could get at until now.
 pub(super) fn keep_to_oneself(folder: &Path) -> io::Result<Vec<PathBuf>> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut open = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_ours = folder.ends_with(BLOBS) || name.starts_with(SNAPSHOT) || NAMES.contains(&name.as_str());
+        if !is_ours {
+            continue;
+        }
         let found = entry.metadata()?;
         if found.is_dir() {
             open.extend(keep_to_oneself(&entry.path())?);
@@ -49,6 +54,11 @@ pub(super) fn keep_to_oneself(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     Ok(open)
 }
+
+/// What the store and the worker keep in the folder of the store.
+const NAMES: [&str; 6] = ["db", "conf", BLOBS, "highwater", "reserve", "operator.token"];
+const BLOBS: &str = "blobs";
+const SNAPSHOT: &str = "snap.";
 
 #[cfg(test)]
 mod tests {
