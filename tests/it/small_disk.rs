@@ -6,6 +6,8 @@ use std::{
     process::Command,
 };
 
+use crate::service::power_cuts::aloud;
+
 /// A mounted file system, which is gone when this is dropped.
 pub(crate) struct SmallDisk {
     folder: PathBuf,
@@ -25,7 +27,7 @@ impl SmallDisk {
                     |error| error.to_string(),
                     |output| String::from_utf8_lossy(&output.stderr).trim().to_owned(),
                 );
-                eprintln!("NOT TESTED on this machine: a full disk. Mounting a file system needs root: {why}");
+                aloud(&format!("a full disk, because mounting a file system needs root: {why}"));
                 None
             }
         }

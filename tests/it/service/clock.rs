@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     delivery::{ags, lms, lti11, settings, signing_key},
+    power_cuts::aloud,
     worker::{QUICK, Worker, wait_for},
 };
 
@@ -55,9 +56,7 @@ async fn refused(worker: &Worker, id: &str, reason: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_by_an_hour_keeps_nobody_waiting_for_one() {
     let Some(library) = library() else {
-        println!(
-            "NOT DONE: the whole program under a clock that is set: there is no libfaketime here (package faketime)"
-        );
+        aloud("the whole program under a clock that is set: there is no libfaketime (package faketime)");
         return;
     };
     let lms = lms().await;

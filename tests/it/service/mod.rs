@@ -14,7 +14,7 @@ mod export;
 mod kills;
 mod neighbours;
 mod oracle;
-mod power_cuts;
+pub(crate) mod power_cuts;
 mod refusals;
 mod secrecy;
 mod synced;

@@ -67,7 +67,7 @@ async fn what_was_synced_is_enough() {
 }
 
 /// Says it where the test runner does not swallow it.
-fn aloud(words: &str) {
+pub(crate) fn aloud(words: &str) {
     writeln!(std::io::stderr(), "\nNOT DONE HERE: {words}").expect("stderr is open");
 }
 
