@@ -204,11 +204,9 @@ impl Universe {
             Happening::DiskIsMended => self.out.disk.set(Condition::Well),
             Happening::ClockIsSet => {
                 self.again(self.out.climate.faults.clock_jump_every, || Happening::ClockIsSet);
-                let by = self.out.world.chance.one_of(&[1, 1, 60, 60, 3600]);
-                self.out.clock_off += by * 1_000_000;
-                self.out.world.note(format_args!("the clock goes {by} s forward"));
-                // The real loop looks at the clock once a second.
-                self.out.local(Duration::from_secs(1), Local::Wake);
+                if !self.out.calm {
+                    self.clock_is_set();
+                }
             }
             Happening::AdminActs => {
                 self.again(self.out.climate.faults.admin_every, || Happening::AdminActs);
@@ -334,6 +332,14 @@ impl Universe {
         }
     }
 
+    fn clock_is_set(&mut self) {
+        let by = self.out.world.chance.one_of(&[1, 1, 60, 60, 3600]);
+        self.out.clock_off += by * 1_000_000;
+        self.out.world.note(format_args!("the clock goes {by} s forward"));
+        // The real loop looks at the clock once a second.
+        self.out.local(Duration::from_secs(1), Local::Wake);
+    }
+
     fn turns(&mut self, number: usize) {
         let Outside { platforms, world, climate, calm, .. } = &mut self.out;
         if *calm {
@@ -376,6 +382,8 @@ impl Universe {
         out.disk.set(Condition::Well);
         for platform in &mut out.platforms {
             platform.turn(None, 0.0, &mut out.world.chance);
+            // A wrong clock is a fault too: nobody is far from the others any more.
+            platform.skew_secs = out.clock_off / 1_000_000;
         }
         out.local(Duration::from_secs(1), Local::Wake);
         out.local(Duration::from_secs(1), Local::Pull);
