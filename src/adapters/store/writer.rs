@@ -227,6 +227,8 @@ impl Writer {
         for (step, answer) in steps.iter().zip(answers) {
             match (step, answer) {
                 (Step::Start(id), Ok(Answer::Job(_))) => drop(self.begun.insert(*id)),
+                // An attempt that began since the one that was meant goes on.
+                (Step::End(_), Ok(Answer::NotNow)) => {}
                 (Step::End(id), Ok(_)) => drop(self.begun.remove(id)),
                 _ => {}
             }
@@ -264,7 +266,9 @@ impl Step {
     fn of(order: &Order) -> Self {
         match &order.work {
             Work::Start { id } => Self::Start(*id),
-            Work::Finish { id, .. } | Work::Interrupt { id, .. } | Work::Withdraw { id } => Self::End(*id),
+            Work::Finish { id, .. } | Work::Interrupt { id, .. } | Work::CutOff { id, .. } | Work::Withdraw { id } => {
+                Self::End(*id)
+            }
             _ => Self::Other,
         }
     }

@@ -56,7 +56,7 @@ impl Said {
             (Work::Admit(_), Who::Message { event, .. } | Who::Post { event }) => Self::Admit(event),
             (Work::Start { id }, _) => Self::Start(*id, order.now),
             (Work::Finish { id, .. }, _) => Self::Finish(*id, order.now),
-            (Work::Interrupt { id, .. }, _) => Self::Interrupt(*id, order.now),
+            (Work::Interrupt { id, .. } | Work::CutOff { id, .. }, _) => Self::Interrupt(*id, order.now),
             (Work::Replay { id, mode: Mode::Earnest }, _) => Self::Replay(*id),
             (Work::Discard { id }, _) => Self::Discard(*id),
             (Work::Withdraw { id }, _) => Self::Withdraw(*id),

@@ -326,6 +326,7 @@ impl Process {
         for (said, answer) in said.iter().zip(&commit.answers) {
             match (said, answer) {
                 (Said::Start(id, _), Ok(Answer::Job(_))) => drop(self.begun.insert(*id)),
+                (Said::Interrupt(..), Ok(Answer::NotNow)) => {}
                 (Said::Finish(id, _) | Said::Interrupt(id, _) | Said::Withdraw(id), Ok(_)) => {
                     self.begun.remove(id);
                 }
