@@ -83,8 +83,11 @@ async fn is_shut_and_can_be_read(worker: &Worker, id: &str) {
     assert!(metrics.contains("passback_store_healthy 0"), "the metric says so");
     assert!(worker.log().contains("the store takes no writes"), "the log says so");
     assert_eq!(worker.get_open("/healthz").await.0, 200);
-    assert_eq!(worker.get(&format!("/api/v1/jobs/{id}")).await["id"], id);
-    assert!(worker.get("/api/v1/jobs?limit=3").await["jobs"].as_array().is_some_and(|jobs| jobs.len() == 3));
+    // The files are opened anew once, right after the failure; in that moment a reader is asked to come again.
+    let path = format!("/api/v1/jobs/{id}");
+    wait_for("a job to be read", async || (worker.get(&path).await["id"] == id).then_some(())).await;
+    let three = async || (worker.get("/api/v1/jobs?limit=3").await["jobs"].as_array()?.len() == 3).then_some(());
+    wait_for("jobs to be listed", three).await;
     assert!(worker.counts().await.is_some());
 }
 
