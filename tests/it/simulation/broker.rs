@@ -46,6 +46,11 @@ impl Broker {
         self.unsettled.remove(&tag)
     }
 
+    /// Whether this delivery can still be settled.
+    pub(super) fn waits_for(&self, tag: u64) -> bool {
+        self.unsettled.contains_key(&tag)
+    }
+
     /// A refused message goes to the dead-letter queue.
     pub(super) fn bury(&mut self, event: EventNo) {
         self.dead.push(event);

@@ -184,7 +184,8 @@ impl Platform {
             (Grade::StateOnly, None) => (Grade::StateOnly, None),
             (grade, _) => (grade, Some(job)),
         };
-        self.book.insert(heard.cell.clone(), Entry { grade, timestamp: heard.timestamp, by });
+        let state_since = heard.grade == Grade::StateOnly && known.is_some();
+        self.book.insert(heard.cell.clone(), Entry { grade, timestamp: heard.timestamp, by, state_since });
     }
 }
 

@@ -130,7 +130,7 @@ pub(super) struct Oracle {
     rests: BTreeMap<Origin, Timestamp>,
     /// The last timestamp that was sent for a cell, and by which job.
     stamps: BTreeMap<(usize, String), (Timestamp, JobId)>,
-    /// The jobs whose grades stand in the books of the platforms.
+    /// The jobs whose grades stand in the books of the platforms, with nothing that came after them.
     pub(super) holders: BTreeSet<JobId>,
     broken: Option<Broken>,
 }

@@ -64,6 +64,8 @@ pub(super) struct Entry {
     pub(super) timestamp: Option<Timestamp>,
     /// Whose grade it is; none: a teacher's.
     pub(super) by: Option<JobId>,
+    /// Whether a state without a grade came after it, with a timestamp of its own.
+    pub(super) state_since: bool,
 }
 
 /// A grade as it was heard.
@@ -201,7 +203,12 @@ impl Platform {
             Mood::WritesItself if self.flavour.foreign && !self.book.is_empty() => {
                 let cells: Vec<String> = self.book.keys().cloned().collect();
                 let ahead = Duration::from_secs(chance.one_of(&[0, 0, 3600]));
-                let entry = Entry { grade: Grade::Points(5.0, 10.0), timestamp: Some(local + ahead), by: None };
+                let entry = Entry {
+                    grade: Grade::Points(5.0, 10.0),
+                    timestamp: Some(local + ahead),
+                    by: None,
+                    state_since: false,
+                };
                 self.book.insert(cells[chance.below(cells.len())].clone(), entry);
             }
             _ => {}

@@ -442,6 +442,10 @@ impl Process {
     }
 
     fn settle_message(&mut self, tag: u64, event: EventNo, answer: Result<Answer, StoreError>, out: &mut Outside) {
+        if !out.broker.waits_for(tag) {
+            // The connection that brought it is gone, and the message comes again.
+            return;
+        }
         match answer {
             Ok(Answer::Stored(id) | Answer::Duplicate(id)) => {
                 if out.world.chance.hits(if out.calm { 0.0 } else { out.climate.faults.ack_lost }) {

@@ -321,8 +321,8 @@ impl Universe {
         if let Some(heard) = &handled.heard {
             out.oracle.heard(job, heard, number);
         }
-        out.oracle.holders =
-            out.platforms.iter().flat_map(|platform| platform.book.values()).filter_map(|entry| entry.by).collect();
+        let entries = out.platforms.iter().flat_map(|platform| platform.book.values());
+        out.oracle.holders = entries.filter(|entry| !entry.state_since).filter_map(|entry| entry.by).collect();
         if life == out.life {
             // The limit of the request began when it was sent.
             let spent = now.since(sent_at);
