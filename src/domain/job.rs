@@ -239,6 +239,8 @@ pub struct Job {
     pub door: Door,
     /// The event as it came: what is delivered is made from it at each attempt, and an admin sees it unchanged.
     pub body: Arc<[u8]>,
+    /// The same as it was read at the door, until the job ends or is forgotten in memory; see [`Job::event`].
+    pub parsed: Option<Arc<GradeEvent>>,
     /// Which of the three deliveries.
     pub delivery: Delivery,
     /// The platform.
@@ -322,10 +324,13 @@ impl Job {
         (self.occurred_at, self.id)
     }
 
-    /// The event, read again from its bytes. It was read once before it became a job, so a failure means that the
-    /// rules have become stricter since.
-    pub fn event(&self) -> Result<GradeEvent, Refused> {
-        GradeEvent::parse(&self.body, self.door)
+    /// The event; read again from its bytes where it is not at hand. It was read once before it became a job, so a failure
+    /// means that the rules have become stricter since.
+    pub fn event(&self) -> Result<Arc<GradeEvent>, Refused> {
+        match &self.parsed {
+            Some(event) => Ok(Arc::clone(event)),
+            None => GradeEvent::parse(&self.body, self.door).map(Arc::new),
+        }
     }
 
     /// One sentence of advice, while there is something to mend; and why nothing is to be done where a grade was not sent.

@@ -294,6 +294,7 @@ fn replay_flagged(job: &mut Job, rival: Rival, now: Timestamp, notices: &mut Vec
 /// `words` say what went wrong, where something did.
 fn end(job: &mut Job, state: JobState, now: Timestamp, words: &str, notices: &mut Vec<Notice>) {
     job.state = state;
+    job.parsed = None;
     job.ended_at = Some(now);
     job.ends = job.ends.saturating_add(1);
     if matches!(state, JobState::Delivered | JobState::Superseded) {

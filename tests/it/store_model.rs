@@ -345,6 +345,8 @@ pub(crate) fn shown(job: Option<&Job>) -> String {
         id,
         door,
         body,
+        // Made from the body again.
+        parsed: _,
         delivery,
         origin,
         cell,

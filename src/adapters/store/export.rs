@@ -216,6 +216,8 @@ fn of_job(job: &Job) -> Value {
         id,
         door,
         body,
+        // Made from the body again.
+        parsed: _,
         delivery,
         origin,
         cell,

@@ -70,7 +70,9 @@ impl RecentJobs {
 /// About what a decoded job weighs, in bytes.
 fn weight(job: &Job) -> usize {
     let history: usize = job.attempts.iter().map(|attempt| size_of_val(attempt) + attempt.message.len()).sum();
-    size_of::<Job>() + job.body.len() + history + 128
+    // What was read from the body holds the same words once more.
+    let bodies = if job.parsed.is_some() { 2 } else { 1 };
+    size_of::<Job>() + bodies * job.body.len() + history + 128
 }
 
 /// Cells that were looked at lately, each with all of its jobs, oldest first: as they are committed, and over that as the

@@ -39,6 +39,7 @@ impl<B: Books> Desk<'_, B> {
         let (older, newer) = peers.split_at(peers.partition_point(|peer| peer.order() < job.order()));
         if job.delivery.can_supersede() && self.came_too_late(&job, newer) {
             job.state = JobState::Superseded;
+            job.parsed = None;
             job.ended_at = Some(self.now);
             job.ends = 1;
         } else if self.settle_older(&job, older)? {
@@ -98,6 +99,7 @@ impl<B: Books> Desk<'_, B> {
             hint: None,
             ended_at: None,
             ends: 0,
+            parsed: Some(Arc::new(event)),
         })
     }
 

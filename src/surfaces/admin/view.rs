@@ -75,7 +75,7 @@ pub fn whole(job: &Job, labels: &Labels) -> WholeJobView {
 
 fn view<A>(job: &Job, labels: &Labels, attempts: A) -> JobView<A> {
     let event = job.event().ok();
-    let event = event.as_ref();
+    let event = event.as_deref();
     let state = job.state_name();
     let ended = |wanted| (state == wanted).then_some(job.ended_at).flatten();
     let score = event.and_then(|event| event.score.as_ref());
