@@ -15,18 +15,12 @@ use super::{
     OpenError,
     bookkeeper::{Commit, store_error},
     disk::Fault,
+    doubt::Lost,
     file::caught,
     opening::Opened,
     writer::{View, Writer},
 };
-use crate::{
-    domain::{
-        ledger::{Order, Report, Work},
-        notice::Notice,
-        time::Draw,
-    },
-    ports::StoreError,
-};
+use crate::{domain::notice::Notice, ports::StoreError};
 
 /// How often a full disk is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -66,8 +60,7 @@ impl Writer {
     /// From now on nothing is written, until it is mended.
     pub(super) fn fail(&mut self, fault: &Fault) -> StoreError {
         if let Some(open) = &mut self.open {
-            self.acknowledged = open.bookkeeper.commits();
-            self.in_doubt = open.bookkeeper.take_in_doubt();
+            self.doubt.failed(&mut open.bookkeeper);
         }
         let want = if matches!(fault, Fault::Full) { Want::Room } else { Want::Other };
         self.trouble = Some(Trouble::Failed(want, self.next_pause()));
@@ -96,13 +89,14 @@ impl Writer {
         let opened = caught(|| self.opener.open());
         let opened = opened.map_err(|words| StoreError(words.into()));
         match opened.and_then(|opened| opened.map_err(|error| StoreError(error.to_string().into()))) {
-            Ok(opened) if opened.bookkeeper.commits() < self.acknowledged => {
-                let commits = self.acknowledged - opened.bookkeeper.commits();
-                let lost = OpenError::Lost { folder: self.opener.folder.clone(), commits };
-                drop(caught(|| drop(opened)));
-                self.stay_shut(want, StoreError(lost.to_string().into()));
-            }
-            Ok(opened) => self.take_over(want, opened),
+            Ok(opened) => match self.doubt.compare(&opened.bookkeeper) {
+                Ok(()) => self.take_over(want, opened),
+                Err(Lost { commits }) => {
+                    let lost = OpenError::Lost { folder: self.opener.folder.clone(), commits };
+                    drop(caught(|| drop(opened)));
+                    self.stay_shut(want, StoreError(lost.to_string().into()));
+                }
+            },
             Err(error) => self.stay_shut(want, error),
         }
     }
@@ -125,13 +119,7 @@ impl Writer {
 
     /// The files are open again: finds out what is true, and goes on if there is room.
     fn take_over(&mut self, want: Want, opened: Opened) {
-        let commits = opened.bookkeeper.commits();
-        let in_doubt = self.in_doubt.take().filter(|_| commits > self.acknowledged);
-        self.untold.reopened = true;
-        if let Some(report) = in_doubt {
-            self.tell_later(report);
-        }
-        self.acknowledged = commits;
+        self.doubt.reopened(&opened.bookkeeper);
         *self.view() = View::Open(opened.bookkeeper.reader().clone());
         self.open = Some(opened);
         let reserve = &self.opener.reserve;
@@ -148,12 +136,10 @@ impl Writer {
         let Some(open) = &mut self.open else {
             return;
         };
-        let (now, draw) = (self.clock.now(), Draw::MIDDLE);
-        let never_begun = open.bookkeeper.cut_off().iter().filter(|id| !self.begun.contains(id));
-        let orders = never_begun.map(|id| Order { work: Work::Withdraw { id: *id }, now, draw }).collect();
+        let orders = self.doubt.withdrawals(&open.bookkeeper, self.clock.now());
         let withdrawn = caught(|| open.bookkeeper.commit(orders)).map_err(Fault::Panicked);
         match withdrawn.and_then(|withdrawn| withdrawn) {
-            Ok(Commit { report, .. }) => self.tell_later(report),
+            Ok(Commit { report, .. }) => self.doubt.tell_later(report),
             Err(fault) => return drop(self.fail(&fault)),
         }
         // Nothing is mended before something was written: events that are taken in only to be sent back are counted.
@@ -168,12 +154,7 @@ impl Writer {
         self.shared.failure.store(None);
         self.observer.observe(&Notice::StoreMended);
         self.beat();
-        (self.sink)(mem::take(&mut self.untold));
-    }
-
-    fn tell_later(&mut self, report: Report) {
-        self.untold.queued.extend(report.queued);
-        self.untold.notices.extend(report.notices);
+        (self.sink)(self.doubt.take_untold());
     }
 
     /// A moment; twice the last pause if nothing was committed since.

@@ -1,7 +1,7 @@
 //! The store: jobs on disk, in sled 0.34.7, behind the port [`JobStore`].
 //!
 //! One thread makes all changes, many orders to a commit, one sync to a commit (`writer`); what it does, without the
-//! thread and on any disk, is [`bookkeeper`]. The settings without which sled loses data in a power cut are in `file`.
+//! thread and on any disk, is [`bookkeeper`]; what those outside were told when it fails is in [`doubt`]. The settings without which sled loses data in a power cut are in `file`.
 //! No type of sled leaves this folder, and another store is another folder beside it.
 //!
 //! The layout was chosen by measuring. sled asks for 10 to 15 µs of CPU for each record that is written, nearly whatever
@@ -37,6 +37,7 @@ mod check;
 mod codec;
 mod damages;
 pub mod disk;
+pub mod doubt;
 mod draft;
 pub mod export;
 mod file;
@@ -76,6 +77,7 @@ use tokio::sync::oneshot;
 
 use self::{
     bookkeeper::Reader,
+    doubt::Doubt,
     file::SledFile,
     opening::{Opener, Room},
     reserve::Reserve,
@@ -89,7 +91,7 @@ use crate::{
     domain::{
         destination::Origin,
         job::{Job, JobId},
-        ledger::{Answer, DueEntry, Order, PlatformRecord, Report, Rules},
+        ledger::{Answer, DueEntry, Order, PlatformRecord, Rules},
         time::Timestamp,
     },
     ports::{Census, Clock, JobFilter, JobPage, JobStore, Observer, Pending, ReportSink, StoreError},
@@ -181,14 +183,11 @@ impl Store {
             view: RwLock::new(View::Open(reader)),
         });
         let mut writer = Writer {
-            acknowledged: opened.bookkeeper.commits(),
+            doubt: Doubt::at_start(&opened.bookkeeper),
             open: Some(opened),
             opener,
             trouble: None,
             pause: Duration::ZERO,
-            in_doubt: None,
-            untold: Report::default(),
-            begun: cut_off.iter().copied().collect(),
             shared: shared.clone(),
             sink,
             observer,

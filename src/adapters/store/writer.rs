@@ -5,7 +5,6 @@
 //! what can be read can still be read; `mending` looks when the store can be opened anew, and goes on from there.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -22,14 +21,14 @@ use super::{
     CheckReport,
     bookkeeper::{Commit, Reader, store_error},
     disk::Fault,
+    doubt::{Doubt, Steps},
     file::caught,
     mending::Trouble,
     opening::{Opened, Opener},
 };
 use crate::{
     domain::{
-        job::JobId,
-        ledger::{Answer, Order, Report, Work},
+        ledger::{Answer, Order, Work},
         notice::{Loop, Notice},
         time::Timestamp,
     },
@@ -89,15 +88,8 @@ pub(super) struct Writer {
     pub(super) trouble: Option<Trouble>,
     /// The pause before the last try to mend it; zero once something was committed.
     pub(super) pause: Duration,
-    /// The commits of which somebody was told.
-    pub(super) acknowledged: u64,
-    /// What the commit that failed would have brought about.
-    pub(super) in_doubt: Option<Report>,
-    /// What is true and will be told when orders are taken again.
-    pub(super) untold: Report,
-    /// The attempts that somebody was told to make and that have not ended. What is under way on disk beside these
-    /// was never begun.
-    pub(super) begun: HashSet<JobId>,
+    /// What those outside were told.
+    pub(super) doubt: Doubt,
     pub(super) shared: Arc<Shared>,
     pub(super) sink: ReportSink,
     pub(super) observer: Arc<dyn Observer>,
@@ -193,12 +185,12 @@ impl Writer {
         let (Some(open), None) = (&mut self.open, &self.trouble) else {
             return vec![Err(self.failure()); count];
         };
-        let steps: Vec<Step> = orders.iter().map(Step::of).collect();
+        let steps = Steps::of(&orders);
         let began = self.clock.now();
         let outcome = caught(|| open.bookkeeper.commit(orders)).map_err(Fault::Panicked).and_then(|outcome| outcome);
         match outcome {
             Ok(Commit { answers, report, changes }) => {
-                self.note_attempts(&steps, &answers);
+                self.doubt.committed(&steps, &answers);
                 let noted = if changes > 0 { self.committed(began, changes) } else { Ok(()) };
                 self.beat();
                 (self.sink)(report);
@@ -223,18 +215,6 @@ impl Writer {
         noted
     }
 
-    fn note_attempts(&mut self, steps: &[Step], answers: &[Result<Answer, StoreError>]) {
-        for (step, answer) in steps.iter().zip(answers) {
-            match (step, answer) {
-                (Step::Start(id), Ok(Answer::Job(_))) => drop(self.begun.insert(*id)),
-                // An attempt that began since the one that was meant goes on.
-                (Step::End(_), Ok(Answer::NotNow)) => {}
-                (Step::End(id), Ok(_)) => drop(self.begun.remove(id)),
-                _ => {}
-            }
-        }
-    }
-
     /// The answer to every order while nothing is written.
     pub(super) fn failure(&self) -> StoreError {
         let failure = self.shared.failure.load_full();
@@ -253,25 +233,6 @@ impl Writer {
 /// The answer while the files are shut.
 pub(super) fn shut() -> StoreError {
     StoreError("the store is being opened anew: ask again in a moment".into())
-}
-
-/// What an order means for the attempts under way.
-enum Step {
-    Start(JobId),
-    End(JobId),
-    Other,
-}
-
-impl Step {
-    fn of(order: &Order) -> Self {
-        match &order.work {
-            Work::Start { id } => Self::Start(*id),
-            Work::Finish { id, .. } | Work::Interrupt { id, .. } | Work::CutOff { id, .. } | Work::Withdraw { id } => {
-                Self::End(*id)
-            }
-            _ => Self::Other,
-        }
-    }
 }
 
 fn event_bytes(order: &Order) -> usize {

@@ -3,7 +3,7 @@
 //! boundary. The conversations of its attempts are in `talk`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use passback::{
     adapters::store::{
         bookkeeper::{Bookkeeper, Commit},
         disk::Fault,
+        doubt::{Doubt, Lost, Steps},
     },
     domain::{
         destination::Origin,
@@ -20,7 +21,7 @@ use passback::{
         job::JobId,
         ledger::{Answer, DueEntry, Mode, Order, Report, Work},
         notice::{Notice, PlatformState, Source},
-        time::{Draw, Timestamp},
+        time::Timestamp,
     },
     engine::{admit, retain},
     lti::access_token::TokenCache,
@@ -101,15 +102,6 @@ pub(super) enum Inward {
     ResumeAll,
 }
 
-/// The store takes no writes.
-struct Failure {
-    error: StoreError,
-    /// Commits of which somebody was told.
-    acknowledged: u64,
-    /// What the commit that failed would have brought about.
-    in_doubt: Option<Report>,
-}
-
 /// The worker.
 pub(super) struct Process {
     pub(super) books: Bookkeeper,
@@ -117,9 +109,10 @@ pub(super) struct Process {
     /// Orders that wait for the writer.
     desk: VecDeque<(Who, Order)>,
     writing: bool,
-    failed: Option<Failure>,
-    /// The attempts that somebody was told to make and that have not ended.
-    begun: BTreeSet<JobId>,
+    /// Why the store takes no writes.
+    failed: Option<StoreError>,
+    /// What was told of the store, by the rules of the real writer.
+    doubt: Doubt,
     inbox: VecDeque<Inward>,
     /// When the loop wakes by itself, by the true time.
     alarm: Option<Timestamp>,
@@ -146,12 +139,12 @@ impl Process {
     /// Starts on what the last one left.
     pub(super) fn start(books: Bookkeeper, out: &mut Outside) -> Result<Self, Gone> {
         let mut process = Self {
+            doubt: Doubt::at_start(&books),
             books,
             dispatcher: Dispatcher::with_window(out.climate.limits, out.climate.window),
             desk: VecDeque::new(),
             writing: false,
             failed: None,
-            begun: BTreeSet::new(),
             inbox: VecDeque::new(),
             alarm: None,
             attempts: BTreeMap::new(),
@@ -168,7 +161,6 @@ impl Process {
         }
         let cut_off = process.books.cut_off().to_vec();
         process.recovering = cut_off.len();
-        process.begun.extend(&cut_off);
         for id in cut_off {
             let job = process.books.reader().job(id).expect("this disk damages nothing").expect("a job under way");
             let since = job.under_way_since().expect("it is under way");
@@ -235,7 +227,7 @@ impl Process {
     /// Hands work to the writer.
     pub(super) fn order(&mut self, work: Work, who: Who, out: &mut Outside) {
         if let Some(failed) = &self.failed {
-            let failed = failed.error.clone();
+            let failed = failed.clone();
             let moment = out.moment();
             return out.local(moment, Local::Answered(who, Box::new(Err(failed))));
         }
@@ -294,6 +286,7 @@ impl Process {
         let taken = if out.world.chance.hits(0.8) { waiting } else { out.world.chance.below(waiting.max(1)) + 1 };
         let (whos, orders): (Vec<Who>, Vec<Order>) = self.desk.drain(..taken.min(waiting)).unzip();
         let said: Vec<Said> = whos.iter().zip(&orders).map(|(who, order)| Said::of(*who, order)).collect();
+        let steps = Steps::of(&orders);
         let dying = arm(&whos, out);
         let committed = self.books.commit(orders);
         if out.disk.took_the_worker() {
@@ -309,7 +302,7 @@ impl Process {
             Ok(commit) => {
                 out.world.note(format_args!("commit of {} orders, {} changes", commit.answers.len(), commit.changes));
                 out.oracle.committed(&said, &commit, self.books.reader());
-                self.note_attempts(&said, &commit);
+                self.doubt.committed(&steps, &commit.answers);
                 let takes = out.climate.commit_takes;
                 out.local(takes, Local::Written(Box::new((whos, commit))));
             }
@@ -322,19 +315,6 @@ impl Process {
         Ok(())
     }
 
-    fn note_attempts(&mut self, said: &[Said], commit: &Commit) {
-        for (said, answer) in said.iter().zip(&commit.answers) {
-            match (said, answer) {
-                (Said::Start(id, _), Ok(Answer::Job(_))) => drop(self.begun.insert(*id)),
-                (Said::Interrupt(..), Ok(Answer::NotNow)) => {}
-                (Said::Finish(id, _) | Said::Interrupt(id, _) | Said::Withdraw(id), Ok(_)) => {
-                    self.begun.remove(id);
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// From now on nothing is written, until the store is opened anew.
     fn fail(&mut self, fault: &Fault, whos: Vec<Who>, out: &mut Outside) {
         let error = StoreError(fault.to_string().into());
@@ -343,8 +323,8 @@ impl Process {
             let moment = out.moment();
             out.local(moment, Local::Answered(who, Box::new(Err(error.clone()))));
         }
-        let (acknowledged, in_doubt) = (self.books.commits(), self.books.take_in_doubt());
-        self.failed = Some(Failure { error, acknowledged, in_doubt });
+        self.doubt.failed(&mut self.books);
+        self.failed = Some(error);
         self.writing = false;
         out.local(A_MOMENT, Local::Mend(STORE_PAUSE));
         if out.climate.faults.restarts {
@@ -355,7 +335,9 @@ impl Process {
 
     /// Opens the store anew, as the real writer does, and tells the loop what is true now.
     fn mend(&mut self, pause: Duration, out: &mut Outside) {
-        let Some(Failure { acknowledged, in_doubt, .. }) = &mut self.failed else { return };
+        if self.failed.is_none() {
+            return;
+        }
         if out.disk.condition() != Condition::Well {
             return out.local(pause, Local::Mend((pause * 2).min(PAUSE_MAX)));
         }
@@ -365,27 +347,24 @@ impl Process {
             Err(error) => return out.oracle.broken("the store opens", error.to_string()),
         };
         out.oracle.reopened(&books);
-        let commits = books.commits();
-        let (known, in_doubt) = (*acknowledged, in_doubt.take());
-        if commits < known {
-            out.oracle.broken("what was promised is there after a failure", format!("{commits} commits of {known}"));
+        if let Err(Lost { commits }) = self.doubt.compare(&books) {
+            let words = format!("{commits} commits are missing beside {}", books.commits());
+            return out.oracle.broken("what was promised is there after a failure", words);
         }
-        let mut untold = in_doubt.filter(|_| commits > known).unwrap_or_default();
-        untold.reopened = true;
-        let (now, draw) = (out.clock(), Draw::MIDDLE);
-        let never_begun = books.cut_off().iter().filter(|id| !self.begun.contains(id));
-        let orders: Vec<Order> = never_begun.map(|id| Order { work: Work::Withdraw { id: *id }, now, draw }).collect();
+        self.doubt.reopened(&books);
+        let orders = self.doubt.withdrawals(&books, out.clock());
         let said: Vec<Said> = orders.iter().map(|order| Said::of(Who::Nobody, order)).collect();
         match books.commit(orders) {
             Ok(commit) => {
                 out.oracle.committed(&said, &commit, books.reader());
-                untold.queued.extend(commit.report.queued);
+                self.doubt.tell_later(commit.report);
             }
             Err(fault) => return out.oracle.broken("a good disk takes every order", fault.to_string()),
         }
         out.world.note(format_args!("the store is open again, {} taken back", said.len()));
         self.books = books;
         self.failed = None;
+        let untold = self.doubt.take_untold();
         self.tell(Inward::Committed(untold), out);
         out.local(Duration::ZERO, Local::Pull);
     }
