@@ -23,7 +23,10 @@ use lapin::{
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions},
     types::FieldTable,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -258,7 +261,7 @@ impl<'a> Session<'a> {
             let Some(Held { mut acker, safe }) = first else {
                 return Ok(());
             };
-            if let Err(error) = is_safe(safe).await {
+            if let Err(error) = is_safe(safe, Instant::now() + SAFE_LIMIT).await {
                 return Err(self.settle_the_rest(error, waiting, handed).await);
             }
             let mut count = 1;
@@ -287,7 +290,8 @@ impl<'a> Session<'a> {
     }
 
     /// One event could not be made safe, and the session ends with `error`. Those that were handed on after it and are
-    /// safe are acknowledged one by one, so that they do not come again with it, time after time.
+    /// safe are acknowledged one by one, so that they do not come again with it, time after time. All of them together
+    /// may take as long as one: a store that hangs must not keep the session for hours.
     async fn settle_the_rest(
         &self,
         error: AmqpError,
@@ -295,12 +299,13 @@ impl<'a> Session<'a> {
         mut handed: mpsc::Receiver<Held>,
     ) -> AmqpError {
         handed.close();
+        let deadline = Instant::now() + SAFE_LIMIT;
         let mut next = waiting;
         while let Some(Held { acker, safe }) = match next.take() {
             Some(held) => Some(held),
             None => handed.recv().await,
         } {
-            let settled = match is_safe(safe).await {
+            let settled = match is_safe(safe, deadline).await {
                 Ok(()) => self.acknowledge(&acker, 1, Reach::Alone).await,
                 Err(_) => continue,
             };
@@ -352,9 +357,9 @@ async fn cause_of_a_lost_ack(mut consumer: Consumer) -> AmqpError {
 }
 
 /// Waits until nothing of an event can be lost any more.
-async fn is_safe(safe: Pending<'static, Result<(), AmqpError>>) -> Result<(), AmqpError> {
+async fn is_safe(safe: Pending<'static, Result<(), AmqpError>>, deadline: Instant) -> Result<(), AmqpError> {
     let limit = AmqpError::OutOfTime { step: "see an event stored", limit: SAFE_LIMIT };
-    timeout(SAFE_LIMIT, safe).await.unwrap_or(Err(limit))
+    timeout_at(deadline, safe).await.unwrap_or(Err(limit))
 }
 
 /// How often the reader makes sure that the channel still stands, and says that it lives.
@@ -369,3 +374,64 @@ const ACK_LIMIT: Duration = Duration::from_secs(15);
 /// What the broker has said is there already.
 const CAUSE_LIMIT: Duration = Duration::from_millis(200);
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::{
+        adapters::clock::SystemClock,
+        domain::{event::Refused, ledger::Arrival},
+        ports::{Receipt, StoreError},
+    };
+
+    /// Nobody is asked for anything, and nobody listens.
+    struct Nobody;
+
+    impl Intake for Nobody {
+        fn read(&self, _: Incoming) -> Result<Box<Arrival>, Refused> {
+            unreachable!("nothing is read")
+        }
+
+        fn store(&self, _: Box<Arrival>) -> Pending<'static, Result<Receipt, StoreError>> {
+            unreachable!("nothing is stored")
+        }
+
+        fn is_open(&self) -> bool {
+            true
+        }
+    }
+
+    impl Observer for Nobody {
+        fn observe(&self, _: &Notice) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_keeps_a_session_no_longer_for_many_events_than_for_one() {
+        let options = Options::at("amqp://guest:guest@127.0.0.1:1");
+        let desk = Desk {
+            broker: Broker::parse(&options.url).expect("a good URL"),
+            health: AmqpHealth::new(&options.queues),
+            options,
+            intake: Arc::new(Nobody),
+            observer: Arc::new(Nobody),
+            clock: Arc::new(SystemClock),
+        };
+        let names = Names::of(&desk.options).expect("good names");
+        let drain = CancellationToken::new();
+        let session = Session::new(&desk, &names[0], &drain, false);
+        let held = |tag| {
+            let delivery = Delivery::mock(tag, "".into(), "".into(), false, Vec::new());
+            Held { acker: delivery.acker, safe: Box::pin(pending()) }
+        };
+        let (hand_on, handed) = mpsc::channel(9);
+        for tag in 2..=9 {
+            hand_on.try_send(held(tag)).expect("there is room");
+        }
+        let began = Instant::now();
+        let error = session.settle_the_rest(AmqpError::Silent, Some(held(1)), handed).await;
+        assert!(matches!(error, AmqpError::Silent), "{error}");
+        assert_eq!(began.elapsed().as_secs(), SAFE_LIMIT.as_secs());
+    }
+}
