@@ -16,7 +16,7 @@ use passback::{
         time::Timestamp,
         transition::Trial,
     },
-    ports::{JobFilter, JobStore},
+    ports::{JobFilter, JobStore, StoreError},
 };
 use proptest::prelude::*;
 
@@ -164,7 +164,8 @@ fn a_disk_that_stays_away_is_asked_again_and_the_counts_stay() {
     let id = scene.stored(1);
     scene.disk.shut(2);
     scene.fails(Strike::AtSync { kept: true }, admit(&lti11_event(2, 0), 1));
-    until("the files to be shut", || scene.store.job(id).is_err());
+    let is_unopened = |error: StoreError| error.to_string().contains("cannot be opened");
+    until("the files to be shut, and not to open", || scene.store.job(id).is_err_and(is_unopened));
     assert_eq!(scene.store.census().by_state[0], 1, "what is in memory can still be asked");
     let refused = wait(scene.store.submit(order(Work::Start { id }, NOW))).expect_err("it is shut");
     assert!(refused.to_string().contains("cannot be opened"), "{refused}");
