@@ -46,6 +46,16 @@ impl Problem {
         )
         .with_header(header::RETRY_AFTER, "10")
     }
+
+    /// 503: the store did not answer in time, and what was asked for may be done yet.
+    pub fn outcome_unknown() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store did not answer in time: whether this was done is not known; look again before you ask for it \
+             again (an event may be sent again as it is)",
+        )
+        .with_header(header::RETRY_AFTER, "10")
+    }
 }
 
 impl IntoResponse for Problem {

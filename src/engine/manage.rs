@@ -19,6 +19,8 @@ use super::{EngineHandle, Happening, Picture, Remembered};
 
 /// The longest wait for the loop, which never does more than one screenful of work at a time.
 const LOOP_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// The longest wait for the store: far beyond any commit, and below the patience of most who ask.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// Jobs that a bulk change has in the store's hands at once.
 const BULK_STEP: usize = 500;
 
@@ -31,9 +33,24 @@ pub enum NotDone {
     /// The job's state does not allow it.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The store failed.
+    /// It is not on disk, as far as anybody knows.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] NotStored),
+}
+
+/// Why nobody can say that a change is on disk.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotStored {
+    /// The store failed: nothing of it is promised.
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+    /// The store did not answer. The change may be made yet.
+    #[error(
+        "the store did not answer within {} seconds: whether this was done is not known, so look again before you \
+         ask for it again",
+        STORE_ANSWERS_WITHIN.as_secs()
+    )]
+    NoAnswer,
 }
 
 /// What a replay of many came to.
@@ -88,8 +105,9 @@ impl EngineHandle {
         self.change(id, Work::Discard { id }).await
     }
 
-    /// Replays every flagged job that passes the filter; in a rehearsal, says what would happen.
-    pub async fn replay_many(&self, filter: JobFilter, mode: Mode) -> Result<ReplayCount, StoreError> {
+    /// Replays every flagged job that passes the filter; in a rehearsal, says what would happen. After an error, some of
+    /// them may have been replayed: those are not flagged any more.
+    pub async fn replay_many(&self, filter: JobFilter, mode: Mode) -> Result<ReplayCount, NotStored> {
         let filter = JobFilter { state: filter.state.or(Some(StateName::Flagged)), ..filter };
         let mut count = ReplayCount::default();
         let mut before = None;
@@ -97,36 +115,40 @@ impl EngineHandle {
             let page = self.list(&filter, before, BULK_STEP)?;
             let ids = page.jobs.iter().map(|job| job.id);
             let answers: Vec<_> = ids.map(|id| self.shared.world.submit(Work::Replay { id, mode })).collect();
-            for answer in answers {
-                count.add(&answer.await?);
-            }
+            let counting = async {
+                for answer in answers {
+                    count.add(&answer.await?);
+                }
+                Ok(())
+            };
+            in_time(counting).await?;
             let Some(next) = page.next else { return Ok(count) };
             before = Some(next);
         }
     }
 
     /// Stops a platform's deliveries, and has that on disk. False if there is no such platform.
-    pub async fn pause(&self, origin: &Origin) -> Result<bool, StoreError> {
+    pub async fn pause(&self, origin: &Origin) -> Result<bool, NotStored> {
         self.change_platform(|done| Happening::Pause(origin.clone(), done)).await
     }
 
     /// Lets a platform's deliveries go on, and has that on disk. False if there is no such platform.
-    pub async fn resume(&self, origin: &Origin) -> Result<bool, StoreError> {
+    pub async fn resume(&self, origin: &Origin) -> Result<bool, NotStored> {
         self.change_platform(|done| Happening::Resume(origin.clone(), done)).await
     }
 
     async fn change_platform(
         &self,
         happening: impl FnOnce(oneshot::Sender<Option<Remembered>>) -> Happening,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, NotStored> {
         match self.ask(happening).await.flatten() {
-            Some(remembered) => remembered.await.map(|_| true),
+            Some(remembered) => in_time(remembered).await.map(|_| true),
             None => Ok(false),
         }
     }
 
     async fn change(&self, id: JobId, work: Work) -> Result<Arc<Job>, NotDone> {
-        match self.shared.world.order(work).await? {
+        match in_time(self.shared.world.order(work)).await? {
             Answer::Job(job) => Ok(job),
             Answer::Refused(refused) => Err(refused.into()),
             _ => Err(NotDone::NoSuchJob(id)),
@@ -138,6 +160,11 @@ impl EngineHandle {
         self.shared.inbox.send(happening(sender)).ok()?;
         timeout(LOOP_ANSWERS_WITHIN, receiver).await.ok()?.ok()
     }
+}
+
+/// Waits for the store, and not for ever: a disk that hangs must not keep everybody who asks.
+async fn in_time<T>(stored: impl Future<Output = Result<T, StoreError>>) -> Result<T, NotStored> {
+    Ok(timeout(STORE_ANSWERS_WITHIN, stored).await.map_err(|_| NotStored::NoAnswer)??)
 }
 
 impl ReplayCount {

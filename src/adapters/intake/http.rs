@@ -102,18 +102,20 @@ async fn post_events(State(doors): State<Doors>, request: Request) -> Result<Res
     for some in events.chunks(EVENTS_AT_ONCE) {
         let arrivals = some.iter().map(|event| doors.read(event)).collect::<Result<Vec<_>, _>>();
         let arrivals = arrivals.map_err(|refused| refuse_one(&refused))?;
-        let receipts = in_time(try_join_all(arrivals.into_iter().map(|arrival| doors.intake.store(arrival)))).await;
-        let receipts = receipts.map_err(|_| store_failed(taken.len()))?;
+        let stored = try_join_all(arrivals.into_iter().map(|arrival| doors.intake.store(arrival)));
+        let receipts = in_time(stored, taken.len()).await?;
         taken.extend(receipts.into_iter().map(TakenEvent::from));
     }
     Ok((StatusCode::ACCEPTED, Json(Taken { events: taken })).into_response())
 }
 
 /// Waits for the store, and not for ever: a disk that hangs must not keep every connection. What is stored after all is
-/// known when its sender asks again.
-async fn in_time<T>(stored: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let too_late = || Err(StoreError("the store did not answer in time".into()));
-    tokio::time::timeout(STORE_WITHIN, stored).await.unwrap_or_else(|_| too_late())
+/// known when its sender asks again. So many events of the request were taken before.
+async fn in_time<T>(stored: impl Future<Output = Result<T, StoreError>>, taken: usize) -> Result<T, Problem> {
+    match timeout(STORE_WITHIN, stored).await {
+        Ok(stored) => stored.map_err(|_| store_failed(taken)),
+        Err(_) => Err(Problem::outcome_unknown()),
+    }
 }
 
 /// Far beyond any commit, and below the patience of most senders.
@@ -151,7 +153,7 @@ async fn post_grade_passback(State(doors): State<Doors>, request: Request) -> Re
         let detail = "the line item is at a host that is not among the `hosts` of this key";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail).with("field", "lineitem"));
     }
-    in_time(doors.intake.store(arrival)).await.map_err(|_| Problem::store_unavailable())?;
+    in_time(doors.intake.store(arrival), 0).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -11,7 +11,7 @@ use axum::{
 use crate::{domain::job::Job, engine::manage::NotDone, problem::Problem};
 
 use super::{
-    Surface,
+    Surface, not_stored,
     show_job::{no_such_job, read_id},
     view::{self, WholeJobView},
 };
@@ -36,7 +36,7 @@ fn answer(surface: &Surface, done: Result<Arc<Job>, NotDone>, verb: &str) -> Res
     match done {
         Ok(job) => Ok(Json(view::whole(&job, &surface.labels))),
         Err(NotDone::NoSuchJob(id)) => Err(no_such_job(id)),
-        Err(NotDone::Store(_)) => Err(Problem::store_unavailable()),
+        Err(NotDone::Store(error)) => Err(not_stored(&error)),
         Err(NotDone::Refused(refused)) if refused.under_way => {
             let detail = format!("the job has an attempt under way: it can be {verb} when that has ended");
             Err(Problem::new(StatusCode::CONFLICT, detail).with("state", refused.state.name()))

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{access::Access, names::Labels, tokens::Right},
-    engine::EngineHandle,
+    engine::{EngineHandle, manage::NotStored},
     ports::{Porter, QueueHealth},
     problem::Problem,
 };
@@ -135,6 +135,14 @@ async fn metrics(State(surface): State<Surface>) -> Response {
 /// Platforms keep it for a while: far less than the day that a new key is published before it signs.
 async fn jwks(State(surface): State<Surface>) -> Response {
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json((surface.jwks)())).into_response()
+}
+
+/// Why a change is not known to be on disk, for the caller.
+fn not_stored(error: &NotStored) -> Problem {
+    match error {
+        NotStored::Failed(_) => Problem::store_unavailable(),
+        NotStored::NoAnswer => Problem::outcome_unknown(),
+    }
 }
 
 async fn no_such_path() -> Problem {

@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use crate::{
     domain::{destination::Origin, ledger::PlatformRecord, notice::PlatformState, time::Timestamp},
-    engine::PlatformPicture,
-    ports::{PlatformCount, StoreError},
+    engine::{PlatformPicture, manage::NotStored},
+    ports::PlatformCount,
     problem::Problem,
 };
 
-use super::{Surface, params::origins_of};
+use super::{Surface, not_stored, params::origins_of};
 
 /// Every platform.
 #[derive(Debug, Serialize)]
@@ -61,11 +61,11 @@ pub(super) async fn resume(
 }
 
 /// A change that is not on disk is not done, and nobody should believe that it is.
-fn done(changed: &Result<bool, StoreError>) -> Result<(), Problem> {
+fn done(changed: &Result<bool, NotStored>) -> Result<(), Problem> {
     match changed {
         Ok(true) => Ok(()),
         Ok(false) => Err(busy()),
-        Err(_) => Err(Problem::store_unavailable()),
+        Err(error) => Err(not_stored(error)),
     }
 }
 

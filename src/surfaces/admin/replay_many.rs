@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{domain::ledger::Mode, engine::manage::ReplayCount, problem::Problem};
 
-use super::{Surface, params::Filter};
+use super::{Surface, not_stored, params::Filter};
 
 /// The largest body, in bytes: a filter has eight short members.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -36,7 +36,7 @@ pub(super) async fn handle(State(surface): State<Surface>, request: Request) -> 
     })?;
     let Some(filter) = body.filter.resolve(&surface)? else { return Ok(Json(ReplayCount::default())) };
     let mode = if body.dry_run { Mode::Rehearsal } else { Mode::Earnest };
-    let count = surface.engine.replay_many(filter, mode).await.map_err(|_| Problem::store_unavailable())?;
+    let count = surface.engine.replay_many(filter, mode).await.map_err(|error| not_stored(&error))?;
     Ok(Json(count))
 }
 

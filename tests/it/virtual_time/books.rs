@@ -97,21 +97,39 @@ impl Books for Maps {
     }
 }
 
+/// How the store is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Well,
+    /// What is ordered is carried out, and nobody is told, as where a sync does not return.
+    Silent,
+}
+
 /// The store. It outlives the engines that work with it.
 pub(crate) struct MapStore {
     rules: Rules,
+    mood: Mutex<Mood>,
     maps: Mutex<Maps>,
     sink: Mutex<Option<ReportSink>>,
 }
 
 impl MapStore {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, maps: Mutex::default(), sink: Mutex::default() }
+        Self { rules, mood: Mutex::new(Mood::Well), maps: Mutex::default(), sink: Mutex::default() }
     }
 
     /// Who hears of each commit from now on.
     pub(crate) fn tell(&self, sink: ReportSink) {
         *self.sink.lock().expect("no panic") = Some(sink);
+    }
+
+    /// From now on nobody is told anything.
+    pub(crate) fn fall_silent(&self) {
+        *self.mood.lock().expect("no panic") = Mood::Silent;
+    }
+
+    fn mood(&self) -> Mood {
+        *self.mood.lock().expect("no panic")
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {
@@ -133,6 +151,9 @@ impl JobStore for MapStore {
     fn submit(&self, order: Order) -> Pending<'static, Result<Answer, StoreError>> {
         let mut report = Report::default();
         let Ok(answer) = ledger::carry_out(&mut *self.maps(), order, &self.rules, &mut report);
+        if self.mood() == Mood::Silent {
+            return Box::pin(future::pending());
+        }
         if let Some(sink) = &mut *self.sink.lock().expect("no panic") {
             sink(report);
         }

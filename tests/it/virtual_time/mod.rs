@@ -6,6 +6,7 @@
 
 pub(crate) mod books;
 mod clock;
+mod failing_store;
 mod lms;
 mod neighbours;
 mod outage;

@@ -1,0 +1,43 @@
+//! A store that says nothing: nobody waits for ever, and nobody is told what is not known.
+
+use std::time::Duration;
+
+use passback::{
+    domain::{job::StateName, ledger::Mode, retry::RetryPolicy},
+    engine::manage::{NotDone, NotStored},
+    ports::JobFilter,
+};
+use tokio::time::Instant;
+
+use super::universe::{Universe, lti11};
+
+const HOST: &str = "lms.example.edu";
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn an_admin_waits_half_a_minute_and_learns_that_the_outcome_is_unknown() {
+    let universe = Universe::started(RetryPolicy::default());
+    let id = universe.submit(&lti11(HOST, 1, 8)).await;
+    universe
+        .until("it to be delivered", SECOND, 60 * SECOND, |universe| universe.count(StateName::Delivered) == 1)
+        .await;
+    let handle = universe.handle().clone();
+    let origin = universe.job(id).origin;
+    handle.pause(&origin).await.expect("the store answers");
+    universe.submit(&lti11(HOST, 2, 8)).await;
+    universe.store.fall_silent();
+    let began = Instant::now();
+    let check = |outcome: &'static str, result: Result<(), NotStored>| {
+        assert!(matches!(result, Err(NotStored::NoAnswer)), "{outcome}: {result:?}");
+    };
+    let not_stored = |error| match error {
+        NotDone::Store(error) => error,
+        error => panic!("the store was asked: {error}"),
+    };
+    check("a replay", handle.replay(id).await.map(drop).map_err(not_stored));
+    check("a discard", handle.discard(id).await.map(drop).map_err(not_stored));
+    let queued = JobFilter { state: Some(StateName::Queued), ..JobFilter::default() };
+    check("a replay of many", handle.replay_many(queued, Mode::Earnest).await.map(drop));
+    check("a resume", handle.resume(&origin).await.map(drop));
+    assert_eq!(began.elapsed().as_secs(), 4 * 30);
+}
