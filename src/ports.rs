@@ -60,6 +60,10 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// Whether the store takes writes, from memory.
     fn is_writable(&self) -> bool;
+
+    /// For how long no order has been answered, though some wait; zero where none waits. From memory. A disk that hangs
+    /// shows in nothing else.
+    fn stuck_for(&self) -> Duration;
 }
 
 /// Where the store's writer tells what each commit brought about, before it answers those who wait.

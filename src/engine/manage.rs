@@ -21,6 +21,8 @@ use super::{EngineHandle, Happening, Picture, Remembered};
 const LOOP_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// The longest wait for the store: far beyond any commit, and below the patience of most who ask.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// A disk that takes longer than this for one commit hangs: far beyond a slow sync.
+const STORE_STUCK_AFTER: Duration = Duration::from_secs(30);
 /// Jobs that a bulk change has in the store's hands at once.
 const BULK_STEP: usize = 500;
 
@@ -53,6 +55,17 @@ pub enum NotStored {
     NoAnswer,
 }
 
+/// How the store is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreHealth {
+    /// It takes writes.
+    Healthy,
+    /// It takes no writes, and says so to whoever asks.
+    Failed,
+    /// It says nothing any more.
+    Stuck,
+}
+
 /// What a replay of many came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ReplayCount {
@@ -75,9 +88,16 @@ impl EngineHandle {
         self.shared.world.store.census()
     }
 
-    /// Whether the store takes writes.
-    pub fn is_writable(&self) -> bool {
-        self.shared.world.store.is_writable()
+    /// How the store is doing.
+    pub fn store_health(&self) -> StoreHealth {
+        let store = &self.shared.world.store;
+        if !store.is_writable() {
+            StoreHealth::Failed
+        } else if store.stuck_for() > STORE_STUCK_AFTER {
+            StoreHealth::Stuck
+        } else {
+            StoreHealth::Healthy
+        }
     }
 
     /// A job.

@@ -81,7 +81,7 @@ families! {
     store_write_duration_seconds: Histogram, buckets STORE_BUCKETS;
     /// Size of the store on disk.
     store_size_bytes: IntGauge;
-    /// 1 while the store takes writes.
+    /// 1 while the store takes writes; 0 also where it has said nothing for half a minute.
     store_healthy: IntGauge;
     /// 1 while every queue has its consumer; 0 also where AMQP is off.
     amqp_connected: IntGauge;
@@ -109,7 +109,7 @@ pub struct Snapshot {
     pub inflight_attempts: usize,
     /// Age of the oldest job that could be attempted now; zero without one.
     pub oldest_due_age: Duration,
-    /// Whether the store takes writes.
+    /// Whether the store takes writes, and answers.
     pub store_healthy: bool,
 }
 

@@ -169,7 +169,11 @@ pub(crate) enum Strike {
 /// A disk in memory with a durable and a pending half, which fails when it is told to. What was pending is there or is
 /// gone when it is opened the next time. Its clones are the same disk.
 #[derive(Clone, Default)]
-pub(crate) struct FaultyDisk(Arc<Mutex<Plates>>);
+pub(crate) struct FaultyDisk {
+    plates: Arc<Mutex<Plates>>,
+    /// Whoever holds it keeps every sync from returning.
+    gate: Arc<Mutex<()>>,
+}
 
 #[derive(Default)]
 struct Plates {
@@ -184,7 +188,7 @@ struct Plates {
 
 impl FaultyDisk {
     fn plates(&self) -> MutexGuard<'_, Plates> {
-        self.0.lock().expect("no test panics in here")
+        self.plates.lock().expect("no test panics in here")
     }
 
     /// The next write fails.
@@ -200,6 +204,11 @@ impl FaultyDisk {
     /// Whether the strike is still to come.
     pub(crate) fn is_to_strike(&self) -> bool {
         self.plates().strike.is_some()
+    }
+
+    /// No sync returns while this is held.
+    pub(crate) fn hang(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().expect("no test panics in here")
     }
 
     /// It cannot be opened so many times.
@@ -276,6 +285,7 @@ impl Disk for FaultyDisk {
     }
 
     fn sync(&self) -> Result<(), Fault> {
+        drop(self.hang());
         let mut plates = self.plates();
         if let Some(Strike::AtSync { kept }) = plates.strike.take_if(|strike| *strike != Strike::AtApply) {
             plates.keeps = kept;

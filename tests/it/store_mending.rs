@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use passback::{
@@ -174,6 +175,26 @@ fn a_disk_that_stays_away_is_asked_again_and_the_counts_stay() {
     let failures = |notice: &&Notice| matches!(notice, Notice::StoreFailed { .. });
     let told = scene.ears.notices.lock().expect("no panic").iter().filter(failures).count();
     assert_eq!(told, 2, "each cause is told once");
+    scene.is_sound();
+}
+
+#[test]
+fn a_sync_that_does_not_return_shows_and_does_no_harm() {
+    let scene = Scene::new();
+    scene.stored(1);
+    assert_eq!(scene.store.stuck_for(), Duration::ZERO, "everybody is answered");
+    let hang = scene.disk.hang();
+    let first = scene.store.submit(order(admit(&lti11_event(2, 0), 1), NOW));
+    let some = Duration::from_millis(50);
+    until("it to show that nobody is answered", || scene.store.stuck_for() > some);
+    let second = scene.store.submit(order(admit(&lti11_event(3, 0), 1), NOW));
+    assert!(scene.store.stuck_for() > some, "another one who waits does not make it well");
+    assert!(scene.store.is_writable(), "it has not failed");
+    drop(hang);
+    for answer in [first, second] {
+        assert!(matches!(wait(answer), Ok(Answer::Stored(_))));
+    }
+    assert_eq!(scene.store.stuck_for(), Duration::ZERO);
     scene.is_sound();
 }
 

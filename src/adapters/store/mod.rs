@@ -58,15 +58,13 @@ mod shelf;
 mod spread;
 mod sweep;
 mod upgrade;
+mod waiting;
 mod writer;
 
 use std::{
     io,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -81,6 +79,7 @@ use self::{
     file::SledFile,
     opening::{Opener, Room},
     reserve::Reserve,
+    waiting::{WAITING_MAX, Waiting},
     writer::{Shared, Task, View, Writer},
 };
 pub use self::{
@@ -96,10 +95,6 @@ use crate::{
     },
     ports::{Census, Clock, JobFilter, JobPage, JobStore, Observer, Pending, ReportSink, StoreError},
 };
-
-/// The most orders that may wait. Callers keep far below it (the broker's prefetch, the limit of attempts under way);
-/// it only keeps a fault of theirs from filling the memory.
-const WAITING_MAX: usize = 16 * 1024;
 
 /// How long [`Store::close`] waits for the orders that are still to be carried out.
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
@@ -179,7 +174,7 @@ impl Store {
         let cut_off = opened.bookkeeper.cut_off().to_vec();
         let shared = Arc::new(Shared {
             failure: ArcSwapOption::empty(),
-            waiting: AtomicUsize::new(0),
+            waiting: Waiting::new(),
             view: RwLock::new(View::Open(reader)),
         });
         let mut writer = Writer {
@@ -291,6 +286,10 @@ impl JobStore for Store {
     fn is_writable(&self) -> bool {
         self.shared.failure.load().is_none() && lock(&self.orders).is_some()
     }
+
+    fn stuck_for(&self) -> Duration {
+        self.shared.waiting.stuck_for()
+    }
 }
 
 impl Store {
@@ -301,10 +300,10 @@ impl Store {
         }
         let orders = lock(&self.orders);
         let orders = orders.as_ref().ok_or_else(closed)?;
-        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !self.shared.waiting.enter() {
             return Err(StoreError(format!("the store is overrun: {WAITING_MAX} orders wait already").into()));
         }
+        // Where the writer has come to a bad end, it shows that nobody is answered any more.
         orders.send(task).map_err(|_| closed())
     }
 }

@@ -5,10 +5,7 @@
 //! what can be read can still be read; `mending` looks when the store can be opened anew, and goes on from there.
 
 use std::{
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, RwLock},
     thread,
     time::Duration,
 };
@@ -25,6 +22,7 @@ use super::{
     file::caught,
     mending::Trouble,
     opening::{Opened, Opener},
+    waiting::Waiting,
 };
 use crate::{
     domain::{
@@ -65,8 +63,8 @@ type OrderAnswer = oneshot::Sender<Result<Answer, StoreError>>;
 pub(super) struct Shared {
     /// Why the store takes no writes now.
     pub(super) failure: ArcSwapOption<StoreError>,
-    /// Orders that wait.
-    pub(super) waiting: AtomicUsize,
+    /// Orders that are not answered yet.
+    pub(super) waiting: Waiting,
     /// For those who read. Whoever holds the lock keeps the files open.
     pub(super) view: RwLock<View>,
 }
@@ -159,9 +157,9 @@ impl Writer {
             let is_full = orders.len() >= BATCH_ORDERS_MAX || bytes >= BATCH_BYTES_MAX || !checks.is_empty();
             next = if is_full { None } else { tasks.try_recv().ok() };
         }
-        self.shared.waiting.fetch_sub(orders.len(), Ordering::Relaxed);
         self.last.orders = orders.len();
         let outcomes = self.carry_out_all(orders, answers.len());
+        self.shared.waiting.leave(answers.len());
         // The last one first: whoever waits for them in their order then wakes once.
         for (answer, outcome) in answers.into_iter().zip(outcomes).rev() {
             // Whoever gave up waiting needs no answer.

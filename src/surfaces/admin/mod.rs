@@ -30,7 +30,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{access::Access, names::Labels, tokens::Right},
-    engine::{EngineHandle, manage::NotStored},
+    engine::{
+        EngineHandle,
+        manage::{NotStored, StoreHealth},
+    },
     ports::{Porter, QueueHealth},
     problem::Problem,
 };
@@ -127,7 +130,7 @@ async fn metrics(State(surface): State<Surface>) -> Response {
         jobs: surface.engine.census().by_state,
         inflight_attempts: picture.under_way,
         oldest_due_age: picture.oldest_due.map_or(Duration::ZERO, |due| picture.taken_at.since(due)),
-        store_healthy: surface.engine.is_writable(),
+        store_healthy: surface.engine.store_health() == StoreHealth::Healthy,
     });
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

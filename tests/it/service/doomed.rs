@@ -259,4 +259,8 @@ impl JobStore for DoomedStore {
     fn is_writable(&self) -> bool {
         self.inner.is_writable()
     }
+
+    fn stuck_for(&self) -> Duration {
+        self.inner.stuck_for()
+    }
 }

@@ -7,6 +7,7 @@ use std::{
     future,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use passback::{
@@ -18,6 +19,7 @@ use passback::{
     },
     ports::{Census, JobFilter, JobPage, JobStore, Pending, PlatformCount, ReportSink, StoreError},
 };
+use tokio::time::Instant;
 
 #[derive(Default)]
 struct Maps {
@@ -101,8 +103,8 @@ impl Books for Maps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Well,
-    /// What is ordered is carried out, and nobody is told, as where a sync does not return.
-    Silent,
+    /// What is ordered is carried out, and nobody is told, as where a sync does not return. Since this moment.
+    Silent(Instant),
 }
 
 /// The store. It outlives the engines that work with it.
@@ -125,7 +127,7 @@ impl MapStore {
 
     /// From now on nobody is told anything.
     pub(crate) fn fall_silent(&self) {
-        *self.mood.lock().expect("no panic") = Mood::Silent;
+        *self.mood.lock().expect("no panic") = Mood::Silent(Instant::now());
     }
 
     fn mood(&self) -> Mood {
@@ -151,7 +153,7 @@ impl JobStore for MapStore {
     fn submit(&self, order: Order) -> Pending<'static, Result<Answer, StoreError>> {
         let mut report = Report::default();
         let Ok(answer) = ledger::carry_out(&mut *self.maps(), order, &self.rules, &mut report);
-        if self.mood() == Mood::Silent {
+        if matches!(self.mood(), Mood::Silent(_)) {
             return Box::pin(future::pending());
         }
         if let Some(sink) = &mut *self.sink.lock().expect("no panic") {
@@ -211,5 +213,12 @@ impl JobStore for MapStore {
 
     fn is_writable(&self) -> bool {
         true
+    }
+
+    fn stuck_for(&self) -> Duration {
+        match self.mood() {
+            Mood::Silent(since) => since.elapsed(),
+            Mood::Well => Duration::ZERO,
+        }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use passback::{
     domain::{job::StateName, ledger::Mode, retry::RetryPolicy},
-    engine::manage::{NotDone, NotStored},
+    engine::manage::{NotDone, NotStored, StoreHealth},
     ports::JobFilter,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::universe::{Universe, lti11};
 
@@ -40,4 +40,16 @@ async fn an_admin_waits_half_a_minute_and_learns_that_the_outcome_is_unknown() {
     check("a replay of many", handle.replay_many(queued, Mode::Earnest).await.map(drop));
     check("a resume", handle.resume(&origin).await.map(drop));
     assert_eq!(began.elapsed().as_secs(), 4 * 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_not_healthy_after_half_a_minute() {
+    let universe = Universe::started(RetryPolicy::default());
+    let health = || universe.handle().store_health();
+    sleep(3_600 * SECOND).await;
+    universe.store.fall_silent();
+    sleep(29 * SECOND).await;
+    assert_eq!(health(), StoreHealth::Healthy, "a slow sync is no fault");
+    sleep(2 * SECOND).await;
+    assert_eq!(health(), StoreHealth::Stuck);
 }
