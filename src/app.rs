@@ -142,7 +142,10 @@ impl Service {
         });
         self.tasks.start("the engine", {
             let drain = drain.clone();
-            async move { Ok(engine.run(drain).await?) }
+            async move {
+                engine.run(drain).await;
+                Ok(())
+            }
         });
         self.tasks.start("the retention sweep", {
             let drain = drain.clone();

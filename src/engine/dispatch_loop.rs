@@ -12,16 +12,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    domain::{
-        destination::Origin,
-        dispatch::Dispatcher,
-        health::Health,
-        notice::{Loop, Notice},
-        time::Timestamp,
-        watch::Watch,
-    },
-    ports::StoreError,
+use crate::domain::{
+    destination::Origin,
+    dispatch::Dispatcher,
+    health::Health,
+    notice::{Loop, Notice},
+    time::Timestamp,
+    watch::Watch,
 };
 
 use super::{Answered, Happening, Picture, PlatformPicture, Remembered, Shared, deliver, recover, set_back};
@@ -37,20 +34,23 @@ pub(super) async fn run(
     shared: &Arc<Shared>,
     mut receiver: mpsc::UnboundedReceiver<Happening>,
     drain: CancellationToken,
-) -> Result<(), StoreError> {
+) {
     let mut desk = Desk { shared, dispatcher: Dispatcher::new(shared.options.limits), attempts: JoinSet::new() };
-    recover::remember_platforms(&shared.world, &mut desk.dispatcher, shared.world.clock.now())?;
+    // Asked before anything is started, done beside it: the store may have to wait for room first.
+    let (recovering, cut_off) = (Arc::clone(shared), shared.world.store.cut_off());
+    let Some(platforms) = recover::platforms(shared, &drain).await else { return };
+    for record in &platforms {
+        desk.dispatcher.handle_platform(record, desk.now());
+    }
     let mut batch = Vec::with_capacity(BATCH);
     match set_back::found_at_start(&shared.world) {
         Ok(Some(by)) => desk.put_forward(by, None),
         Ok(None) => {}
         // A store that fails at this moment is no reason to stop: it is mended, and everything waits for it.
-        Err(error) => shared.notice(&Notice::RecordDamaged { error: error.to_string() }),
+        Err(error) => shared.notice_unread(&error),
     }
     let born = Instant::now();
     let mut watch = Watch::new(desk.now(), Duration::ZERO);
-    // Asked before anything is started, done beside it: the store may have to wait for room first.
-    let (recovering, cut_off) = (Arc::clone(shared), shared.world.store.cut_off()?);
     desk.attempts.spawn(async move { recover::interrupt_cut_off(&recovering, cut_off).await });
     while !drain.is_cancelled() {
         if let Some(by) = watch.handle_look(desk.now(), born.elapsed()) {
@@ -68,7 +68,6 @@ pub(super) async fn run(
         desk.handle_all(&mut batch);
     }
     desk.drain(&mut receiver, &mut batch).await;
-    Ok(())
 }
 
 struct Desk<'a> {
@@ -103,7 +102,7 @@ impl Desk<'_> {
                     Ok(entries) => self.dispatcher.handle_refill(&refill.origin, &entries),
                     Err(error) => {
                         self.dispatcher.handle_refill_failed(&refill.origin, self.now() + NAP_MAX);
-                        self.shared.notice(&Notice::RecordDamaged { error: error.to_string() });
+                        self.shared.notice_unread(&error);
                     }
                 }
             }

@@ -199,14 +199,22 @@ impl Engine {
         EngineHandle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Runs until `drain` is cancelled and the attempts under way have ended or been cut off.
-    pub async fn run(self, drain: CancellationToken) -> Result<(), StoreError> {
-        dispatch_loop::run(&self.shared, self.receiver, drain).await
+    /// Runs until `drain` is cancelled and the attempts under way have ended or been cut off. A store that fails ends it as
+    /// little as a platform does.
+    pub async fn run(self, drain: CancellationToken) {
+        dispatch_loop::run(&self.shared, self.receiver, drain).await;
     }
 }
 
 impl Shared {
     fn notice(&self, notice: &Notice) {
         self.world.observer.observe(notice);
+    }
+
+    /// Tells of what could not be read. Why the store as a whole is shut, it tells by itself.
+    fn notice_unread(&self, error: &StoreError) {
+        if self.world.store.is_writable() {
+            self.notice(&Notice::RecordDamaged { error: error.to_string() });
+        }
     }
 }

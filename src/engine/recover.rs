@@ -4,13 +4,19 @@
 //! An attempt that was under way counts as one that was made. So a job that kills the worker is flagged in the end,
 //! and a platform that then says "I have that already" is understood.
 
-use std::time::Duration;
+use std::{future::ready, mem, time::Duration};
 
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{dispatch::Dispatcher, job::JobId, ledger::Work, notice::Notice, time::Timestamp},
-    ports::StoreError,
+    domain::{
+        job::JobId,
+        ledger::{Answer, PlatformRecord, Work},
+        notice::Notice,
+        time::Timestamp,
+    },
+    ports::{Pending, StoreError},
 };
 
 use super::{Shared, World};
@@ -25,20 +31,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// of these jobs can start before that is done, however long the store needs.
 pub(super) async fn interrupt_cut_off(shared: &Shared, ids: Vec<JobId>) {
     let world = &shared.world;
-    let mut left: Vec<(JobId, Timestamp, u32)> =
-        ids.into_iter().filter_map(|id| Some((id, begun(shared, id)?, TRIES))).collect();
+    let mut left: Vec<CutOff> = ids.into_iter().map(|id| CutOff { id, since: None, tries: TRIES }).collect();
     loop {
         let was_writable = world.store.is_writable();
-        let cut_off = |(id, since, tries)| (id, since, tries, world.submit(Work::cut_off(id, since)));
-        let answers: Vec<_> = left.into_iter().map(cut_off).collect();
+        let answers: Vec<_> = left.into_iter().map(|cut_off| cut_off.end(world)).collect();
         left = Vec::new();
-        for (id, since, tries, answer) in answers {
+        for (cut_off, answer) in answers {
             let Err(error) = answer.await else { continue };
             let is_its_own = was_writable && world.store.is_writable();
-            match tries.saturating_sub(u32::from(is_its_own)) {
+            match cut_off.tries.saturating_sub(u32::from(is_its_own)) {
                 // One damaged record must not keep all the others from being delivered.
                 0 => shared.notice(&Notice::RecordDamaged { error: error.to_string() }),
-                tries => left.push((id, since, tries)),
+                tries => left.push(CutOff { tries, ..cut_off }),
             }
         }
         if left.is_empty() || shared.abort.run_until_cancelled(sleep(PAUSE)).await.is_none() {
@@ -47,17 +51,42 @@ pub(super) async fn interrupt_cut_off(shared: &Shared, ids: Vec<JobId>) {
     }
 }
 
-/// When the attempt of a job began that is under way; none for a job that cannot be read.
-fn begun(shared: &Shared, id: JobId) -> Option<Timestamp> {
-    let job = shared.world.store.job(id);
-    let job = job.inspect_err(|error| shared.notice(&Notice::RecordDamaged { error: error.to_string() }));
-    job.ok().flatten()?.under_way_since()
+/// An attempt of the last run that is still to be ended on paper.
+struct CutOff {
+    id: JobId,
+    /// When it began, once that could be read. Read only until its end was ordered: after that, another attempt of the job
+    /// may have begun.
+    since: Option<Timestamp>,
+    /// So many more times its end may be refused.
+    tries: u32,
 }
 
-/// Tells the dispatcher of every platform; it reads their waiting jobs window by window.
-pub(super) fn remember_platforms(world: &World, dispatcher: &mut Dispatcher, now: Timestamp) -> Result<(), StoreError> {
-    for record in world.store.platforms()? {
-        dispatcher.handle_platform(&record, now);
+impl CutOff {
+    fn end(mut self, world: &World) -> (Self, Pending<'static, Result<Answer, StoreError>>) {
+        if self.since.is_none() {
+            match world.store.job(self.id) {
+                Ok(job) => self.since = job.and_then(|job| job.under_way_since()),
+                Err(error) => return (self, Box::pin(ready(Err(error)))),
+            }
+        }
+        let answer = match self.since {
+            Some(since) => world.submit(Work::cut_off(self.id, since)),
+            None => Box::pin(ready(Ok(Answer::NotNow))),
+        };
+        (self, answer)
     }
-    Ok(())
+}
+
+/// Every platform that a grade ever went to, however long the store needs; none if the worker is to stop before that.
+/// Before they are known nothing can be started: a platform that is paused would not be known to be.
+pub(super) async fn platforms(shared: &Shared, drain: &CancellationToken) -> Option<Vec<PlatformRecord>> {
+    let mut is_told = false;
+    loop {
+        match shared.world.store.platforms() {
+            Ok(platforms) => return Some(platforms),
+            Err(error) if !mem::replace(&mut is_told, true) => shared.notice_unread(&error),
+            Err(_) => {}
+        }
+        drain.run_until_cancelled(sleep(PAUSE)).await?;
+    }
 }

@@ -256,8 +256,8 @@ impl JobStore for Store {
         self.read(|reader| reader.due(origin, after, limit))
     }
 
-    fn cut_off(&self) -> Result<Vec<JobId>, StoreError> {
-        Ok(self.cut_off.clone())
+    fn cut_off(&self) -> Vec<JobId> {
+        self.cut_off.clone()
     }
 
     fn platforms(&self) -> Result<Vec<PlatformRecord>, StoreError> {
@@ -480,11 +480,16 @@ mod tests {
         for id in &ids[..10] {
             submit(&store, Work::Discard { id: *id }).expect("it is discarded");
         }
-        // A part of ended jobs, one of waiting jobs, an event, and what finds jobs.
+        // A part of ended jobs, one of waiting jobs, an event, what finds jobs, and when one is due.
         write(&store, keys::states(ids[2]), Some(b"\x01nonsense"));
         write(&store, keys::states(ids[18]), Some(b"\x01nonsense"));
         write(&store, keys::events(ids[14], 0), Some(b"\x07nonsense"));
         write(&store, keys::run(0, 0), Some(b"\x01nonsense"));
+        let due = reader(&store).shelf.disk.scan_prefix(&keys::due_of(0)).next().expect("old jobs wait on disk");
+        let (due, _) = due.expect("reading works");
+        write(&store, due.to_vec(), Some(b"\x01nonsense"));
+        let (_, lost) = keys::read_due(&due).expect("a good key");
+        let origin = store.platforms().expect("reading works")[0].origin.clone();
         let ended_before = NOW + Duration::from_secs(1);
         let later = (20..60).map(|student| stored(&store, student)).collect::<Vec<_>>();
         let pruned = submit(&store, Work::Prune { ended_before, limit: 100 });
@@ -492,6 +497,9 @@ mod tests {
         let check = |store: &Store, untouched: usize| {
             let listed = store.list(&JobFilter::default(), None, 100).expect("the list passes it by");
             assert_eq!(listed.jobs.len(), untouched);
+            let page = store.due(&origin, None, 100).expect("those that wait are read on");
+            assert!(page.iter().all(|entry| entry.id != lost), "it is damaged");
+            assert!(later.iter().all(|later| page.iter().any(|entry| entry.id == *later)), "nobody waits for it");
             assert!(store.is_writable());
             assert!(!store.check().expect("the check goes on").is_sound());
             assert!(matches!(submit(store, Work::Start { id: ids[16] }), Ok(Answer::Job(_) | Answer::NotNow)));

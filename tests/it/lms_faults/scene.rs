@@ -89,7 +89,7 @@ impl Scene {
         let engine = Engine::new(Options { limits, timeout, drain: timeout, retain: AMPLE }, world, inbox);
         let handle = engine.handle();
         let mut task = JoinSet::new();
-        task.spawn(async move { engine.run(CancellationToken::new()).await.expect("maps never fail") });
+        task.spawn(async move { engine.run(CancellationToken::new()).await });
         Self { handle, store, _task: task }
     }
 

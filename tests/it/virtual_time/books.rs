@@ -105,6 +105,8 @@ pub(crate) enum Mood {
     Well,
     /// What is ordered is carried out, and nobody is told, as where a sync does not return. Since this moment.
     Silent(Instant),
+    /// It has failed, and is shut until it is well again.
+    Shut,
 }
 
 /// The store. It outlives the engines that work with it.
@@ -130,8 +132,25 @@ impl MapStore {
         *self.mood.lock().expect("no panic") = Mood::Silent(Instant::now());
     }
 
+    /// From now on it cannot be read or written.
+    pub(crate) fn shut(&self) {
+        *self.mood.lock().expect("no panic") = Mood::Shut;
+    }
+
+    /// All is well again. Those who were not answered never are.
+    pub(crate) fn recover(&self) {
+        *self.mood.lock().expect("no panic") = Mood::Well;
+        if let Some(sink) = &mut *self.sink.lock().expect("no panic") {
+            sink(Report { reopened: true, ..Report::default() });
+        }
+    }
+
     fn mood(&self) -> Mood {
         *self.mood.lock().expect("no panic")
+    }
+
+    fn reads(&self) -> Result<(), StoreError> {
+        if self.mood() == Mood::Shut { Err(StoreError("the store is shut".into())) } else { Ok(()) }
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {
@@ -151,6 +170,9 @@ impl MapStore {
 
 impl JobStore for MapStore {
     fn submit(&self, order: Order) -> Pending<'static, Result<Answer, StoreError>> {
+        if let Err(error) = self.reads() {
+            return Box::pin(future::ready(Err(error)));
+        }
         let mut report = Report::default();
         let Ok(answer) = ledger::carry_out(&mut *self.maps(), order, &self.rules, &mut report);
         if matches!(self.mood(), Mood::Silent(_)) {
@@ -168,6 +190,7 @@ impl JobStore for MapStore {
         after: Option<(Timestamp, JobId)>,
         limit: usize,
     ) -> Result<Vec<DueEntry>, StoreError> {
+        self.reads()?;
         let maps = self.maps();
         let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let waiting = maps.due.get(origin).into_iter().flat_map(|waiting| waiting.range(from));
@@ -175,23 +198,27 @@ impl JobStore for MapStore {
         Ok(waiting.take(limit).map(entry).collect())
     }
 
-    fn cut_off(&self) -> Result<Vec<JobId>, StoreError> {
-        Ok(self.maps().jobs.values().filter(|job| job.under_way_since().is_some()).map(|job| job.id).collect())
+    fn cut_off(&self) -> Vec<JobId> {
+        self.maps().jobs.values().filter(|job| job.under_way_since().is_some()).map(|job| job.id).collect()
     }
 
     fn platforms(&self) -> Result<Vec<PlatformRecord>, StoreError> {
+        self.reads()?;
         Ok(self.maps().platforms.values().cloned().collect())
     }
 
     fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {
+        self.reads()?;
         Ok(self.maps().columns.get(&key).cloned())
     }
 
     fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.reads()?;
         Ok(self.maps().jobs.get(&id).map(|job| Job::clone(job)))
     }
 
     fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {
+        self.reads()?;
         let maps = self.maps();
         let older = maps.jobs.values().rev().filter(|job| before.is_none_or(|before| job.id < before));
         let jobs: Vec<Job> = older.filter(|job| filter.admits(job)).take(limit).map(|job| Job::clone(job)).collect();
@@ -212,13 +239,13 @@ impl JobStore for MapStore {
     }
 
     fn is_writable(&self) -> bool {
-        true
+        self.mood() != Mood::Shut
     }
 
     fn stuck_for(&self) -> Duration {
         match self.mood() {
             Mood::Silent(since) => since.elapsed(),
-            Mood::Well => Duration::ZERO,
+            Mood::Well | Mood::Shut => Duration::ZERO,
         }
     }
 }

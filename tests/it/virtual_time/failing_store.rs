@@ -1,17 +1,22 @@
-//! A store that says nothing: nobody waits for ever, and nobody is told what is not known.
+//! A store that says nothing, and one that is shut: nobody waits for ever, nobody is told what is not known, and the
+//! engine goes on by itself.
 
 use std::time::Duration;
 
 use passback::{
-    domain::{job::StateName, ledger::Mode, retry::RetryPolicy},
+    domain::{job::StateName, ledger::Mode, notice::Notice, outcome::AttemptOutcome, retry::RetryPolicy},
     engine::manage::{NotDone, NotStored, StoreHealth},
     ports::JobFilter,
 };
 use tokio::time::{Instant, sleep};
 
-use super::universe::{Universe, lti11};
+use super::{
+    lms::Mood,
+    universe::{Universe, lti11},
+};
 
 const HOST: &str = "lms.example.edu";
+const PAUSED: &str = "paused.example.edu";
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
@@ -52,4 +57,32 @@ async fn a_store_that_hangs_is_not_healthy_after_half_a_minute() {
     assert_eq!(health(), StoreHealth::Healthy, "a slow sync is no fault");
     sleep(2 * SECOND).await;
     assert_eq!(health(), StoreHealth::Stuck);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_on_a_store_that_is_shut_waits_for_it_and_forgets_nothing() {
+    let mut universe = Universe::started(RetryPolicy::default());
+    let is_delivered = |count| move |universe: &Universe| universe.count(StateName::Delivered) == count;
+    let first = universe.submit(&lti11(PAUSED, 1, 8)).await;
+    universe.until("it to be delivered", SECOND, 60 * SECOND, is_delivered(1)).await;
+    let origin = universe.job(first).origin;
+    universe.handle().pause(&origin).await.expect("the store answers");
+    let waiting = universe.submit(&lti11(PAUSED, 2, 8)).await;
+    universe.lms.set(HOST, Mood::Well, 10 * SECOND);
+    let cut_off = universe.submit(&lti11(HOST, 1, 8)).await;
+    sleep(SECOND).await;
+    universe.crash().await;
+
+    universe.store.shut();
+    universe.start();
+    sleep(60 * SECOND).await;
+    universe.store.recover();
+    universe.until("the one that was cut off to be delivered", SECOND, 120 * SECOND, is_delivered(2)).await;
+    let outcomes: Vec<_> = universe.job(cut_off).attempts.iter().map(|attempt| attempt.outcome).collect();
+    assert!(matches!(outcomes[..], [AttemptOutcome::Failed(_), AttemptOutcome::Delivered]), "{outcomes:?}");
+    assert!(universe.job(waiting).attempts.is_empty(), "the pause is not forgotten");
+    universe.handle().resume(&origin).await.expect("the store answers");
+    universe.until("the other one to be delivered", SECOND, 60 * SECOND, is_delivered(3)).await;
+    let is_damage = |notice: &Notice| matches!(notice, Notice::RecordDamaged { .. });
+    assert!(!universe.told().iter().any(|(_, notice)| is_damage(notice)), "nothing was damaged");
 }

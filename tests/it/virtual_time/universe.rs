@@ -175,7 +175,7 @@ impl Universe {
         let engine = Engine::new(options, world, inbox);
         let (handle, drain, mut task) = (engine.handle(), CancellationToken::new(), JoinSet::new());
         let stop = drain.clone();
-        task.spawn(async move { engine.run(stop).await.expect("maps never fail") });
+        task.spawn(async move { engine.run(stop).await });
         self.running = Some(Running { handle, drain, task });
     }
 
