@@ -329,3 +329,23 @@ fn elements(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
     })?;
     Ok(elements.into_iter().map(|element| element.get().as_bytes()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_for_a_store_that_hangs() {
+        let began = Instant::now();
+        let refused = in_time(pending::<Result<(), StoreError>>(), 0).await.expect_err("it hangs").into_response();
+        assert_eq!(began.elapsed().as_secs(), STORE_WITHIN.as_secs());
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key(header::RETRY_AFTER));
+        let body = axum::body::to_bytes(refused.into_body(), 4096).await.expect("a short body");
+        assert!(String::from_utf8_lossy(&body).contains("is not known"), "{body:?}");
+    }
+}
