@@ -2,6 +2,7 @@
 //! code. It reads the sources as text, so it also sees what only a test or a comment would break.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -266,11 +267,53 @@ fn every_promise_names_its_test() {
     }
 }
 
-/// Whether there is a test of a name, anywhere.
+/// Whether there is a test of a name, anywhere: a function that the test harness runs, and no other one.
 fn all_tests() -> impl Fn(&str) -> bool {
     let files = rust_files(&root().join("tests")).into_iter().chain(rust_files(&root().join("src")));
-    let code: Vec<String> = files.map(|path| fs::read_to_string(path).expect("readable")).collect();
-    move |name| code.iter().any(|text| text.contains(&format!("fn {name}(")))
+    let texts: Vec<String> = files.map(|path| fs::read_to_string(path).expect("readable")).collect();
+    let names: BTreeSet<String> = texts.iter().flat_map(|text| tests_in(text)).collect();
+    move |name| names.contains(name)
+}
+
+/// The functions right below a `#[test]` or `#[tokio::test…]`, with nothing but attributes and comments between.
+fn tests_in(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut is_marked = false;
+    for line in text.lines().map(str::trim) {
+        let function = line.trim_start_matches("async ").strip_prefix("fn ");
+        is_marked = match function {
+            Some(name) => {
+                names.extend(is_marked.then(|| identifier(name)));
+                false
+            }
+            None if line == "#[test]" || line == "#[tokio::test]" || line.starts_with("#[tokio::test(") => true,
+            None => is_marked && (line.starts_with("#[") || line.starts_with("//")),
+        };
+    }
+    names
+}
+
+#[test]
+fn only_what_the_harness_runs_is_a_test() {
+    let text = "
+        #[test]
+        #[cfg(unix)]
+        // A word between.
+        fn plain() {}
+        #[tokio::test(start_paused = true)]
+        async fn waiting() {}
+        fn helper() {}
+        // #[test]
+        fn switched_off() {}
+        #[test]
+        struct Torn;
+        fn after_it() {}
+        proptest! {
+            #[test]
+            fn of_many_cases(case in 0..9) {}
+        }
+    ";
+    assert_eq!(tests_in(text), ["plain", "waiting", "of_many_cases"]);
 }
 
 /// `docs/security.md`: every line of protection is numbered and names a test that is there; so is everything that is left.
