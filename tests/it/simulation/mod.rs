@@ -117,13 +117,37 @@ fn some_hundreds_of_seeds_break_no_rule() {
     assert!(stats.holds > 0 && stats.redelivered > 0 && stats.flagged > 0 && stats.stops > 0, "{stats:?}");
 }
 
-/// Seeds that once found something, so that it stays found.
+/// Seeds that once found something, so that it stays found: each line is a seed, ` # ` and what it found.
+fn kept_seeds(text: &str) -> Result<Vec<u64>, String> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let seed = |(index, line): (usize, &str)| {
+        let (seed, found) = line.split_once(" # ").unwrap_or((line, ""));
+        let wrong = |what: &str| format!("seeds.txt, line {}: {what}: {line}", index + 1);
+        if found.trim().is_empty() {
+            return Err(wrong("nobody knows what it found; write it behind ` # `"));
+        }
+        seed.trim().parse().map_err(|_| wrong("no number"))
+    };
+    lines.map(seed).collect()
+}
+
 #[test]
 fn the_kept_seeds_break_no_rule() {
-    let kept = include_str!("seeds.txt").lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    for seed in kept.filter(|seed| !seed.is_empty()) {
-        let seed = seed.parse().expect("a line begins with a seed");
-        check(seed).unwrap_or_else(|words| panic!("{words}"));
+    let kept = kept_seeds(include_str!("seeds.txt")).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(kept.len() >= 2, "seeds.txt has lost its seeds: {kept:?}");
+    for seed in kept {
+        let stats = check(seed).unwrap_or_else(|words| panic!("{words}"));
+        assert!(stats.steps > 0, "seed {seed} was not run");
+    }
+}
+
+#[test]
+fn a_kept_seed_that_cannot_be_read_is_named() {
+    assert_eq!(kept_seeds("# a head\n\n7 # one thing\n08 # another"), Ok(vec![7, 8]));
+    let wrong = [("7", "line 1: nobody"), ("# a\nseven # b", "line 2: no number"), ("7 # ", "line 1: nobody")];
+    for (text, place) in wrong {
+        let told = kept_seeds(text).expect_err("a wrong line");
+        assert!(told.contains(place), "{told}");
     }
 }
 
