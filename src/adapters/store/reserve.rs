@@ -17,6 +17,9 @@ const NAME: &str = "reserve";
 /// How much is written at once where a file system cannot set room aside.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
+/// Of a disk that has not room for all of it: half of it, a quarter, an eighth.
+const PARTS: u32 = 4;
+
 /// `st_blocks` counts in these, whatever the file system.
 const BLOCK_BYTES: u64 = 512;
 
@@ -38,15 +41,21 @@ impl Reserve {
     }
 
     /// Makes it, and succeeds only if there is as much room again. Whoever has seen a full disk asks for so much, lest
-    /// it fill up again at once.
+    /// it fill up again at once. Where it fails, what there is of the reserve is kept, and as much more as fits: whatever
+    /// else fills the disk must not take the room to open the store once more.
     pub(super) fn make_with_margin(&self) -> io::Result<()> {
-        let was_whole = self.is_whole();
+        let held = fs::metadata(&self.path).map_or(0, |file| file.len().min(self.bytes));
         let made = self.set_aside(self.bytes.saturating_mul(2));
-        if made.is_err() && !was_whole {
-            self.release()?;
-        }
         if self.path.exists() {
-            OpenOptions::new().write(true).open(&self.path)?.set_len(self.bytes)?;
+            let keep = if made.is_ok() { self.bytes } else { held };
+            OpenOptions::new().write(true).open(&self.path)?.set_len(keep)?;
+        }
+        if made.is_err() {
+            let parts = (0..PARTS).map(|halved| self.bytes >> halved).take_while(|part| *part > held);
+            let grown = { parts }.any(|part| self.set_aside(part).is_ok());
+            if held == 0 && !grown {
+                self.release()?;
+            }
         }
         made
     }
@@ -108,6 +117,16 @@ mod tests {
         fs::write(folder.path().join(NAME), b"short").expect("a write");
         reserve.make_with_margin().expect("there is room");
         assert!(reserve.is_whole());
+    }
+
+    #[test]
+    fn where_the_margin_does_not_fit_what_there_is_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let reserve = |bytes| Reserve::in_folder(folder.path(), bytes);
+        reserve(BYTES).make().expect("there is room");
+        // No disk has room for so much.
+        reserve(u64::MAX / 4).make_with_margin().expect_err("there is no room");
+        assert!(reserve(BYTES).is_whole());
     }
 
     #[test]
