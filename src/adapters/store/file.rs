@@ -24,6 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{
     OpenError,
     disk::{Changes, Disk, Fault, KEY_BYTES_MAX, Record, SEGMENT_BYTES, Scan, VALUE_BYTES_MAX, Value, is_full},
+    nudge::Nudge,
 };
 
 /// What sled may keep in memory; a larger cache makes writing no faster.
@@ -31,6 +32,8 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The open file.
 pub(super) struct SledFile {
+    /// Goes first, so that the last handle on the tree is the one below.
+    nudge: Nudge,
     tree: sled::Db,
     /// Our own handle on sled's file, for the sync.
     file: File,
@@ -50,7 +53,10 @@ impl SledFile {
         let tree = open_patiently(folder, &config)?;
         let file = File::open(folder.join("db")).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })?;
         sync_names(folder)?;
-        Ok(Self { tree, file })
+        let other = tree.clone();
+        // What comes of it the flush that is nudged tells as well.
+        let flush = move || drop(caught(|| other.flush()));
+        Ok(Self { nudge: Nudge::start(flush).map_err(OpenError::Thread)?, tree, file })
     }
 }
 
@@ -91,7 +97,7 @@ impl Disk for SledFile {
     }
 
     fn sync(&self) -> Result<(), Fault> {
-        flat(caught(|| self.tree.flush()))?;
+        flat(caught(|| self.nudge.watched(|| self.tree.flush())))?;
         self.file.sync_data().map_err(Fault::of_io)
     }
 

@@ -28,8 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pause before the first try, in which those who wait get their answers.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
-/// The longest pause between two tries to open a store that fails.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The longest pause between two tries to open a store that fails: so soon after the end of the trouble it goes on.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Why nothing is written.
 pub(super) enum Trouble {

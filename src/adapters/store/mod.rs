@@ -45,6 +45,7 @@ mod highwater;
 mod keys;
 mod memory;
 mod mending;
+mod nudge;
 mod opening;
 mod overlay;
 mod parts;

@@ -8,27 +8,18 @@
 //!
 //! `tests/campaign power-cuts 100` makes 100 of each.
 
-use std::{
-    io::Write as _,
-    process::Command,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io::Write as _, process::Command, sync::Arc};
 
-use passback::simulator::SimulatedLms;
-use rand::{RngExt as _, rngs::StdRng};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     calls,
     cut_disk::{CutDisk, FileSystem},
     delivery::{settings, signing_key},
-    oracle::{Books, Ledger, bring_to_an_end, chance, flaky_lms, times},
+    load::Load,
+    oracle::{Books, bring_to_an_end, chance, flaky_lms, times},
     synced::{Keep, Trace},
-    worker::{Sender, Worker, wait_for},
+    worker::Worker,
 };
 
 /// How many cuts there are in a normal run, of each way.
@@ -37,10 +28,6 @@ const CUTS: u32 = 5;
 const CUTS_VARIABLE: &str = "PASSBACK_CUTS";
 /// After so many cuts of a worker that goes on, one that it feels.
 const CUTS_TO_A_BLACKOUT: u32 = 5;
-/// The longest time between two cuts in which events come in.
-const LOAD_MAX_MS: u64 = 200;
-/// Events are posted side by side, so that commits have company.
-const POSTERS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_takes_nothing_that_was_acknowledged() {
@@ -158,62 +145,4 @@ async fn cut_the_trace(cuts: u32) {
          acknowledgements looked for; {} s",
         begin.elapsed().as_secs()
     );
-}
-
-/// Programs that post events while they may, and note what was acknowledged.
-struct Load {
-    ledger: Arc<Mutex<Ledger>>,
-    may_run: Arc<AtomicBool>,
-    posters: JoinSet<()>,
-}
-
-impl Load {
-    fn start(worker: &Worker, lms: &Arc<SimulatedLms>) -> Self {
-        let (ledger, may_run) = (Arc::<Mutex<Ledger>>::default(), Arc::<AtomicBool>::default());
-        let mut posters = JoinSet::new();
-        for _ in 0..POSTERS {
-            posters.spawn(post_for_ever(worker.sender(), lms.clone(), ledger.clone(), may_run.clone()));
-        }
-        Self { ledger, may_run, posters }
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        locked(&self.ledger)
-    }
-
-    /// Lets events come in for a random time, and leaves it at that.
-    async fn run_for(&self, chance: &mut StdRng) {
-        let before = self.ledger().confirmed();
-        self.may_run.store(true, Ordering::Relaxed);
-        wait_for("an event to be acknowledged", async || (self.ledger().confirmed() > before).then_some(())).await;
-        tokio::time::sleep(Duration::from_millis(chance.random_range(0..LOAD_MAX_MS))).await;
-    }
-
-    fn pause(&self) {
-        self.may_run.store(false, Ordering::Relaxed);
-    }
-
-    /// Ends the posters, and gives back what they know.
-    async fn end(self) -> Ledger {
-        let mut posters = self.posters;
-        posters.shutdown().await;
-        std::mem::take(&mut *locked(&self.ledger))
-    }
-}
-
-async fn post_for_ever(sender: Sender, lms: Arc<SimulatedLms>, ledger: Arc<Mutex<Ledger>>, may_run: Arc<AtomicBool>) {
-    loop {
-        if !may_run.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            continue;
-        }
-        let event = locked(&ledger).next(&lms);
-        if let Some((202, _)) = sender.post("/v1/events", &event).await {
-            locked(&ledger).confirm(&event);
-        }
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

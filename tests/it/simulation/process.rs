@@ -132,7 +132,7 @@ pub(super) struct Process {
 pub(super) const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// The pauses between two tries to mend the store, as in the real writer.
 const A_MOMENT: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 const CUT_OFF_WITHIN: Duration = Duration::from_secs(10);
 
 impl Process {
