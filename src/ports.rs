@@ -20,10 +20,16 @@ use crate::{
 /// A future that a port hands out.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The store failed. It takes no more writes until it is mended; reads go on.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(pub Arc<str>);
+/// The store did not do what it was asked to. Nothing of it is promised.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It takes no more writes until it is mended, or too much waits: whoever asks again later is served. Reads go on.
+    #[error("{0}")]
+    Unavailable(Arc<str>),
+    /// A record that is needed for this cannot be read. It serves everybody else, and asking again hardly helps.
+    #[error("{0}")]
+    Unreadable(Arc<str>),
+}
 
 /// Jobs on disk.
 pub trait JobStore: Send + Sync + 'static {

@@ -12,7 +12,7 @@ use crate::{
     ports::{Incoming, Intake, Pending, Receipt, StoreError},
 };
 
-use super::EngineHandle;
+use super::{EngineHandle, manage::StoreHealth};
 
 /// The 80 bits of chance that a job's id takes.
 const LUCK_MASK: u128 = (1 << 80) - 1;
@@ -42,7 +42,7 @@ impl Intake for EngineHandle {
     }
 
     fn is_open(&self) -> bool {
-        self.shared.world.store.is_writable()
+        self.store_health() == StoreHealth::Healthy
     }
 
     fn store(&self, arrival: Box<Arrival>) -> Pending<'static, Result<Receipt, StoreError>> {
@@ -55,7 +55,7 @@ impl Intake for EngineHandle {
             match answer {
                 Answer::Duplicate(id) => Ok(Receipt { id, event_id, duplicate: true }),
                 Answer::Stored(id) => Ok(Receipt { id, event_id, duplicate: false }),
-                _ => Err(StoreError("the store did not say what became of an event".into())),
+                _ => Err(StoreError::Unavailable("the store did not say what became of an event".into())),
             }
         })
     }

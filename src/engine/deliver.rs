@@ -29,7 +29,7 @@ use crate::{
         outcome::{FailureReason, Finding, Verdict, missing_key},
     },
     lti::exchange::{Credentials, Exchange, Step},
-    ports::Registry,
+    ports::{Registry, StoreError},
 };
 
 use super::{Answered, Happening, Shared};
@@ -40,7 +40,7 @@ const REQUESTS_IN_TIME: u32 = 5;
 
 /// How long to wait before the store is asked again after it refused a change.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// An end that cannot be noted so many times, though the store takes writes, is that of a damaged job.
+/// An end that cannot be noted so many times, because the job cannot be read, is that of a damaged job.
 const SETTLE_TRIES: u32 = 3;
 
 /// How long a job rests whose start the store refuses while it takes others: its record cannot be read.
@@ -62,9 +62,10 @@ pub(super) async fn attempt(shared: &Arc<Shared>, launch: Launch) {
             settle(shared, &launch, &end).await;
         }
         Ok(_) => tell(&launch, Signal::Nothing, None, None),
-        Err(_) => {
-            let (is_its_own, now) = (shared.world.store.is_writable(), shared.world.clock.now());
+        Err(error) => {
+            let now = shared.world.clock.now();
             shared.abort.run_until_cancelled(sleep(STORE_PAUSE)).await;
+            let is_its_own = matches!(error, StoreError::Unreadable(_));
             let due = if is_its_own { now + DAMAGED_PAUSE } else { launch.due };
             tell(&launch, Signal::Nothing, None, Some(DueEntry { due, ..launch.entry() }));
         }
@@ -77,7 +78,7 @@ pub(super) async fn attempt(shared: &Arc<Shared>, launch: Launch) {
 async fn settle(shared: &Shared, launch: &Launch, end: &Ending) {
     let mut tries = SETTLE_TRIES;
     while let Err(error) = shared.world.order(end.work(launch)).await {
-        tries = if shared.world.store.is_writable() { tries - 1 } else { SETTLE_TRIES };
+        tries -= u32::from(matches!(error, StoreError::Unreadable(_)));
         if tries == 0 {
             return shared.notice(&Notice::RecordDamaged { error: error.to_string() });
         }

@@ -21,7 +21,7 @@ use crate::{
 
 use super::{Shared, World};
 
-/// A job whose end cannot be noted so many times, though the store takes writes, is damaged.
+/// A job whose end cannot be noted so many times, because it cannot be read, is damaged.
 const TRIES: u32 = 3;
 
 /// How long to wait before the store is asked again.
@@ -33,12 +33,11 @@ pub(super) async fn interrupt_cut_off(shared: &Shared, ids: Vec<JobId>) {
     let world = &shared.world;
     let mut left: Vec<CutOff> = ids.into_iter().map(|id| CutOff { id, since: None, tries: TRIES }).collect();
     loop {
-        let was_writable = world.store.is_writable();
         let answers: Vec<_> = left.into_iter().map(|cut_off| cut_off.end(world)).collect();
         left = Vec::new();
         for (cut_off, answer) in answers {
             let Err(error) = answer.await else { continue };
-            let is_its_own = was_writable && world.store.is_writable();
+            let is_its_own = matches!(error, StoreError::Unreadable(_));
             match cut_off.tries.saturating_sub(u32::from(is_its_own)) {
                 // One damaged record must not keep all the others from being delivered.
                 0 => shared.notice(&Notice::RecordDamaged { error: error.to_string() }),

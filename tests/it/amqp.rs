@@ -155,7 +155,7 @@ impl Intake for Stage {
             Mood::Holds => state.held.push_back((session, answer)),
             Mood::Fails => {
                 state.failed += 1;
-                let _ = answer.send(Err(StoreError("the disk is full".into())));
+                let _ = answer.send(Err(StoreError::Unavailable("the disk is full".into())));
             }
         }
         let receipt = Receipt { id: JobId::next(None, Timestamp::from_secs(0), 0), event_id: None, duplicate: false };

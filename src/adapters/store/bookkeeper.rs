@@ -139,7 +139,7 @@ impl Bookkeeper {
                 self.books.drop_order();
                 report.queued.truncate(queued);
                 report.notices.truncate(notices);
-                Err(store_error(&fault))
+                Err(unreadable(&fault))
             }
         }
     }
@@ -212,12 +212,17 @@ impl Reader {
     fn told<T>(&self, outcome: Result<T, Fault>) -> Result<T, StoreError> {
         outcome.map_err(|fault| {
             self.shelf.damages.note(&fault);
-            store_error(&fault)
+            unreadable(&fault)
         })
     }
 }
 
-/// A fault as those outside see it.
+/// A fault of the whole store, as those outside see it.
 pub(super) fn store_error(fault: &Fault) -> StoreError {
-    StoreError(fault.to_string().into())
+    StoreError::Unavailable(fault.to_string().into())
+}
+
+/// A fault of what one order or one look needs.
+fn unreadable(fault: &Fault) -> StoreError {
+    StoreError::Unreadable(fault.to_string().into())
 }

@@ -78,6 +78,9 @@ impl Doubt {
     /// what it brought about will be told.
     pub fn reopened(&mut self, bookkeeper: &Bookkeeper) {
         let commits = bookkeeper.commits();
+        // An attempt whose end was in doubt and is there has ended, though nobody was told.
+        let under_way: HashSet<JobId> = bookkeeper.cut_off().iter().copied().collect();
+        self.begun.retain(|id| under_way.contains(id));
         let undecided = self.undecided.take().filter(|_| commits > self.acknowledged);
         self.acknowledged = commits;
         self.untold.reopened = true;
@@ -129,5 +132,28 @@ impl Step {
             }
             _ => Self::Other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        adapters::store::{Thresholds, file::SledFile},
+        domain::{ledger::Rules, retry::RetryPolicy},
+    };
+
+    /// The end of an attempt was in doubt and is there; asked again it is "not now", so nobody notes it. Should the start
+    /// of the next attempt be in doubt one day, it must be taken back.
+    #[test]
+    fn what_is_not_under_way_on_disk_has_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Box::new(SledFile::open(folder.path()).expect("a disk"));
+        let rules = Rules { retry: RetryPolicy::default(), supersede: true };
+        let bookkeeper = Bookkeeper::open(disk, rules, &Thresholds::default()).expect("a store");
+        let mut doubt = Doubt::at_start(&bookkeeper);
+        doubt.begun.insert(JobId::from_bytes([7; 16]));
+        doubt.reopened(&bookkeeper);
+        assert!(doubt.begun.is_empty());
     }
 }

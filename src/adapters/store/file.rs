@@ -32,7 +32,7 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The open file.
 pub(super) struct SledFile {
-    /// Goes first, so that the last handle on the tree is the one below.
+    /// Goes first, so that the last handle on the tree is the one below, or one that a nudge in the making still has.
     nudge: Nudge,
     tree: sled::Db,
     /// Our own handle on sled's file, for the sync.
@@ -55,7 +55,7 @@ impl SledFile {
         sync_names(folder)?;
         let other = tree.clone();
         // What comes of it the flush that is nudged tells as well.
-        let flush = move || drop(caught(|| other.flush()));
+        let flush = move || drop(other.flush());
         Ok(Self { nudge: Nudge::start(flush).map_err(OpenError::Thread)?, tree, file })
     }
 }
@@ -97,7 +97,7 @@ impl Disk for SledFile {
     }
 
     fn sync(&self) -> Result<(), Fault> {
-        flat(caught(|| self.nudge.watched(|| self.tree.flush())))?;
+        flat(self.nudge.watched(|| caught(|| self.tree.flush())))?;
         self.file.sync_data().map_err(Fault::of_io)
     }
 

@@ -87,14 +87,14 @@ impl Writer {
         self.shut();
         self.opener.forget_cached();
         let opened = caught(|| self.opener.open());
-        let opened = opened.map_err(|words| StoreError(words.into()));
-        match opened.and_then(|opened| opened.map_err(|error| StoreError(error.to_string().into()))) {
+        let opened = opened.map_err(|words| StoreError::Unavailable(words.into()));
+        match opened.and_then(|opened| opened.map_err(|error| StoreError::Unavailable(error.to_string().into()))) {
             Ok(opened) => match self.doubt.compare(&opened.bookkeeper) {
                 Ok(()) => self.take_over(want, opened),
                 Err(Lost { commits }) => {
                     let lost = OpenError::Lost { folder: self.opener.folder.clone(), commits };
                     drop(caught(|| drop(opened)));
-                    self.stay_shut(want, StoreError(lost.to_string().into()));
+                    self.stay_shut(want, StoreError::Unavailable(lost.to_string().into()));
                 }
             },
             Err(error) => self.stay_shut(want, error),
@@ -166,7 +166,7 @@ impl Writer {
     /// What everybody is told from now on; said aloud once.
     fn tell_failure(&self, error: StoreError) -> StoreError {
         let before = self.shared.failure.swap(Some(Arc::new(error.clone())));
-        if before.is_none_or(|before| before.0 != error.0) {
+        if before.is_none_or(|before| *before != error) {
             self.observer.observe(&Notice::StoreFailed { error: error.to_string() });
         }
         error

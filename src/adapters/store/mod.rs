@@ -80,7 +80,7 @@ use self::{
     file::SledFile,
     opening::{Opener, Room},
     reserve::Reserve,
-    waiting::{WAITING_MAX, Waiting},
+    waiting::Waiting,
     writer::{Shared, Task, View, Writer},
 };
 pub use self::{
@@ -206,9 +206,11 @@ impl Store {
         };
         // The channel says nothing and closes when the thread ends.
         if ended.recv_timeout(CLOSE_LIMIT) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-            return Err(StoreError("the store's writer does not come to an end: the disk may hang".into()));
+            return Err(StoreError::Unavailable(
+                "the store's writer does not come to an end: the disk may hang".into(),
+            ));
         }
-        handle.join().map_err(|_| StoreError("the store's writer ended with a bug".into()))
+        handle.join().map_err(|_| StoreError::Unavailable("the store's writer ended with a bug".into()))
     }
 
     /// Computes everything that the store must hold from its records, and compares. Commits wait meanwhile.
@@ -301,8 +303,8 @@ impl Store {
         }
         let orders = lock(&self.orders);
         let orders = orders.as_ref().ok_or_else(closed)?;
-        if !self.shared.waiting.enter() {
-            return Err(StoreError(format!("the store is overrun: {WAITING_MAX} orders wait already").into()));
+        if !self.shared.waiting.enter(task.event_bytes()) {
+            return Err(StoreError::Unavailable("the store is overrun: too many events wait already".into()));
         }
         // Where the writer has come to a bad end, it shows that nobody is answered any more.
         orders.send(task).map_err(|_| closed())
@@ -322,7 +324,7 @@ impl Thread {
 }
 
 fn closed() -> StoreError {
-    StoreError("the store is closed".into())
+    StoreError::Unavailable("the store is closed".into())
 }
 
 /// A panic while the lock was held left nothing half done: each holder replaces whole values.

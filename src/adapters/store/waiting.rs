@@ -10,13 +10,17 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The most orders that may wait. Callers keep far below it (the broker's prefetch, the limit of attempts under way);
-/// it only keeps a fault of theirs from filling the memory.
-pub(super) const WAITING_MAX: usize = 16 * 1024;
+/// An event is taken only where fewer orders than this wait. What the worker does by itself is let in always: there is no
+/// more of it than there are attempts under way, and an end must never be turned away for the sake of what comes in.
+const WAITING_MAX: usize = 16 * 1024;
+/// And where the events that wait have fewer bytes than this.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Counts who waits.
 pub(super) struct Waiting {
     orders: AtomicUsize,
+    /// The bytes of the events among them.
+    bytes: AtomicUsize,
     /// The steady clock: a clock that is set must not look like a disk that hangs.
     born: Instant,
     /// When the first of those who wait came, or somebody was answered last, in milliseconds after `born`. Set before the
@@ -26,14 +30,23 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new() -> Self {
-        Self { orders: AtomicUsize::new(0), born: Instant::now(), still_since_ms: AtomicU64::new(0) }
+        Self {
+            orders: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            born: Instant::now(),
+            still_since_ms: AtomicU64::new(0),
+        }
     }
 
-    /// One more waits; false where too many do. To be called by one at a time.
-    pub(super) fn enter(&self) -> bool {
+    /// One more waits, with so many bytes if it is an event; false for an event where too much waits. To be called by one
+    /// at a time.
+    pub(super) fn enter(&self, event: Option<usize>) -> bool {
         let before = self.orders.load(Ordering::Acquire);
-        if before >= WAITING_MAX {
-            return false;
+        if let Some(bytes) = event {
+            if before >= WAITING_MAX || self.bytes.load(Ordering::Acquire) >= BYTES_MAX {
+                return false;
+            }
+            self.bytes.fetch_add(bytes, Ordering::AcqRel);
         }
         if before == 0 {
             self.note_now();
@@ -42,9 +55,10 @@ impl Waiting {
         true
     }
 
-    /// So many are about to be answered.
-    pub(super) fn leave(&self, orders: usize) {
+    /// So many are about to be answered, with so many bytes of events.
+    pub(super) fn leave(&self, orders: usize, bytes: usize) {
         self.note_now();
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.orders.fetch_sub(orders, Ordering::AcqRel);
     }
 
@@ -74,25 +88,29 @@ mod tests {
         let check = |seconds| assert_eq!(waiting.stuck_for().as_secs(), seconds);
         advance(Duration::from_secs(3_600)).await;
         check(0);
-        assert!(waiting.enter());
+        assert!(waiting.enter(None));
         check(0);
         advance(Duration::from_secs(40)).await;
-        assert!(waiting.enter() && waiting.enter());
+        assert!(waiting.enter(Some(9)) && waiting.enter(None));
         check(40);
-        waiting.leave(2);
+        waiting.leave(2, 9);
         check(0);
         advance(Duration::from_secs(7)).await;
         check(7);
-        waiting.leave(1);
+        waiting.leave(1, 0);
         advance(Duration::from_secs(7)).await;
         check(0);
     }
 
     #[test]
-    fn no_more_wait_than_may() {
+    fn no_more_events_wait_than_may_and_nothing_else_is_turned_away() {
         let waiting = Waiting::new();
-        assert_eq!((0..2 * WAITING_MAX).filter(|_| waiting.enter()).count(), WAITING_MAX);
-        waiting.leave(1);
-        assert!(waiting.enter() && !waiting.enter());
+        assert_eq!((0..2 * WAITING_MAX).filter(|_| waiting.enter(Some(1))).count(), WAITING_MAX);
+        assert!(waiting.enter(None));
+        waiting.leave(2, 1);
+        assert!(waiting.enter(Some(BYTES_MAX)) && !waiting.enter(Some(1)));
+        waiting.leave(2, BYTES_MAX);
+        assert!(waiting.enter(Some(1)));
+        assert!(waiting.enter(Some(BYTES_MAX)) && !waiting.enter(Some(1)) && waiting.enter(None));
     }
 }

@@ -57,6 +57,16 @@ pub(super) enum Task {
     Check(Sender<Result<CheckReport, StoreError>>),
 }
 
+impl Task {
+    /// The bytes of an event that is to be taken.
+    pub(super) fn event_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Order(Order { work: Work::Admit(arrival), .. }, _) => Some(arrival.body.len()),
+            Self::Order(..) | Self::Check(_) => None,
+        }
+    }
+}
+
 type OrderAnswer = oneshot::Sender<Result<Answer, StoreError>>;
 
 /// What the writer and those who ask share.
@@ -146,9 +156,9 @@ impl Writer {
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(task) = next {
+            bytes += task.event_bytes().unwrap_or_default();
             match task {
                 Task::Order(order, answer) => {
-                    bytes += event_bytes(&order);
                     orders.push(order);
                     answers.push(answer);
                 }
@@ -159,7 +169,7 @@ impl Writer {
         }
         self.last.orders = orders.len();
         let outcomes = self.carry_out_all(orders, answers.len());
-        self.shared.waiting.leave(answers.len());
+        self.shared.waiting.leave(answers.len(), bytes);
         // The last one first: whoever waits for them in their order then wakes once.
         for (answer, outcome) in answers.into_iter().zip(outcomes).rev() {
             // Whoever gave up waiting needs no answer.
@@ -230,12 +240,5 @@ impl Writer {
 
 /// The answer while the files are shut.
 pub(super) fn shut() -> StoreError {
-    StoreError("the store is being opened anew: ask again in a moment".into())
-}
-
-fn event_bytes(order: &Order) -> usize {
-    match &order.work {
-        Work::Admit(arrival) => arrival.body.len(),
-        _ => 0,
-    }
+    StoreError::Unavailable("the store is being opened anew: ask again in a moment".into())
 }

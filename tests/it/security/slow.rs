@@ -188,7 +188,7 @@ impl Intake for Nobody {
     }
 
     fn store(&self, _: Box<Arrival>) -> Pending<'static, Result<Receipt, StoreError>> {
-        Box::pin(async { Err(StoreError("there is none".into())) })
+        Box::pin(async { Err(StoreError::Unavailable("there is none".into())) })
     }
 
     fn is_open(&self) -> bool {

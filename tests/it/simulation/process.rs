@@ -317,7 +317,7 @@ impl Process {
 
     /// From now on nothing is written, until the store is opened anew.
     fn fail(&mut self, fault: &Fault, whos: Vec<Who>, out: &mut Outside) {
-        let error = StoreError(fault.to_string().into());
+        let error = StoreError::Unavailable(fault.to_string().into());
         let rest = self.desk.drain(..).map(|(who, _)| who).collect::<Vec<_>>();
         for who in whos.into_iter().chain(rest) {
             let moment = out.moment();

@@ -150,7 +150,7 @@ impl MapStore {
     }
 
     fn reads(&self) -> Result<(), StoreError> {
-        if self.mood() == Mood::Shut { Err(StoreError("the store is shut".into())) } else { Ok(()) }
+        if self.mood() == Mood::Shut { Err(StoreError::Unavailable("the store is shut".into())) } else { Ok(()) }
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {
