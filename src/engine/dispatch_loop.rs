@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -35,7 +35,12 @@ pub(super) async fn run(
     mut receiver: mpsc::UnboundedReceiver<Happening>,
     drain: CancellationToken,
 ) {
-    let mut desk = Desk { shared, dispatcher: Dispatcher::new(shared.options.limits), attempts: JoinSet::new() };
+    let mut desk = Desk {
+        shared,
+        dispatcher: Dispatcher::new(shared.options.limits),
+        attempts: JoinSet::new(),
+        set_backs: Arc::default(),
+    };
     // Asked before anything is started, done beside it: the store may have to wait for room first.
     let (recovering, cut_off) = (Arc::clone(shared), shared.world.store.cut_off());
     let Some(platforms) = recover::platforms(shared, &drain).await else { return };
@@ -74,6 +79,8 @@ struct Desk<'a> {
     shared: &'a Arc<Shared>,
     dispatcher: Dispatcher,
     attempts: JoinSet<()>,
+    /// What was set back is made up for one jump after the other: two at a time would overlook what the other one moves.
+    set_backs: Arc<Mutex<()>>,
 }
 
 impl Desk<'_> {
@@ -179,9 +186,12 @@ impl Desk<'_> {
 
     fn put_forward(&mut self, by: Duration, noticed: Option<Timestamp>) {
         let origins = self.dispatcher.lanes().map(|lane| lane.origin.clone()).collect();
-        let shared = Arc::clone(self.shared);
+        let (shared, turns) = (Arc::clone(self.shared), Arc::clone(&self.set_backs));
         self.attempts.spawn(async move {
-            let hasten = set_back::hasten(&shared, origins, by, noticed);
+            let hasten = async {
+                let _turn = turns.lock().await;
+                set_back::hasten(&shared, origins, by, noticed).await;
+            };
             shared.abort.run_until_cancelled(hasten).await;
         });
         self.tell(&[Notice::ClockSetBack { by }]);

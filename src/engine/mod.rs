@@ -4,7 +4,7 @@
 //! It decides nothing that `domain` and `lti` can decide, and it knows of the world only what `ports` offers. Parts:
 //! [`admit`] (events in), [`recover`] (what a start finds), [`dispatch_loop`] (one loop, one event enum),
 //! [`deliver`] (one attempt), [`manage`] (what admins do), [`retain`] (forgetting old jobs),
-//! `set_back` (a clock that goes back).
+//! [`set_back`] (a clock that goes back).
 
 pub mod admit;
 pub mod deliver;
@@ -12,7 +12,7 @@ pub mod dispatch_loop;
 pub mod manage;
 pub mod recover;
 pub mod retain;
-mod set_back;
+pub mod set_back;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};

@@ -4,6 +4,8 @@
 //! It reads the waiting jobs page by page, beside the running deliveries. What cannot be done before the worker stops
 //! is done at the next start, as far as that can tell. A job whose AGS timestamp is in the future now has to wait all the same:
 //! a platform takes no grade that is not newer than the last one, and none from the future.
+//!
+//! What is ordered, and when the next page is read, is decided by [`Hastening`], which waits for nothing.
 
 use std::{mem, time::Duration};
 
@@ -11,7 +13,12 @@ use tokio::time::sleep;
 
 use crate::{
     domain::{
-        destination::Origin, dispatch::WINDOW, job::JobId, ledger::Work, notice::Notice, time::Timestamp,
+        destination::Origin,
+        dispatch::WINDOW,
+        job::{Job, JobId},
+        ledger::{DueEntry, Work},
+        notice::Notice,
+        time::Timestamp,
         watch::STEP_MIN,
     },
     ports::{JobFilter, StoreError},
@@ -20,57 +27,109 @@ use crate::{
 use super::{Shared, World};
 
 /// How long to wait while the store takes no writes.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
+pub const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// A start cannot tell by how much the clock was set back while nobody looked, if it was; but the newest job was not
-/// stored in the future. By so much at the least.
-pub(super) fn found_at_start(world: &World) -> Result<Option<Duration>, StoreError> {
-    let newest = world.store.list(&JobFilter::default(), None, 1)?.jobs.pop();
-    let ahead = newest.map_or(Duration::ZERO, |newest| newest.created_at.since(world.clock.now()));
-    Ok((ahead >= STEP_MIN).then_some(ahead))
+/// The jobs of one platform on their way forward. In turns: the next page is read while [`Self::poll_page`] asks for
+/// one; what [`Self::poll_orders`] hands out is ordered; and every failure comes back, until no order is left.
+#[derive(Debug)]
+pub struct Hastening {
+    /// The platform.
+    pub origin: Origin,
+    by: Duration,
+    /// The new time of day when it was noticed; at a start none.
+    noticed: Option<Timestamp>,
+    /// Behind which place the next page begins; none behind the last page.
+    after: Option<(Timestamp, JobId)>,
+    /// What is still to be ordered of the page that was read last: the jobs, and when each was due.
+    left: Vec<(JobId, Timestamp)>,
 }
 
-/// Puts forward what waits at these platforms. `noticed` is the new time of day; at a start none, and only what was
-/// put on the schedule in what is the future now is put forward.
+impl Hastening {
+    /// Puts forward by `by` what waits at a platform at `now`. `noticed` is the new time of day; at a start none, and only
+    /// what was put on the schedule in what is the future now is put forward.
+    pub fn new(origin: Origin, by: Duration, noticed: Option<Timestamp>, now: Timestamp) -> Self {
+        // What is due by now waits for no time of day.
+        let after = Some((now, JobId::from_bytes([0xff; 16])));
+        Self { origin, by, noticed, after, left: Vec::new() }
+    }
+
+    /// Behind which place the next page of due jobs begins; none when all pages are read.
+    pub fn poll_page(&self) -> Option<(Timestamp, JobId)> {
+        self.after
+    }
+
+    /// A page of so many entries was asked for, and these are there. What is put forward lies before this page then, so
+    /// nothing comes up twice.
+    pub fn handle_page(&mut self, page: &[DueEntry], asked: usize) {
+        self.left.extend(page.iter().map(|entry| (entry.id, entry.due)));
+        self.after = page.last().filter(|_| page.len() >= asked).map(|last| (last.due, last.id));
+    }
+
+    /// What is to be ordered now: which job, when it was due, and the order. Nothing when the page is done.
+    pub fn poll_orders(&mut self) -> Vec<(JobId, Timestamp, Work)> {
+        let (by, noticed) = (self.by, self.noticed);
+        let left = mem::take(&mut self.left).into_iter();
+        left.map(|(id, due)| (id, due, Work::Hasten { id, due, by, noticed })).collect()
+    }
+
+    /// The store took no writes when this job's turn came, as far as it knows: it comes up again after [`STORE_PAUSE`].
+    pub fn handle_not_taken(&mut self, id: JobId, due: Timestamp) {
+        self.left.push((id, due));
+    }
+}
+
+/// By how much, at the least, the clock was set back while nobody looked: the newest job was not stored in the future.
+pub fn seen_at_start(newest: Option<&Job>, now: Timestamp) -> Option<Duration> {
+    let ahead = newest.map_or(Duration::ZERO, |newest| newest.created_at.since(now));
+    (ahead >= STEP_MIN).then_some(ahead)
+}
+
+pub(super) fn found_at_start(world: &World) -> Result<Option<Duration>, StoreError> {
+    let newest = world.store.list(&JobFilter::default(), None, 1)?.jobs.pop();
+    Ok(seen_at_start(newest.as_ref(), world.clock.now()))
+}
+
+/// Puts forward what waits at these platforms.
 pub(super) async fn hasten(shared: &Shared, origins: Vec<Origin>, by: Duration, noticed: Option<Timestamp>) {
+    // What was ordered by the old time of day must be on the schedule before it is read.
+    while shared.world.order(Work::Fence).await.is_err() {
+        sleep(STORE_PAUSE).await;
+    }
     for origin in origins {
-        if let Err(error) = hasten_lane(shared, &origin, by, noticed).await {
+        let hastening = Hastening::new(origin, by, noticed, shared.world.clock.now());
+        if let Err(error) = hasten_lane(shared, hastening).await {
             shared.notice(&Notice::StoreFailed { error: error.to_string() });
         }
     }
 }
 
-async fn hasten_lane(
-    shared: &Shared,
-    origin: &Origin,
-    by: Duration,
-    noticed: Option<Timestamp>,
-) -> Result<(), StoreError> {
-    let mut after = (shared.world.clock.now(), JobId::from_bytes([0xff; 16]));
-    loop {
-        // What is put forward lies before this page then, so nothing comes up twice.
-        let page = shared.world.store.due(origin, Some(after), WINDOW)?;
-        let mut left: Vec<JobId> = page.iter().map(|entry| entry.id).collect();
-        while !left.is_empty() {
-            let hasten = |id| (id, shared.world.submit(Work::Hasten { id, by, noticed }));
-            let orders: Vec<_> = mem::take(&mut left).into_iter().map(hasten).collect();
-            for (id, answer) in orders {
-                match answer.await {
-                    Ok(_) => {}
-                    // One damaged record must not keep all the others waiting.
-                    Err(error) if shared.world.store.is_writable() => {
-                        shared.notice(&Notice::RecordDamaged { error: error.to_string() });
-                    }
-                    Err(_) => left.push(id),
-                }
-            }
-            if !left.is_empty() {
-                sleep(STORE_PAUSE).await;
-            }
-        }
-        match page.last() {
-            Some(last) if page.len() >= WINDOW => after = (last.due, last.id),
-            _ => return Ok(()),
+async fn hasten_lane(shared: &Shared, mut hastening: Hastening) -> Result<(), StoreError> {
+    while let Some(after) = hastening.poll_page() {
+        let page = shared.world.store.due(&hastening.origin, Some(after), WINDOW)?;
+        hastening.handle_page(&page, WINDOW);
+        while !order_all(shared, &mut hastening).await {
+            sleep(STORE_PAUSE).await;
         }
     }
+    Ok(())
+}
+
+/// Orders what is to be ordered now. False if the store has to be asked again.
+async fn order_all(shared: &Shared, hastening: &mut Hastening) -> bool {
+    let orders = hastening.poll_orders().into_iter().map(|(id, due, work)| (id, due, shared.world.submit(work)));
+    let mut all_taken = true;
+    for (id, due, answer) in orders.collect::<Vec<_>>() {
+        match answer.await {
+            Ok(_) => {}
+            // One damaged record must not keep all the others waiting.
+            Err(error) if shared.world.store.is_writable() => {
+                shared.notice(&Notice::RecordDamaged { error: error.to_string() });
+            }
+            Err(_) => {
+                hastening.handle_not_taken(id, due);
+                all_taken = false;
+            }
+        }
+    }
+    all_taken
 }

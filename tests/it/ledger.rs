@@ -320,6 +320,23 @@ fn an_attempt_that_was_cut_off_counts_and_its_reply_is_lost() {
     assert!(scene.start(id).is_none(), "it is due again by the schedule");
 }
 
+/// Whoever ordered it and got no answer orders it again, and the first order may have reached the disk.
+#[test]
+fn a_job_is_put_forward_once_however_often_that_is_ordered() {
+    let mut scene = Scene::new();
+    let id = scene.stored(&lti11(8, None));
+    scene.start(id).expect("it starts");
+    scene.finish(id, Finding::Failed(FailureReason::ServerError));
+    let due = |scene: &Scene| scene.job(id).queued().expect("a retry").due;
+    let (before, by) = (due(&scene), Duration::from_secs(10));
+    scene.now = NOW.back(by);
+    let hasten = || Work::Hasten { id, due: before, by, noticed: Some(scene.now) };
+    assert!(matches!(carry_out(&scene.store, hasten(), scene.now), Answer::Done));
+    assert_eq!(due(&scene), before.back(by));
+    assert!(matches!(carry_out(&scene.store, hasten(), scene.now), Answer::NotNow));
+    assert_eq!(due(&scene), before.back(by));
+}
+
 #[test]
 fn a_start_that_is_taken_back_burns_nothing_and_lets_the_newer_grade_go() {
     let mut scene = Scene::new();

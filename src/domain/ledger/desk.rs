@@ -211,10 +211,19 @@ impl<B: Books> Desk<'_, B> {
         self.try_change(Job::clone(&job), input(rival), &peers)
     }
 
-    pub(super) fn hasten(&mut self, id: JobId, by: Duration, noticed: Option<Timestamp>) -> Result<Answer, B::Error> {
+    pub(super) fn hasten(
+        &mut self,
+        (id, due): (JobId, Timestamp),
+        by: Duration,
+        noticed: Option<Timestamp>,
+    ) -> Result<Answer, B::Error> {
         let Some(job) = self.books.job(id)? else {
             return Ok(Answer::NoSuchJob);
         };
+        // Ordered a second time, because nobody knew whether the first time reached the disk.
+        if job.queued().is_none_or(|queued| queued.due != due) {
+            return Ok(Answer::NotNow);
+        }
         let new_from = noticed.map_or(Timestamp::from_micros(i64::MIN), |noticed| noticed.back(NOTICED_WITHIN));
         let peers = self.books.cell(job.cell)?;
         let behind = |peer: &&CellEntry| peer.queued().is_some_and(|queued| queued.place == Place::Behind);

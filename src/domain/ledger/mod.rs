@@ -176,10 +176,14 @@ pub enum Work {
         /// Whether the score may have been written.
         reply_lost: bool,
     },
+    /// Change nothing: the answer says that whatever was ordered before is done.
+    Fence,
     /// The clock was set back by `by`: what waits since before that is due so much earlier.
     Hasten {
         /// The job; those of its cell that wait behind it come along.
         id: JobId,
+        /// When it was due: one that is due at another time now was put forward already, or is on a new schedule.
+        due: Timestamp,
         /// By how much.
         by: Duration,
         /// The new time of day when that was noticed: what was put on the schedule after it stays as it is. Where nobody
@@ -316,7 +320,8 @@ pub fn carry_out<B: Books>(
         Work::Start { id } => desk.start(id),
         Work::Finish { id, verdict, trial } => desk.end_attempt(id, |rival| Input::Finish { verdict, trial, rival }),
         Work::Interrupt { id, reply_lost } => desk.end_attempt(id, |rival| Input::Interrupt { reply_lost, rival }),
-        Work::Hasten { id, by, noticed } => desk.hasten(id, by, noticed),
+        Work::Fence => Ok(Answer::Done),
+        Work::Hasten { id, due, by, noticed } => desk.hasten((id, due), by, noticed),
         Work::CutOff { id, since } => desk.cut_off(id, since),
         Work::Withdraw { id } => desk.end_attempt(id, |rival| Input::Withdraw { rival }),
         Work::Replay { id, mode } => desk.replay(id, mode),
