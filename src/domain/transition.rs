@@ -123,14 +123,14 @@ pub fn apply(
         (Some(Queued { due: before, place: Place::Ready }), Input::Postpone { due }) => {
             job.state = JobState::Queued(Queued { due: due.max(before), place: Place::Ready });
         }
-        (Some(Queued { due: later, place: place @ (Place::Ready | Place::Behind) }), Input::Hasten { due })
-            if due < later =>
-        {
+        (Some(Queued { due: later, place }), Input::Hasten { due }) if due < later => {
             job.state = JobState::Queued(Queued { due, place });
         }
         (Some(Queued { due, place: Place::Behind }), Input::StepUp) => {
-            // A plan from the future is one from before the clock was set back; it has waited long enough.
-            let due = if job.planned_at() > now { due.min(now) } else { due };
+            // A plan from the future is one from before the clock was set back; it has waited long enough. One that was
+            // not tried since it came or was replayed waits for nothing but its turn.
+            let is_free = job.planned_at() > now || job.tries == 0;
+            let due = if is_free { due.min(now) } else { due };
             job.state = JobState::Queued(Queued { due, place: Place::Ready });
         }
         (Some(Queued { due, place: Place::Ready }), Input::FallBehind) => {

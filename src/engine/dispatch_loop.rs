@@ -58,9 +58,6 @@ pub(super) async fn run(
     let mut watch = Watch::new(desk.now(), Duration::ZERO);
     desk.attempts.spawn(async move { recover::interrupt_cut_off(&recovering, cut_off).await });
     while !drain.is_cancelled() {
-        if let Some(by) = watch.handle_look(desk.now(), born.elapsed()) {
-            desk.handle_set_back(by);
-        }
         desk.start_what_may_start();
         let nap = desk.nap();
         tokio::select! {
@@ -69,6 +66,10 @@ pub(super) async fn run(
             _ = receiver.recv_many(&mut batch, BATCH) => {}
             Some(_) = desk.attempts.join_next() => {}
             () = sleep(nap) => {}
+        }
+        // First of all: what is set by the new time of day must not be put forward with the rest.
+        if let Some(by) = watch.handle_look(desk.now(), born.elapsed()) {
+            desk.handle_set_back(by);
         }
         desk.handle_all(&mut batch);
     }
@@ -185,12 +186,11 @@ impl Desk<'_> {
     }
 
     fn put_forward(&mut self, by: Duration, noticed: Option<Timestamp>) {
-        let origins = self.dispatcher.lanes().map(|lane| lane.origin.clone()).collect();
         let (shared, turns) = (Arc::clone(self.shared), Arc::clone(&self.set_backs));
         self.attempts.spawn(async move {
             let hasten = async {
                 let _turn = turns.lock().await;
-                set_back::hasten(&shared, origins, by, noticed).await;
+                set_back::hasten(&shared, by, noticed).await;
             };
             shared.abort.run_until_cancelled(hasten).await;
         });

@@ -45,11 +45,11 @@ pub struct Hastening {
 }
 
 impl Hastening {
-    /// Puts forward by `by` what waits at a platform at `now`. `noticed` is the new time of day; at a start none, and only
+    /// Puts forward by `by` what waits at a platform. `noticed` is the new time of day; at a start none, and only
     /// what was put on the schedule in what is the future now is put forward.
-    pub fn new(origin: Origin, by: Duration, noticed: Option<Timestamp>, now: Timestamp) -> Self {
-        // What is due by now waits for no time of day.
-        let after = Some((now, JobId::from_bytes([0xff; 16])));
+    pub fn new(origin: Origin, by: Duration, noticed: Option<Timestamp>) -> Self {
+        // What is due by now waits for no time of day, but others of its cell may wait behind it.
+        let after = Some((Timestamp::from_micros(i64::MIN), JobId::from_bytes([0; 16])));
         Self { origin, by, noticed, after, left: Vec::new() }
     }
 
@@ -89,14 +89,21 @@ pub(super) fn found_at_start(world: &World) -> Result<Option<Duration>, StoreErr
     Ok(seen_at_start(newest.as_ref(), world.clock.now()))
 }
 
-/// Puts forward what waits at these platforms.
-pub(super) async fn hasten(shared: &Shared, origins: Vec<Origin>, by: Duration, noticed: Option<Timestamp>) {
-    // What was ordered by the old time of day must be on the schedule before it is read.
+/// Puts forward what waits at every platform.
+pub(super) async fn hasten(shared: &Shared, by: Duration, noticed: Option<Timestamp>) {
+    // What was ordered by the old time of day must be on the schedule before it is read; its platform may be a new one.
     while shared.world.order(Work::Fence).await.is_err() {
         sleep(STORE_PAUSE).await;
     }
-    for origin in origins {
-        let hastening = Hastening::new(origin, by, noticed, shared.world.clock.now());
+    let platforms = loop {
+        match shared.world.store.platforms() {
+            Ok(platforms) => break platforms,
+            Err(error) => shared.notice(&Notice::StoreFailed { error: error.to_string() }),
+        }
+        sleep(STORE_PAUSE).await;
+    };
+    for platform in platforms {
+        let hastening = Hastening::new(platform.origin, by, noticed);
         if let Err(error) = hasten_lane(shared, hastening).await {
             shared.notice(&Notice::StoreFailed { error: error.to_string() });
         }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use passback::{
     adapters::store::Store,
     domain::{
-        job::{HISTORY_MAX, Job, JobId, StateName},
+        job::{HISTORY_MAX, Job, JobId, Place, Queued, StateName},
         ledger::{Answer, Mode, Rules, Work},
         outcome::{FailureReason, Finding, NotNewer, Verdict},
         time::Timestamp,
@@ -15,7 +15,7 @@ use passback::{
 };
 use serde_json::{Value, json};
 
-use crate::store_common::{admit, carry_out, open, rules};
+use crate::store_common::{admit, carry_out, open, order, rules, wait};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -335,6 +335,60 @@ fn a_job_is_put_forward_once_however_often_that_is_ordered() {
     assert_eq!(due(&scene), before.back(by));
     assert!(matches!(carry_out(&scene.store, hasten(), scene.now), Answer::NotNow));
     assert_eq!(due(&scene), before.back(by));
+}
+
+/// What waits behind an overdue job of its cell is put forward with it, and that, too, only once.
+#[test]
+fn what_waits_behind_an_overdue_job_is_put_forward_once_too() {
+    let mut scene = Scene::with(Rules { supersede: false, ..rules() });
+    let newer = scene.stored(&lti11(8, Some(10)));
+    scene.start(newer).expect("it starts");
+    scene.finish(newer, Finding::Failed(FailureReason::ServerError));
+    scene.pass(Duration::from_secs(1));
+    let older = scene.stored(&lti11(9, Some(20)));
+    let due = |scene: &Scene, id| scene.job(id).queued().expect("it waits").due;
+    let (head, before, by) = (due(&scene, older), due(&scene, newer), Duration::from_secs(10));
+    assert_eq!(scene.job(newer).queued().map(|queued| queued.place), Some(Place::Behind));
+    scene.now = NOW + Duration::from_secs(9);
+    let hasten = || Work::Hasten { id: older, due: head, by, noticed: Some(scene.now) };
+    assert!(matches!(carry_out(&scene.store, hasten(), scene.now), Answer::Done));
+    assert_eq!(due(&scene, newer), before.back(by));
+    assert!(matches!(carry_out(&scene.store, hasten(), scene.now), Answer::NotNow));
+    assert_eq!(due(&scene, newer), before.back(by));
+    assert!(scene.start(older).is_some(), "it is as due as before");
+}
+
+/// A replayed job waits for its turn alone, whatever time of day it was replayed at.
+#[test]
+fn a_replayed_job_that_steps_up_need_not_wait_for_a_clock_that_was_set_back() {
+    let mut scene = Scene::with(Rules { supersede: false, ..rules() });
+    let newer = scene.stored(&ags(None, Some(10)));
+    scene.fail_for_good(newer);
+    let tried = scene.now;
+    scene.pass(Duration::from_secs(3600));
+    let older = scene.stored(&ags(Some(9), Some(20)));
+    scene.start(older).expect("it starts");
+    scene.replay(newer);
+    assert_eq!(scene.job(newer).queued().map(|queued| queued.place), Some(Place::Behind));
+    scene.now = tried + Duration::from_secs(60);
+    scene.finish(older, Finding::Accepted);
+    assert_eq!(scene.job(newer).queued(), Some(Queued { due: scene.now, place: Place::Ready }));
+}
+
+/// Whoever was answered to a fence reads what was ordered before it.
+#[test]
+fn a_fence_is_answered_when_all_before_it_is_on_the_schedule() {
+    let scene = Scene::new();
+    let orders = (1..=50).map(|luck| {
+        let mut event = lti11(8, None);
+        event["lis_data"]["lis_result_sourcedid"] = format!("student {luck}").into();
+        admit(&event.to_string(), luck)
+    });
+    let admitted: Vec<_> = orders.map(|work| scene.store.submit(order(work, scene.now))).collect();
+    let fence = scene.store.submit(order(Work::Fence, scene.now));
+    assert!(matches!(wait(fence), Ok(Answer::Done)));
+    let origin = scene.store.platforms().expect("reading works").remove(0).origin;
+    assert_eq!(scene.store.due(&origin, None, 100).expect("reading works").len(), admitted.len());
 }
 
 #[test]

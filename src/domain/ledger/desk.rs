@@ -228,16 +228,29 @@ impl<B: Books> Desk<'_, B> {
         let peers = self.books.cell(job.cell)?;
         let behind = |peer: &&CellEntry| peer.queued().is_some_and(|queued| queued.place == Place::Behind);
         let behind = peers.iter().filter(behind).map(|peer| peer.id).filter(|peer| *peer != id);
-        for id in behind.chain([id]) {
-            let Some(job) = self.books.job(id)? else {
-                continue;
-            };
-            let is_new = (new_from..=self.now).contains(&job.planned_at());
-            if let Some(Queued { due, .. }) = job.queued().filter(|queued| queued.due > self.now && !is_new) {
-                self.change_peer(id, Input::Hasten { due: due.back(by).max(self.now) })?;
-            }
+        let mut peers_were_moved = false;
+        for peer in behind {
+            peers_were_moved |= self.put_forward(peer, by, new_from)?;
+        }
+        if !self.put_forward(id, by, new_from)? && peers_were_moved {
+            // It stays, but its due time must tell that those behind it were put forward.
+            self.change_peer(id, Input::Hasten { due: due.back(PUT_FORWARD_MARK) })?;
         }
         Ok(Answer::Done)
+    }
+
+    /// Puts one job forward, if it waits and does so since before the jump. Tells whether it was.
+    fn put_forward(&mut self, id: JobId, by: Duration, new_from: Timestamp) -> Result<bool, B::Error> {
+        let Some(job) = self.books.job(id)? else {
+            return Ok(false);
+        };
+        let is_new = (new_from..=self.now).contains(&job.planned_at());
+        let waits = |queued: &Queued| queued.due > self.now && !matches!(queued.place, Place::UnderWay { .. });
+        let Some(Queued { due, .. }) = job.queued().filter(waits).filter(|_| !is_new) else {
+            return Ok(false);
+        };
+        self.change_peer(id, Input::Hasten { due: due.back(by).max(self.now) })?;
+        Ok(true)
     }
 
     pub(super) fn replay(&mut self, id: JobId, mode: Mode) -> Result<Answer, B::Error> {
@@ -346,6 +359,8 @@ impl<B: Books> Desk<'_, B> {
 
 /// A clock that was set back is noticed so soon.
 const NOTICED_WITHIN: Duration = Duration::from_secs(2);
+/// So much earlier is a job that stays itself, while those behind it are put forward.
+const PUT_FORWARD_MARK: Duration = Duration::from_millis(1);
 
 /// A discarded job is no grade of its cell any more; but what it sent was sent.
 fn counts(peer: &CellEntry) -> bool {
