@@ -63,6 +63,7 @@ pub(super) struct Faults {
     /// Somebody restarts a worker whose store has failed; else it mends itself.
     pub(super) restarts: bool,
     pub(super) clock_jump_every: Option<Duration>,
+    pub(super) clocks: Clocks,
     pub(super) admin_every: Option<Duration>,
     /// A platform's mood changes so often, to one of these.
     pub(super) mood_every: Duration,
@@ -73,12 +74,36 @@ pub(super) struct Faults {
     pub(super) keys_missing_until: f64,
 }
 
+/// Clocks that go wrong, and are set right again: both ways, so one of the two sets them back.
+#[derive(Default)]
+pub(super) struct Clocks {
+    pub(super) wrong_every: Option<Duration>,
+    /// By how many seconds.
+    pub(super) steps: &'static [i64],
+    /// The platforms' clocks go with the worker's; else they soon refuse whatever it signs.
+    pub(super) agree: bool,
+}
+
+impl Clocks {
+    fn of(chance: &mut Chance, storm: Duration) -> Self {
+        if !chance.hits(0.3) {
+            return Self::default();
+        }
+        let times = u32::try_from(chance.between(1, 6)).expect("small");
+        Self {
+            wrong_every: Some(storm / times),
+            steps: chance.one_of(&[&[2, 3, 4][..], &[7, 60], &[600, 3600], &[2, 7, 60, 600, 3600, 6 * 3600]]),
+            agree: chance.hits(0.7),
+        }
+    }
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Climate {
-    pub(super) fn of(chance: &mut Chance) -> Self {
+    pub(super) fn of(chance: &mut Chance, clocks: &mut Chance) -> Self {
         let storm = chance.span(3 * MINUTE, 48 * HOUR);
         let rules = rules(chance, storm);
         let platforms: Vec<_> = (0..chance.between(2, 4)).map(|_| platform(chance)).collect();
@@ -104,7 +129,7 @@ impl Climate {
             platforms,
             cells,
             events,
-            faults: Faults::of(chance, storm),
+            faults: Faults { clocks: Clocks::of(clocks, storm), ..Faults::of(chance, storm) },
             commit_takes: chance.span(SECOND / 1000, SECOND / 10),
         }
     }
@@ -115,7 +140,9 @@ impl Climate {
         let retry = &self.rules.retry;
         let waits = retry.max.mul_f64(1.0 + retry.jitter) * (retry.max_retries + 2);
         let behind_each_other = u32::try_from(self.events.len()).expect("some dozens");
-        24 * HOUR + retry.hold + waits * behind_each_other
+        // A timestamp from when the clock was ahead must come to pass.
+        let ahead = if self.faults.clocks.wrong_every.is_some() { 100 * HOUR } else { Duration::ZERO };
+        24 * HOUR + ahead + retry.hold + waits * behind_each_other
     }
 }
 
@@ -187,6 +214,7 @@ impl Faults {
             disk_trouble_every: often(chance, 0.25, 1, 3),
             restarts: chance.hits(0.5),
             clock_jump_every: often(chance, 0.15, 1, 4),
+            clocks: Clocks::default(),
             admin_every: often(chance, 0.7, 3, 30),
             mood_every: storm / u32::try_from(chance.between(2, 15)).expect("small"),
             moods: moods(chance),

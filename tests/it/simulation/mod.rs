@@ -20,7 +20,9 @@ mod plan;
 mod platform;
 mod process;
 mod rules;
+mod set_back;
 mod talk;
+mod times;
 mod universe;
 mod world;
 
@@ -89,13 +91,14 @@ fn show(seeds: u64, stats: &Stats) {
     let each = |count: u64| count as f64 / seeds.max(1) as f64;
     println!(
         "{seeds} seeds: on average {:.1} events, {:.1} jobs, {:.1} attempts, {:.1} commits, {:.2} crashes, {:.2} stops, \
-         {:.2} holds, {:.1} redeliveries, {:.1} flagged, {:.0} steps, {:.1} hours",
+         {:.2} clocks set back, {:.2} holds, {:.1} redeliveries, {:.1} flagged, {:.0} steps, {:.1} hours",
         each(stats.events),
         each(stats.jobs),
         each(stats.attempts),
         each(stats.commits),
         each(stats.crashes_in_all()),
         each(stats.stops),
+        each(stats.set_back),
         each(stats.holds),
         each(stats.redelivered),
         each(stats.flagged),
@@ -115,6 +118,7 @@ fn some_hundreds_of_seeds_break_no_rule() {
         Boundary::ALL.into_iter().zip(stats.crashes).filter(|(_, count)| *count == 0).map(|(at, _)| at).collect();
     assert!(calm.is_empty(), "no worker ever died at {calm:?}: the simulation is too tame");
     assert!(stats.holds > 0 && stats.redelivered > 0 && stats.flagged > 0 && stats.stops > 0, "{stats:?}");
+    assert!(stats.set_back > 0, "no clock was ever set back: {stats:?}");
 }
 
 /// Seeds that once found something, so that it stays found: each line is a seed, ` # ` and what it found.

@@ -27,6 +27,7 @@ use super::{
     platform::Heard,
     process::Who,
     rules::{self, Step},
+    times::{Times, Wait},
 };
 
 /// A rule that was broken.
@@ -46,6 +47,7 @@ pub(super) enum Said {
     Replay(JobId),
     Discard(JobId),
     Withdraw(JobId),
+    Hasten(JobId),
     Prune(Timestamp),
     Other,
 }
@@ -60,6 +62,7 @@ impl Said {
             (Work::Replay { id, mode: Mode::Earnest }, _) => Self::Replay(*id),
             (Work::Discard { id }, _) => Self::Discard(*id),
             (Work::Withdraw { id }, _) => Self::Withdraw(*id),
+            (Work::Hasten { id, .. }, _) => Self::Hasten(*id),
             (Work::Prune { ended_before, .. }, _) => Self::Prune(*ended_before),
             _ => Self::Other,
         }
@@ -73,7 +76,8 @@ impl Said {
             | Self::Interrupt(id, _)
             | Self::Replay(id)
             | Self::Discard(id)
-            | Self::Withdraw(id) => Some(id),
+            | Self::Withdraw(id)
+            | Self::Hasten(id) => Some(id),
             Self::Admit(_) | Self::Prune(_) | Self::Other => None,
         }
     }
@@ -93,6 +97,8 @@ pub(super) struct Known {
     pub(super) held: bool,
     /// Until when the platform asked it to wait, by the last reply.
     pub(super) asked: Option<Timestamp>,
+    /// When it may be tried, by the true time.
+    pub(super) wait: Wait,
 }
 
 /// What is under way, as the dispatcher had it begin.
@@ -127,7 +133,8 @@ pub(super) struct Oracle {
     folded: [i64; StateName::ALL.len()],
     under_way: UnderWay,
     /// Until when a platform asked to be left alone.
-    rests: BTreeMap<Origin, Timestamp>,
+    pub(super) rests: BTreeMap<Origin, Timestamp>,
+    pub(super) times: Times,
     /// The last timestamp that was sent for a cell, and by which job.
     stamps: BTreeMap<(usize, String), (Timestamp, JobId)>,
     /// The jobs whose grades stand in the books of the platforms, with nothing that came after them.
@@ -164,6 +171,7 @@ impl Oracle {
             folded: [0; StateName::ALL.len()],
             under_way: UnderWay::default(),
             rests: BTreeMap::new(),
+            times: Times::new(),
             stamps: BTreeMap::new(),
             holders: BTreeSet::new(),
             broken: None,
@@ -202,7 +210,7 @@ impl Oracle {
         let is_meant = |known: &Known| !known.gone && (everything || touched.contains(&known.job.cell));
         let ids: Vec<JobId> = self.jobs.iter().filter(|(_, known)| is_meant(known)).map(|(id, _)| *id).collect();
         let before = self.attempts_made();
-        self.compare(&ids, said, reader);
+        self.compare(&ids, said, reader, true);
         for cell in &touched {
             self.one_at_a_time(*cell);
         }
@@ -279,12 +287,14 @@ impl Oracle {
         let id = job.id;
         self.keys.insert(event, id);
         self.arrived.insert(event);
-        let known = Known { job, event, gone: false, applied: 0, sent: false, held: false, asked: None };
+        let wait = Wait::none(&self.times);
+        let known = Known { job, event, gone: false, applied: 0, sent: false, held: false, asked: None, wait };
         self.jobs.insert(id, known);
     }
 
     fn started(&mut self, id: JobId, job: &Job, at: Timestamp, said: &[Said]) {
-        let changed = said.contains(&Said::Replay(id));
+        let hastened = |said: &Said| matches!(said, Said::Hasten(other) if self.is_peer(*other, id));
+        let changed = said.contains(&Said::Replay(id)) || said.iter().any(hastened);
         let Some(known) = self.jobs.get_mut(&id) else {
             return self.broken("an attempt is of a job that is there", id.to_string());
         };
@@ -297,6 +307,7 @@ impl Oracle {
         self.must(job.ags_timestamp.is_none_or(|stamp| stamp <= at), "no timestamp is in the future", || {
             format!("{id} at {at}: {:?}", job.ags_timestamp)
         });
+        self.began_in_time(id, said.contains(&Said::Replay(id)));
         let waits = |known: &Known| {
             known.job.cell == job.cell && known.job.order() < order && known.job.queued().is_some() && !known.gone
         };
@@ -305,14 +316,20 @@ impl Oracle {
         self.must(older.is_none() || settled, "the older of a cell goes first", || format!("{id} before {older:?}"));
     }
 
-    /// Compares what the store has now with what it had.
-    fn compare(&mut self, ids: &[JobId], said: &[Said], reader: &Reader) {
+    pub(super) fn is_peer(&self, one: JobId, other: JobId) -> bool {
+        let cell = |id| self.jobs.get(&id).map(|known| known.job.cell);
+        cell(one) == cell(other)
+    }
+
+    /// Compares what the store has now with what it had. `is_sure`: the orders were given a moment ago.
+    fn compare(&mut self, ids: &[JobId], said: &[Said], reader: &Reader, is_sure: bool) {
         for id in ids {
             let found = match reader.job(*id) {
                 Ok(found) => found,
                 Err(error) => return self.broken("the store can be read", error.to_string()),
             };
             let Some(known) = self.jobs.get(id) else { continue };
+            let wait = found.as_ref().map(|job| self.wait_of(known, job, said, is_sure));
             let broken = match &found {
                 Some(job) => rules::check(&Step { known, job, said, oracle: self }),
                 None => rules::check_gone(known, said, self),
@@ -321,6 +338,7 @@ impl Oracle {
                 self.broken(rule, format!("{id}: {words}"));
             }
             if let Some(known) = self.jobs.get_mut(id) {
+                known.wait = wait.unwrap_or(known.wait);
                 match found {
                     Some(job) => {
                         // An attempt of whose start nobody was told has sent nothing.
@@ -330,6 +348,7 @@ impl Oracle {
                     None => known.gone = true,
                 }
             }
+            self.wait_is_true(*id);
         }
     }
 
@@ -420,6 +439,7 @@ impl Oracle {
     pub(super) fn worker_is_gone(&mut self) {
         self.under_way = UnderWay::default();
         self.rests.clear();
+        self.spells_are_gone();
     }
 
     /// The store was opened anew: everything that was promised is there.
@@ -450,7 +470,7 @@ impl Oracle {
             }
         }
         let ids: Vec<JobId> = self.jobs.iter().filter(|(_, known)| !known.gone).map(|(id, _)| *id).collect();
-        self.compare(&ids, &interrupted, books.reader());
+        self.compare(&ids, &interrupted, books.reader(), false);
         self.folded = books.reader().census().by_state.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
         self.counts_agree(books.reader());
     }
@@ -507,7 +527,8 @@ impl Oracle {
             self.must(alone, "one probe at a time at a held platform", || id.to_string());
         }
         let rests = self.rests.get(origin).copied();
-        self.must(rests.is_none_or(|until| until <= now), "a platform rests for as long as it asked", || {
+        let slack = self.times.slack();
+        self.must(rests.is_none_or(|until| until <= now + slack), "a platform rests for as long as it asked", || {
             format!("{id} at {now}, and {origin} rests until {rests:?}")
         });
         if let Some(known) = self.jobs.get_mut(id) {

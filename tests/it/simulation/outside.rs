@@ -27,7 +27,7 @@ use super::{
     climate::Climate,
     disk::FakeDisk,
     oracle::Oracle,
-    plan::origin,
+    plan::{GENESIS, origin},
     platform::Platform,
     process::Local,
     world::World,
@@ -55,8 +55,12 @@ pub(super) enum Happening {
     /// The disk fills up or fails, and is mended.
     DiskTurns,
     DiskIsMended,
-    /// The worker's clock is set forward. What happens when it is set back is tested on the real loop.
+    /// The worker's clock is set forward.
     ClockIsSet,
+    /// The worker's clock goes wrong, by whole seconds, and is set right again some time later.
+    ClockGoesWrong,
+    ClockGoesWrongOnce,
+    ClockIsSetBy(i64),
     /// An admin does something.
     AdminActs,
     AdminActsOnce,
@@ -129,6 +133,8 @@ pub(super) struct Stats {
     pub(super) crashes: [u64; Boundary::ALL.len()],
     pub(super) killed: u64,
     pub(super) stops: u64,
+    /// Times that the worker saw its clock set back.
+    pub(super) set_back: u64,
 }
 
 impl Stats {
@@ -145,6 +151,7 @@ impl Stats {
         self.virtual_secs += other.virtual_secs;
         self.killed += other.killed;
         self.stops += other.stops;
+        self.set_back += other.set_back;
         for (mine, others) in self.crashes.iter_mut().zip(other.crashes) {
             *mine += others;
         }
@@ -159,6 +166,11 @@ impl Outside {
     /// The time on the worker's clock.
     pub(super) fn clock(&self) -> Timestamp {
         Timestamp::from_micros(self.world.now().as_micros() + self.clock_off)
+    }
+
+    /// The clock that is never set.
+    pub(super) fn steady(&self) -> Duration {
+        self.world.now().since(GENESIS)
     }
 
     /// Something will happen inside the worker of now.

@@ -95,6 +95,8 @@ pub(super) struct Platform {
     pub(super) strength: f64,
     /// How far its clock is off.
     pub(super) skew_secs: i64,
+    /// How far all clocks are off.
+    pub(super) common_secs: i64,
     pub(super) book: BTreeMap<String, Entry>,
     pub(super) tokens: BTreeMap<String, Timestamp>,
     /// Found and made columns: what they are known by.
@@ -114,6 +116,7 @@ impl Platform {
             mood: None,
             strength: 0.0,
             skew_secs: 0,
+            common_secs: 0,
             book: BTreeMap::new(),
             tokens: BTreeMap::new(),
             columns: BTreeMap::new(),
@@ -149,7 +152,7 @@ impl Platform {
             let after = if after { timeout } else { quick };
             return Handled { answer, after, heard: None };
         }
-        let local = Timestamp::from_micros(now.as_micros() + self.skew_secs * 1_000_000);
+        let local = Timestamp::from_micros(now.as_micros() + (self.common_secs + self.skew_secs) * 1_000_000);
         if let Some(mood) = mood {
             self.meddle(mood, request, local, chance);
         }

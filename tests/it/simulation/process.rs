@@ -22,6 +22,7 @@ use passback::{
         ledger::{Answer, DueEntry, Mode, Order, Report, Work},
         notice::{Notice, PlatformState, Source},
         time::Timestamp,
+        watch::Watch,
     },
     engine::{admit, retain},
     lti::access_token::TokenCache,
@@ -34,6 +35,7 @@ use super::{
     disk::Condition,
     oracle::Said,
     outside::{Happening, Outside, Return},
+    set_back::Spell,
     talk::{Attempt, Flight},
 };
 
@@ -77,6 +79,8 @@ pub(super) enum Local {
     CutOffEnds,
     /// Old jobs are swept.
     Sweep,
+    /// After the clock was set back: what waits is put forward.
+    Hasten(u64),
 }
 
 /// Who waits for the answer to an order.
@@ -89,6 +93,8 @@ pub(super) enum Who {
     Column(u64),
     Recovery(JobId, Timestamp),
     Sweep(Timestamp),
+    Fence(u64),
+    Hasten(u64, JobId, Timestamp),
     Nobody,
 }
 
@@ -124,6 +130,10 @@ pub(super) struct Process {
     pub(super) columns: BTreeMap<[u8; 16], VecDeque<u64>>,
     /// Attempts of the last run that are still to be ended on paper.
     recovering: usize,
+    pub(super) watch: Watch,
+    /// The tasks that put forward what waits.
+    pub(super) spells: BTreeMap<u64, Spell>,
+    pub(super) last_spell: u64,
     pub(super) stopping: bool,
     pub(super) cut_off: bool,
 }
@@ -153,6 +163,9 @@ impl Process {
             flights: Vec::new(),
             columns: BTreeMap::new(),
             recovering: 0,
+            watch: Watch::new(out.clock(), out.steady()),
+            spells: BTreeMap::new(),
+            last_spell: 0,
             stopping: false,
             cut_off: false,
         };
@@ -170,6 +183,7 @@ impl Process {
         for record in process.books.reader().platforms() {
             process.dispatcher.handle_platform(&record, now);
         }
+        process.look_at_start(out);
         if out.calm {
             process.inbox.push_back(Inward::ResumeAll);
         }
@@ -198,6 +212,7 @@ impl Process {
             Local::DrainEnds => self.drain_ends(out)?,
             Local::CutOffEnds => return Err(Gone::Stopped),
             Local::Sweep => self.sweep(out),
+            Local::Hasten(spell) => self.hasten(spell, out),
         }
         if self.stopping && self.attempts.is_empty() && self.desk.is_empty() && !self.writing {
             return Err(Gone::Stopped);
@@ -415,6 +430,8 @@ impl Process {
                     self.order(work, Who::Sweep(began), out);
                 }
             }
+            Who::Fence(spell) => self.fenced(spell, answer.is_ok(), out),
+            Who::Hasten(spell, id, due) => self.hastened(spell, (id, due), answer.is_ok(), out),
             Who::Nobody => {}
         }
         Ok(())
@@ -441,6 +458,9 @@ impl Process {
 
     /// The loop: takes in what has happened, and starts what may start.
     fn wake(&mut self, out: &mut Outside) {
+        if !self.stopping {
+            self.look(out);
+        }
         while let Some(inward) = self.inbox.pop_front() {
             self.take(inward, out);
         }
@@ -470,6 +490,7 @@ impl Process {
                 out.local(wakeup.since(now), Local::Wake);
             }
         }
+        out.oracle.rests(&self.dispatcher, now);
     }
 
     fn take(&mut self, inward: Inward, out: &mut Outside) {

@@ -185,7 +185,9 @@ fn word(counted: bool) -> &'static str {
 fn waits(step: &Step<'_>) -> Result<(), String> {
     let Some(queued) = step.job.queued() else { return Ok(()) };
     let last = step.job.attempts.last().filter(|last| step.grown() == 1 && last.counted);
-    let Some(last) = last.filter(|_| !step.is_replayed() && step.job.under_way_since().is_none()) else {
+    let hastened = |said: &Said| matches!(said, Said::Hasten(id) if step.oracle.is_peer(*id, step.job.id));
+    let is_moved = step.is_replayed() || step.said.iter().any(hastened);
+    let Some(last) = last.filter(|_| !is_moved && step.job.under_way_since().is_none()) else {
         return Ok(());
     };
     let policy = step.policy();

@@ -22,8 +22,11 @@ use super::{
     plan::{GENESIS, Way, origin},
     platform::Platform,
     process::{Gone, Inward, Local, Process, lose_connection, send_again},
-    world::{Trace, World},
+    world::{Chance, Trace, World},
 };
+
+/// Makes another chance of a seed, for the clocks.
+const CLOCKS: u64 = 0xC10C_C10C_C10C_C10C;
 
 /// No universe needs so many events; one that does has lost its way.
 const STEPS_MAX: u64 = 200_000;
@@ -49,7 +52,8 @@ type Maker = fn() -> Happening;
 impl Universe {
     fn new(seed: u64, shown: bool) -> Self {
         let mut world = World::new(seed, GENESIS, Trace::new(shown));
-        let climate = Climate::of(&mut world.chance);
+        // Of its own, so that a seed whose clocks go right is what it was before there were others.
+        let climate = Climate::of(&mut world.chance, &mut Chance::new(seed ^ CLOCKS));
         for (number, event) in climate.events.iter().enumerate() {
             for after in &event.sent_after {
                 world.after(*after, Happening::Sent(number));
@@ -86,11 +90,12 @@ impl Universe {
         }
         self.plan_waves();
         let faults = &self.out.climate.faults;
-        let planned: [(Option<Duration>, Maker); 5] = [
+        let planned: [(Option<Duration>, Maker); 6] = [
             (faults.stop_every, || Happening::Stops),
             (faults.connection_lost_every, || Happening::ConnectionLost),
             (faults.disk_trouble_every, || Happening::DiskTurns),
             (faults.clock_jump_every, || Happening::ClockIsSet),
+            (faults.clocks.wrong_every, || Happening::ClockGoesWrong),
             (faults.admin_every, || Happening::AdminActs),
         ];
         for (every, happening) in planned {
@@ -111,6 +116,10 @@ impl Universe {
                 let after = world.chance.span(Duration::from_millis(10), climate.rules.retry.max);
                 world.after(*wave + after, Happening::AdminActsOnce);
             }
+            if climate.faults.clocks.wrong_every.is_some() && world.chance.hits(0.7) {
+                let after = world.chance.span(Duration::from_millis(10), climate.rules.retry.max);
+                world.after(*wave + after, Happening::ClockGoesWrongOnce);
+            }
         }
     }
 
@@ -125,6 +134,8 @@ impl Universe {
         let end = GENESIS + self.out.climate.storm + self.out.climate.patience();
         while let Some(happening) = self.out.world.next() {
             self.out.stats.steps += 1;
+            let clock = self.out.clock();
+            self.out.oracle.moment(self.out.world.now(), clock);
             self.happen(happening);
             let lost = self.out.stats.steps > STEPS_MAX;
             if lost {
@@ -208,6 +219,12 @@ impl Universe {
                     self.clock_is_set();
                 }
             }
+            Happening::ClockGoesWrong => {
+                self.again(self.out.climate.faults.clocks.wrong_every, || Happening::ClockGoesWrong);
+                self.clock_goes_wrong();
+            }
+            Happening::ClockGoesWrongOnce => self.clock_goes_wrong(),
+            Happening::ClockIsSetBy(secs) => self.clock_is_set_by(secs),
             Happening::AdminActs => {
                 self.again(self.out.climate.faults.admin_every, || Happening::AdminActs);
                 self.admin_acts();
@@ -256,6 +273,10 @@ impl Universe {
         }
         let after = out.world.chance.span(Duration::from_millis(200), Duration::from_secs(600));
         out.world.after(after, Happening::Starts);
+        // Machines come up with wrong clocks.
+        if out.climate.faults.clocks.wrong_every.is_some() && out.world.chance.hits(0.4) {
+            out.world.after(after / 2, Happening::ClockGoesWrongOnce);
+        }
     }
 
     fn open(&mut self) -> Option<Bookkeeper> {
@@ -335,7 +356,43 @@ impl Universe {
     fn clock_is_set(&mut self) {
         let by = self.out.world.chance.one_of(&[1, 1, 60, 60, 3600]);
         self.out.clock_off += by * 1_000_000;
+        self.out.oracle.clock_forward(Duration::from_secs(by.unsigned_abs()));
         self.out.world.note(format_args!("the clock goes {by} s forward"));
+        // The real loop looks at the clock once a second.
+        self.out.local(Duration::from_secs(1), Local::Wake);
+    }
+
+    /// A clock goes wrong now, and is set right some time later.
+    fn clock_goes_wrong(&mut self) {
+        let Outside { world, climate, calm, .. } = &mut self.out;
+        if *calm {
+            return;
+        }
+        let by = world.chance.one_of(climate.faults.clocks.steps);
+        let by = if world.chance.hits(0.6) { -by } else { by };
+        let right_after = world.chance.span(Duration::from_millis(100), climate.storm);
+        world.after(right_after, Happening::ClockIsSetBy(-by));
+        self.clock_is_set_by(by);
+    }
+
+    fn clock_is_set_by(&mut self, secs: i64) {
+        let Outside { oracle, platforms, world, climate, calm, clock_off, .. } = &mut self.out;
+        if *calm {
+            return;
+        }
+        *clock_off += secs * 1_000_000;
+        let by = Duration::from_secs(secs.unsigned_abs());
+        if secs < 0 {
+            oracle.clock_back(by);
+        } else {
+            oracle.clock_forward(by);
+        }
+        if climate.faults.clocks.agree {
+            for platform in platforms {
+                platform.common_secs += secs;
+            }
+        }
+        world.note(format_args!("the clock goes {secs} s"));
         // The real loop looks at the clock once a second.
         self.out.local(Duration::from_secs(1), Local::Wake);
     }
@@ -383,7 +440,7 @@ impl Universe {
         for platform in &mut out.platforms {
             platform.turn(None, 0.0, &mut out.world.chance);
             // A wrong clock is a fault too: nobody is far from the others any more.
-            platform.skew_secs = out.clock_off / 1_000_000;
+            (platform.skew_secs, platform.common_secs) = (out.clock_off / 1_000_000, 0);
         }
         out.local(Duration::from_secs(1), Local::Wake);
         out.local(Duration::from_secs(1), Local::Pull);
