@@ -129,7 +129,7 @@ async fn order_all(shared: &Shared, hastening: &mut Hastening) -> bool {
         match answer.await {
             Ok(_) => {}
             // One damaged record must not keep all the others waiting.
-            Err(error) if shared.world.store.is_writable() => {
+            Err(error @ StoreError::Unreadable(_)) => {
                 shared.notice(&Notice::RecordDamaged { error: error.to_string() });
             }
             Err(_) => {

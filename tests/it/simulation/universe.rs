@@ -14,7 +14,7 @@ use passback::{
 
 use super::{
     broker::Broker,
-    climate::Climate,
+    climate::{Climate, Clocks},
     disk::{Condition, FakeDisk},
     ends,
     oracle::{Broken, Oracle},
@@ -32,8 +32,8 @@ const CLOCKS: u64 = 0xC10C_C10C_C10C_C10C;
 const STEPS_MAX: u64 = 200_000;
 
 /// Runs a seed to its end. The trace is shown to somebody who looks.
-pub(super) fn run(seed: u64, shown: bool) -> Result<Stats, Broken> {
-    let universe = AssertUnwindSafe(|| Universe::new(seed, shown).run());
+pub(super) fn run(seed: u64, shown: bool, clocks_are_right: bool) -> Result<Stats, Broken> {
+    let universe = AssertUnwindSafe(|| Universe::new(seed, shown, clocks_are_right).run());
     std::panic::catch_unwind(universe).unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
@@ -50,10 +50,13 @@ struct Universe {
 type Maker = fn() -> Happening;
 
 impl Universe {
-    fn new(seed: u64, shown: bool) -> Self {
+    fn new(seed: u64, shown: bool, clocks_are_right: bool) -> Self {
         let mut world = World::new(seed, GENESIS, Trace::new(shown));
         // Of its own, so that a seed whose clocks go right is what it was before there were others.
-        let climate = Climate::of(&mut world.chance, &mut Chance::new(seed ^ CLOCKS));
+        let mut climate = Climate::of(&mut world.chance, &mut Chance::new(seed ^ CLOCKS));
+        if clocks_are_right {
+            climate.faults.clocks = Clocks::default();
+        }
         for (number, event) in climate.events.iter().enumerate() {
             for after in &event.sent_after {
                 world.after(*after, Happening::Sent(number));
