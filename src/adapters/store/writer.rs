@@ -39,12 +39,10 @@ const BATCH_ORDERS_MAX: usize = 512;
 /// The most bytes of events of one commit, so that a flood of large ones does not fill the memory.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A commit of so many orders shows that many come.
-const CROWD: usize = 4;
-
-/// The least time from one commit to the next while many come. Each commit wakes eight threads of sled's and waits for
-/// the disk, some 0.3 ms of CPU; more than this would slow a platform that takes sixteen grades at a time.
-const PACE: Duration = Duration::from_micros(1_500);
+/// The least time from one commit to the next, by the orders of the last one: more of them show that many come. Each
+/// commit wakes eight threads of sled's and waits for the disk, some 0.3 to 0.5 ms of CPU. A longer pace than the short
+/// one would slow a platform that takes sixteen grades at a time; the long one is for many platforms at a time.
+const PACES: [(usize, Duration); 2] = [(96, Duration::from_millis(5)), (4, Duration::from_micros(1_500))];
 
 /// How often the writer shows that it is there while there is nothing to write.
 const IDLE_BEAT: Duration = Duration::from_secs(5);
@@ -134,8 +132,8 @@ impl Writer {
     /// Lets more orders come together while many come: a sync costs the same for one as for a hundred. Where one caller
     /// after the other waits for its answer, nobody else would come meanwhile, and nobody is kept waiting.
     fn gather(&mut self) {
-        if self.last.orders >= CROWD {
-            thread::sleep(PACE.saturating_sub(self.clock.now().since(self.last.began)));
+        if let Some((_, pace)) = PACES.iter().find(|(orders, _)| self.last.orders >= *orders) {
+            thread::sleep(pace.saturating_sub(self.clock.now().since(self.last.began)));
         }
         self.last.began = self.clock.now();
     }
