@@ -125,12 +125,17 @@ pub fn apply(
         }
         (Some(Queued { due: later, place }), Input::Hasten { due }) if due < later => {
             job.state = JobState::Queued(Queued { due, place });
+            // By the new time of day: this jump is made up for.
+            job.updated_at = now;
         }
         (Some(Queued { due, place: Place::Behind }), Input::StepUp) => {
             // A plan from the future is one from before the clock was set back; it has waited long enough. One that was
             // not tried since it came or was replayed waits for nothing but its turn.
             let is_free = job.planned_at() > now || job.tries == 0;
-            let due = if is_free { due.min(now) } else { due };
+            // And one that was last changed in the future was passed by when the others were put forward, behind an attempt
+            // that was under way: the clock was set back by so much at the least.
+            let missed = job.updated_at.since(now);
+            let due = if is_free { due.min(now) } else { due.back(missed) };
             job.state = JobState::Queued(Queued { due, place: Place::Ready });
         }
         (Some(Queued { due, place: Place::Ready }), Input::FallBehind) => {

@@ -358,6 +358,25 @@ fn what_waits_behind_an_overdue_job_is_put_forward_once_too() {
     assert!(scene.start(older).is_some(), "it is as due as before");
 }
 
+/// Behind an attempt that is under way nothing is put forward; what shows the jump is that the plan is from the future.
+#[test]
+fn what_waits_behind_an_attempt_under_way_waits_no_longer_for_a_clock_that_was_set_back() {
+    let mut scene = Scene::with(Rules { supersede: false, ..rules() });
+    let newer = scene.stored(&lti11(8, Some(10)));
+    scene.start(newer).expect("it starts");
+    let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+    scene.now = NOW + hour;
+    scene.finish(newer, Finding::Failed(FailureReason::ServerError));
+    let older = scene.stored(&lti11(9, Some(3700)));
+    scene.start(older).expect("it starts");
+    let before = scene.job(newer).queued().expect("it waits");
+    assert_eq!(before.place, Place::Behind);
+    scene.now = NOW + second;
+    scene.finish(older, Finding::Accepted);
+    let due = before.due.back(hour.saturating_sub(second));
+    assert_eq!(scene.job(newer).queued(), Some(Queued { due, place: Place::Ready }));
+}
+
 /// A replayed job waits for its turn alone, whatever time of day it was replayed at.
 #[test]
 fn a_replayed_job_that_steps_up_need_not_wait_for_a_clock_that_was_set_back() {
