@@ -136,9 +136,16 @@ fn flat<T>(outcome: Result<sled::Result<T>, String>) -> Result<T, Fault> {
 
 fn of_sled(error: sled::Error) -> Fault {
     match error {
-        sled::Error::Io(cause) => Fault::of_io(cause),
+        sled::Error::Io(cause) => Fault::of_io(of_system(cause)),
         error => Fault::File(error.to_string()),
     }
+}
+
+/// sled hands an error of the system on as its `Debug` words; this is the error again, with the system's own words.
+fn of_system(cause: io::Error) -> io::Error {
+    let words = cause.to_string();
+    let code = words.strip_prefix("Os { code: ").and_then(|rest| rest.split(',').next()?.parse().ok());
+    code.map_or(cause, io::Error::from_raw_os_error)
 }
 
 /// Runs a step of sled's; a panic comes back as its words and its place, and is not printed by itself.
@@ -240,5 +247,19 @@ fn open_error(folder: &Path, error: sled::Error) -> OpenError {
         sled::Error::Io(cause) if is_full(&cause) => OpenError::Full { folder },
         sled::Error::Io(cause) => OpenError::Folder { folder, cause },
         other => OpenError::Damaged { folder, detail: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_system_has_its_own_words() {
+        let own = || io::Error::from_raw_os_error(5);
+        // As sled clones it.
+        let handed_on = io::Error::new(own().kind(), format!("{:?}", own()));
+        assert_eq!(of_system(handed_on).to_string(), own().to_string());
+        assert_eq!(of_system(io::Error::other("something else")).to_string(), "something else");
     }
 }

@@ -48,7 +48,7 @@ async fn fail((fault, words): (&str, &str)) {
     let before = load.ledger().confirmed();
     wait_for("events to be taken again", async || {
         load.run_for(&mut chance).await;
-        (load.ledger().confirmed() > before + 20).then_some(())
+        (load.ledger().confirmed() > before + 10).then_some(())
     })
     .await;
     load.pause();
