@@ -104,6 +104,7 @@ pub fn apply(
 ) -> Result<Vec<Notice>, Refused> {
     let before = job.state_name();
     let refused = Refused { state: before, under_way: job.under_way_since().is_some() };
+    let falls_behind = matches!(input, Input::FallBehind);
     let mut notices = Vec::new();
     match (job.queued(), input) {
         (Some(Queued { due, place: Place::Ready }), Input::Start { ags_timestamp }) if due <= now => {
@@ -125,8 +126,6 @@ pub fn apply(
         }
         (Some(Queued { due: later, place }), Input::Hasten { due }) if due < later => {
             job.state = JobState::Queued(Queued { due, place });
-            // By the new time of day: this jump is made up for.
-            job.updated_at = now;
         }
         (Some(Queued { due, place: Place::Behind }), Input::StepUp) => {
             // A plan from the future is one from before the clock was set back; it has waited long enough. One that was
@@ -160,7 +159,8 @@ pub fn apply(
         }
         _ => return Err(refused),
     }
-    job.updated_at = now.max(job.updated_at);
+    // What only falls behind keeps its plan, and so what shows that this is from the future.
+    job.updated_at = if falls_behind { now.max(job.updated_at) } else { now };
     let after = job.state_name();
     if after != before {
         notices.push(Notice::Moved { from: Some(before), to: Some(after) });
