@@ -24,7 +24,7 @@ use passback::{
         platform::SharedSecret,
     },
     lti::{
-        exchange::{Credentials, Exchange, Step},
+        exchange::{Credentials, Exchange, Standing, Step},
         wire::Request,
     },
     ports::Clock as _,
@@ -104,7 +104,7 @@ fn request(number: usize, outcomes: &str, platforms: usize) -> Request {
     let event = GradeEvent::parse(text.as_bytes(), Door::Event).expect("a good event");
     let credentials = Credentials::Shared(SharedSecret::new(SECRET.to_owned()));
     let now = SystemClock.now();
-    let mut exchange = Exchange::new(&event, credentials, None, now).expect("it can be sent");
+    let mut exchange = Exchange::new(&event, credentials, Standing::first(now)).expect("it can be sent");
     match exchange.poll(now, SystemClock.luck()) {
         Step::Send(request) => request,
         step => panic!("not a request: {step:?}"),

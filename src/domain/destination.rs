@@ -261,10 +261,22 @@ pub struct WantedColumn {
     pub resource_link_id: Option<String>,
     /// `resource_id`: the tool's own resource.
     pub resource_id: Option<String>,
+    /// Where `resource_id` comes from.
+    pub resource_id_origin: IdOrigin,
     /// `tag`: what tells columns of one resource apart.
     pub tag: Option<String>,
     /// `label`: the name of the column when it is made.
     pub label: Option<String>,
+}
+
+/// Where the `resource_id` of a column comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdOrigin {
+    /// The event names it for this column.
+    #[default]
+    Named,
+    /// It is the event's `activity_id`, for want of another: a column that the platform made for the link does not have it.
+    Activity,
 }
 
 impl Column {

@@ -198,13 +198,15 @@ pub struct Attempt {
     pub reply_lost: bool,
     /// Whether it used up one of the job's tries; a failed probe of a held platform does not.
     pub counted: bool,
+    /// Whether it found its column gone and made it anew.
+    pub column_remade: bool,
 }
 
 impl Attempt {
     /// Whether the platform may have taken the score although it did not say so: a probe of a long hold can be this too,
     /// and hundreds of others may follow it.
     fn is_evidence(&self) -> bool {
-        self.reply_lost || self.http_status == Some(500)
+        self.reply_lost || self.column_remade || self.http_status == Some(500)
     }
 }
 
@@ -346,6 +348,18 @@ impl Job {
     /// Whether a reply to one of the attempts was lost after the score request was written.
     pub fn lost_a_reply(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.reply_lost)
+    }
+
+    /// Whether the platform may hold the grade from an earlier attempt: it took the request and failed afterwards, its
+    /// answer was lost, or was none that could be read.
+    pub fn may_have_arrived(&self) -> bool {
+        let is_doubtful = |status: Option<u16>| matches!(status, Some(200..=299 | 500..=599));
+        self.attempts.iter().any(|attempt| attempt.reply_lost || is_doubtful(attempt.http_status))
+    }
+
+    /// Whether one of the attempts found its column gone and made it anew.
+    pub fn remade_its_column(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.column_remade)
     }
 
     /// Whether the platform has answered one of the attempts with a plain 500.

@@ -28,6 +28,7 @@ pub mod destination;
 pub mod dispatch;
 pub mod ending;
 pub mod event;
+pub mod family;
 pub mod health;
 pub mod job;
 pub mod ledger;

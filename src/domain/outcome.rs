@@ -173,12 +173,21 @@ pub struct Verdict {
     /// The score may have been written although no whole answer says so: a timeout or a cut after the score request
     /// was sent, a 502 or a 504.
     pub reply_lost: bool,
+    /// The column was gone and was made anew, which is done once for a job.
+    pub column_remade: bool,
 }
 
 impl Verdict {
     /// A verdict without a reply.
     pub fn without_reply(finding: Finding, message: impl Into<String>) -> Self {
-        Self { finding, http_status: None, message: message.into(), retry_after: None, reply_lost: false }
+        Self {
+            finding,
+            http_status: None,
+            message: message.into(),
+            retry_after: None,
+            reply_lost: false,
+            column_remade: false,
+        }
     }
 }
 

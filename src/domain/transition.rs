@@ -210,6 +210,7 @@ fn finish(
         message: verdict.message.into(),
         reply_lost: verdict.reply_lost,
         counted,
+        column_remade: verdict.column_remade,
     });
     let words = job.attempts.last().map(|attempt| attempt.message.clone()).unwrap_or_default();
     match conclusion {

@@ -22,13 +22,14 @@ use crate::{
         dispatch::Launch,
         ending::Ending,
         event::GradeEvent,
+        family::Family,
         health::Signal,
         job::Job,
         ledger::{Answer, DueEntry, Work},
         notice::Notice,
         outcome::{FailureReason, Finding, Verdict, missing_key},
     },
-    lti::exchange::{Credentials, Exchange, Step},
+    lti::exchange::{Credentials, Earlier, Exchange, Standing, Step},
     ports::{Registry, StoreError},
 };
 
@@ -89,18 +90,26 @@ async fn settle(shared: &Shared, launch: &Launch, end: &Ending) {
 }
 
 async fn converse(shared: &Shared, job: &Job) -> Ending {
-    match prepare(&*shared.world.registry, job) {
+    match prepare(&*shared.world.registry, job, shared.families.shown(&job.origin)) {
         Ok(exchange) => carry(shared, &job.origin, exchange).await,
         Err(verdict) => Ending::Verdict(verdict),
     }
 }
 
-/// Puts the event and its keys together. What is missing is known before anything is sent.
-pub fn prepare(registry: &dyn Registry, job: &Job) -> Result<Exchange, Verdict> {
+/// Puts the event and its keys together. What is missing is known before anything is sent. `shown` is what the platform's
+/// replies have shown it to be.
+pub fn prepare(registry: &dyn Registry, job: &Job, shown: Option<Family>) -> Result<Exchange, Verdict> {
     let unsendable = |(reason, why)| Verdict::without_reply(Finding::Unsendable(reason), why);
     let event = job.event().map_err(|refused| unsendable((FailureReason::InvalidScore, refused.detail)))?;
     let credentials = credentials(registry, &event).map_err(unsendable)?;
-    let mut exchange = Exchange::new(&event, credentials, job.ags_timestamp, job.occurred_at)
+    let standing = Standing {
+        ags_timestamp: job.ags_timestamp,
+        occurred_at: job.occurred_at,
+        earlier: if job.may_have_arrived() { Earlier::Perhaps } else { Earlier::Nothing },
+        column_was_remade: job.remade_its_column(),
+        shown,
+    };
+    let mut exchange = Exchange::new(&event, credentials, standing)
         .map_err(|reason| unsendable((reason, reason.advice().to_owned())))?;
     exchange.keep(registry.confidential());
     Ok(exchange)
@@ -125,7 +134,11 @@ fn credentials(registry: &dyn Registry, event: &GradeEvent) -> Result<Credential
 async fn carry(shared: &Shared, platform: &Origin, mut exchange: Exchange) -> Ending {
     let limit = shared.options.timeout.saturating_mul(REQUESTS_IN_TIME);
     let conversation = timeout(limit, carry_on(shared, platform, &mut exchange));
-    match shared.abort.run_until_cancelled(conversation).await {
+    let ended = shared.abort.run_until_cancelled(conversation).await;
+    if let Some(family) = exchange.shown() {
+        shared.families.note(platform, family);
+    }
+    match ended {
         Some(Ok(verdict)) => Ending::Verdict(verdict),
         Some(Err(_)) => Ending::Verdict(exchange.interrupt()),
         None => Ending::CutOff { reply_lost: exchange.interrupt().reply_lost },
@@ -160,6 +173,31 @@ async fn carry_on(shared: &Shared, platform: &Origin, exchange: &mut Exchange) -
         if !exchange.holds_column() {
             drop(column.take());
         }
+    }
+}
+
+/// What platforms have shown themselves to be, where their addresses do not tell. In memory alone: the next reply of a
+/// platform tells it again.
+#[derive(Default)]
+pub(super) struct Families(std::sync::Mutex<HashMap<Origin, Family>>);
+
+/// The most platforms that are remembered so.
+const FAMILIES_MAX: usize = 1024;
+
+impl Families {
+    fn shown(&self, platform: &Origin) -> Option<Family> {
+        self.known().get(platform).copied()
+    }
+
+    fn note(&self, platform: &Origin, family: Family) {
+        let mut known = self.known();
+        if known.len() < FAMILIES_MAX {
+            known.insert(platform.clone(), family);
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Family>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -32,7 +32,10 @@ use crate::{
     ports::{Clock, JobStore, Observer, Pending, Registry, ReportSink, StoreError, Transport},
 };
 
-use self::{deliver::Columns, tokens::Tokens};
+use self::{
+    deliver::{Columns, Families},
+    tokens::Tokens,
+};
 
 /// How the engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +172,7 @@ struct Shared {
     world: World,
     tokens: Tokens,
     columns: Columns,
+    families: Families,
     inbox: mpsc::UnboundedSender<Happening>,
     /// Cancelled when attempts under way must end at once.
     abort: CancellationToken,
@@ -188,6 +192,7 @@ impl Engine {
             world,
             tokens: Tokens::default(),
             columns: Columns::default(),
+            families: Families::default(),
             inbox: inbox.sender,
             abort: CancellationToken::new(),
         };

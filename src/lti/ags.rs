@@ -3,12 +3,14 @@
 
 use super::{
     access_token::AccessToken,
+    exchange::{Earlier, Standing},
     json::Object,
     wire::{Method, Request},
 };
 use crate::domain::{
     destination::{AgsTarget, Column, ServiceUrl},
     event::{ActivityProgress, GradeEvent, GradingProgress, Operation},
+    family::Family,
     time::Timestamp,
 };
 
@@ -22,6 +24,9 @@ pub(super) const SCOPE_LINEITEM_READONLY: &str = "https://purl.imsglobal.org/spe
 pub(super) const SCOPE_SCORE: &str = "https://purl.imsglobal.org/spec/lti-ags/scope/score";
 
 const SCORE_TYPE: &str = "application/vnd.ims.lis.v1.score+json";
+
+/// The member that tells Canvas what a score means for its submissions.
+const CANVAS_SUBMISSION: &str = "https://canvas.instructure.com/lti/submission";
 
 /// The scopes to ask for, within those that the launch granted: Canvas and Sakai refuse the whole request for one
 /// scope too many. Where only reading columns was granted, that is asked for in the place of making them.
@@ -47,8 +52,9 @@ fn score_url(column: &ServiceUrl) -> ServiceUrl {
 }
 
 /// The score document, on one line.
-pub(super) fn score_document(user_id: &str, event: &GradeEvent, timestamp: Timestamp) -> String {
+pub(super) fn score_document(user_id: &str, event: &GradeEvent, standing: Standing) -> String {
     let is_delete = event.operation == Operation::Delete;
+    let timestamp = standing.ags_timestamp.unwrap_or(standing.occurred_at);
     let (activity, grading) = if is_delete {
         (ActivityProgress::Initialized, GradingProgress::NotReady)
     } else {
@@ -70,7 +76,27 @@ pub(super) fn score_document(user_id: &str, event: &GradeEvent, timestamp: Times
             .maybe("submittedAt", time(event.submitted_at).as_deref());
         document = document.raw("submission", &submission.finish());
     }
+    if Family::of(&event.destination).or(standing.shown) == Some(Family::Canvas) {
+        document = document.raw(CANVAS_SUBMISSION, &canvas_submission(event, standing));
+    }
     document.finish()
+}
+
+/// Canvas makes a new submission of every score, with all that hangs on it (attempts used up, late marks, mails to
+/// teachers). So it is told to make one for work that was handed in, and none for a repeat: the first try may have made it
+/// although nobody heard. Without a time of its own a submission would be as late as our queue.
+fn canvas_submission(event: &GradeEvent, standing: Standing) -> String {
+    let is_delete = event.operation == Operation::Delete;
+    let is_handed_in =
+        matches!(event.activity_progress, None | Some(ActivityProgress::Submitted | ActivityProgress::Completed));
+    let is_new = is_handed_in && !is_delete && standing.earlier == Earlier::Nothing;
+    let submitted_at = event.submitted_at.unwrap_or(standing.occurred_at).to_string();
+    let submission = Object::new()
+        .raw("new_submission", if is_new { "true" } else { "false" })
+        .maybe("submitted_at", is_new.then_some(submitted_at.as_str()));
+    // A change of state without a score would wipe the grade that is there.
+    let keeps_score = event.score.is_none() && !is_delete;
+    if keeps_score { submission.raw("preserve_score", "true").finish() } else { submission.finish() }
 }
 
 /// The POST of a score document to a column.
@@ -101,6 +127,9 @@ mod tests {
         name: String,
         /// The event as it is sent, in its own digits.
         event: Box<serde_json::value::RawValue>,
+        /// An earlier try may have reached the platform.
+        #[serde(default)]
+        is_repeat: bool,
         document: String,
     }
 
@@ -121,8 +150,11 @@ mod tests {
         for vector in vectors {
             let event = GradeEvent::parse(vector.event.get().as_bytes(), Door::Event).expect(&vector.name);
             let Destination::Ags(target) = &event.destination else { panic!("an AGS event") };
-            let timestamp = Timestamp::parse("2026-11-21T10:30:00.5Z").expect("a time");
-            assert_eq!(score_document(&target.user_id, &event, timestamp), vector.document, "{}", vector.name);
+            let standing = Standing {
+                earlier: if vector.is_repeat { Earlier::Perhaps } else { Earlier::Nothing },
+                ..Standing::first(Timestamp::parse("2026-11-21T10:30:00.5Z").expect("a time"))
+            };
+            assert_eq!(score_document(&target.user_id, &event, standing), vector.document, "{}", vector.name);
         }
     }
 

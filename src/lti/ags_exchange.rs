@@ -8,7 +8,7 @@ use super::{
     ags,
     classify::{Ask, classify, speaks_of_user_or_course},
     columns::{self, ColumnSearch, Making, Progress},
-    exchange::{Step, lost_thread},
+    exchange::{Standing, Step, lost_thread},
     wire::Answer,
     words::{self, Hidden},
 };
@@ -44,6 +44,16 @@ struct Sought {
     maximum: Option<Points>,
     /// The column that answered 404, and its words: it is looked for once more in an attempt.
     dead: Option<(ServiceUrl, Verdict)>,
+    /// Whether one was made in its place, in this attempt or an earlier one.
+    remade: Remade,
+}
+
+/// Whether a column that was gone was made anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remade {
+    Never,
+    Earlier,
+    Now,
 }
 
 enum Turn {
@@ -62,13 +72,13 @@ enum Turn {
 type Key = [u8; 16];
 
 impl AgsExchange {
-    /// The delivery of an event under `timestamp`.
+    /// The delivery of an event.
     pub(super) fn new(
         target: &AgsTarget,
         event: &GradeEvent,
         registration: Registration,
         signing_key: Arc<SigningKey>,
-        timestamp: Timestamp,
+        standing: Standing,
     ) -> Self {
         let scopes = ags::scopes(target);
         let is_asked = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
@@ -83,6 +93,7 @@ impl AgsExchange {
                     making,
                     maximum: event.score.as_ref().map(|score| score.maximum().clone()),
                     dead: None,
+                    remade: if standing.column_was_remade { Remade::Earlier } else { Remade::Never },
                 };
                 (Turn::Recall(sought.key), Some(sought))
             }
@@ -94,7 +105,7 @@ impl AgsExchange {
         };
         Self {
             turn,
-            document: ags::score_document(&target.user_id, event, timestamp),
+            document: ags::score_document(&target.user_id, event, standing),
             sought,
             ignored_claims: registration.ignored_claims.clone(),
             request: TokenRequest::new(Arc::new(registration), signing_key, scopes),
@@ -131,6 +142,11 @@ impl AgsExchange {
             turn => turn,
         };
         matches!(turn, Turn::Forget(_) | Turn::Search(_) | Turn::Remember(..))
+    }
+
+    /// Whether this attempt found its column gone and made it anew.
+    pub(super) fn remade_column(&self) -> bool {
+        self.sought.as_ref().is_some_and(|sought| sought.remade == Remade::Now)
     }
 
     /// Takes in a token, or why there is none.
@@ -200,14 +216,20 @@ impl AgsExchange {
     }
 
     fn after_search(&mut self, search: Box<ColumnSearch>, progress: Progress) -> Turn {
-        match (progress, &self.sought) {
+        match (progress, &mut self.sought) {
             (Progress::Goes, _) => Turn::Search(search),
+            (Progress::Made(url), Some(sought)) => {
+                if sought.dead.is_some() {
+                    sought.remade = Remade::Now;
+                }
+                Turn::Remember(sought.key, url)
+            }
             (Progress::Found(url), Some(sought)) => match sought.verdict_of(&url) {
                 // The list still shows the column that answers 404: asking it again would change nothing.
                 Some(verdict) => Turn::Done(verdict.clone()),
                 None => Turn::Remember(sought.key, url),
             },
-            (Progress::Found(url), None) => Turn::Score(url),
+            (Progress::Found(url) | Progress::Made(url), None) => Turn::Score(url),
             (Progress::Ends(verdict), _) => match self.refresh(&verdict) {
                 Some(freshness) => Turn::Token(freshness, Box::new(Turn::Search(search))),
                 None => Turn::Done(verdict),
@@ -235,14 +257,22 @@ impl AgsExchange {
             let claims = self.ignored_claims.join(", ");
             remarks.push(format!("the registration's own values were used, not those of lis_data: {claims}"));
         }
-        Verdict { message: words::message(&verdict.message, &remarks.join("; ")), ..verdict.clone() }
+        let column_remade = self.remade_column();
+        if column_remade {
+            remarks.push("the column was gone, and was made anew".to_owned());
+        }
+        Verdict { message: words::message(&verdict.message, &remarks.join("; ")), column_remade, ..verdict.clone() }
     }
 }
 
 impl Sought {
     fn search(&self) -> Turn {
+        let making = match (self.making, self.remade) {
+            (Making::Allowed, Remade::Earlier | Remade::Now) if self.dead.is_some() => Making::Done,
+            (making, _) => making,
+        };
         let (container, wanted) = (self.container.clone(), self.wanted.clone());
-        Turn::Search(Box::new(ColumnSearch::new(container, wanted, self.making, self.maximum.as_ref())))
+        Turn::Search(Box::new(ColumnSearch::new(container, wanted, making, self.maximum.as_ref())))
     }
 
     /// What a column answered that is known to be gone.

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::{
+    exchange::Standing,
     oauth1::Signer,
     wire::{Method, Request},
     words,
@@ -14,6 +15,7 @@ use super::{
 use crate::domain::{
     destination::OutcomeService,
     event::{GradeEvent, Operation},
+    family::Family,
     outcome::FailureReason,
     platform::SharedSecret,
     time::Timestamp,
@@ -36,21 +38,21 @@ struct CanvasExtension {
 }
 
 impl OutcomeErrand {
-    /// What is to be told. The submission time is that of the event, else `occurred_at`.
+    /// What is to be told. The submission time is that of the event, else when the session changed state.
     pub(super) fn new(
         service: OutcomeService,
         secret: SharedSecret,
         event: &GradeEvent,
-        occurred_at: Timestamp,
+        standing: Standing,
     ) -> Result<Self, FailureReason> {
         let score = match (event.operation, &event.score) {
             (Operation::Delete, _) => None,
             (Operation::Replace, Some(score)) => Some(score.normalised_text()),
             (Operation::Replace, None) => return Err(FailureReason::InvalidScore),
         };
-        let is_canvas = service.tool_family.as_deref().is_some_and(|family| family.eq_ignore_ascii_case("canvas"));
+        let is_canvas = Family::of(&event.destination).or(standing.shown) == Some(Family::Canvas);
         let extension = is_canvas.then(|| CanvasExtension {
-            submitted_at: event.submitted_at.unwrap_or(occurred_at),
+            submitted_at: event.submitted_at.unwrap_or(standing.occurred_at),
             comment: event.comment.clone(),
         });
         Ok(Self { service, secret, score, extension })
@@ -265,8 +267,8 @@ mod tests {
             let Destination::Lti11(service) = event.destination.clone() else { panic!("an LTI 1.1 event") };
             let occurred_at = event.occurred_at.expect("a time");
             let now = Timestamp::parse("2026-11-21T12:00:00Z").expect("a time");
-            let errand =
-                OutcomeErrand::new(service, SharedSecret::new("hush"), &event, occurred_at).expect("an errand");
+            let errand = OutcomeErrand::new(service, SharedSecret::new("hush"), &event, Standing::first(occurred_at))
+                .expect("an errand");
             let request = errand.request(now, 0xabc);
             assert_eq!(String::from_utf8(request.body).expect("text"), vector.envelope, "{}", vector.name);
             assert_eq!(request.headers[0], ("content-type", "application/xml".to_owned()));
@@ -319,7 +321,8 @@ mod tests {
         let mut event = GradeEvent::parse(json, Door::Event).expect("an event");
         event.score = None;
         let Destination::Lti11(service) = event.destination.clone() else { panic!("an LTI 1.1 event") };
-        let errand = OutcomeErrand::new(service, SharedSecret::new("hush"), &event, Timestamp::default());
+        let errand =
+            OutcomeErrand::new(service, SharedSecret::new("hush"), &event, Standing::first(Timestamp::default()));
         assert_eq!(errand.err(), Some(FailureReason::InvalidScore));
     }
 }

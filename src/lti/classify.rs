@@ -55,6 +55,7 @@ pub(super) fn classify(ask: Ask, answer: &Answer, now: Timestamp, hidden: &Hidde
         message: if row.says == Finding::Accepted { String::new() } else { sight.message(row.hint) },
         retry_after: answer.as_ref().ok().filter(|_| failed).and_then(|reply| retry_after(reply, now)),
         reply_lost: ask.bears_grade() && may_have_been_done(answer),
+        column_remade: false,
     }
 }
 
@@ -282,12 +283,12 @@ static TABLE: [Row; 36] = {
         row("token 404 page", |s| s.ask == Ask::Token && s.status == 404 && s.body() == Body::Markup, failed(TokenRefused),
             "the platform may not be able to fetch our JWKS"),
         row("token 4xx", |s| s.ask == Ask::Token && s.is_refusal(), failed(TokenRefused), ""),
+        // LTI 1.1 (Basic Outcomes, imsx_codeMajor): the code decides, with 200, with Canvas's 422, and with any other.
+        row("1.1 success", |s| s.is_code(&CodeMajor::Success), Finding::Accepted, ""),
         // Who we are, and what is not there. Open edX and Sakai say 403 where a token has died.
         row("401", |s| s.status == 401, failed(Unauthorized), ""),
         row("403", |s| s.status == 403, failed(Unauthorized), ""),
         row("404, 410", |s| matches!(s.status, 404 | 410), failed(NotFound), ""),
-        // LTI 1.1 (Basic Outcomes, imsx_codeMajor): the code decides, with 200 and with Canvas's 422.
-        row("1.1 success", |s| s.is_code(&CodeMajor::Success), Finding::Accepted, ""),
         row("1.1 processing", |s| s.is_code(&CodeMajor::Processing), failed(BadResponse),
             "the platform is still at work on the grade, and does not say that it has it"),
         row("1.1 unsupported", |s| s.is_code(&CodeMajor::Unsupported), failed(Rejected), ""),
@@ -406,6 +407,8 @@ mod tests {
         vec![
             (Ask::Outcome, says("success", "signature of the database"), "1.1 success", Finding::Accepted),
             (Ask::Outcome, plain(422, &pox("Success", "")), "1.1 success", Finding::Accepted),
+            (Ask::Outcome, plain(404, &pox("success", "")), "1.1 success", Finding::Accepted),
+            (Ask::Outcome, plain(403, &pox("failure", "")), "403", failed(F::Unauthorized)),
             (Ask::Outcome, says("processing", ""), "1.1 processing", failed(F::BadResponse)),
             (Ask::Outcome, says("unsupported", ""), "1.1 unsupported", failed(F::Rejected)),
             (Ask::Outcome, plain(422, &canvas), "1.1 Canvas code", failed(F::Rejected)),

@@ -16,7 +16,7 @@ use super::{
     words::Hidden,
 };
 use crate::domain::{
-    destination::{ServiceUrl, WantedColumn, digest16},
+    destination::{IdOrigin, ServiceUrl, WantedColumn, digest16},
     outcome::{FailureReason, Finding, Verdict},
     score::Points,
     time::Timestamp,
@@ -46,6 +46,8 @@ pub(super) enum Making {
     Allowed,
     /// The launch granted no scope for it.
     Forbidden,
+    /// It was made anew for this job already, and is gone again: somebody does not want it.
+    Done,
 }
 
 /// The search for a column.
@@ -57,6 +59,8 @@ pub(super) struct ColumnSearch {
     document: String,
     turn: Turn,
     pages: u32,
+    /// The column that the platform made for the link, where the list has none with our own id as well.
+    of_the_link: Option<ServiceUrl>,
     /// What came of a making that may have happened.
     doubtful: Option<Verdict>,
 }
@@ -72,6 +76,8 @@ pub(super) enum Progress {
     Goes,
     /// Here it is.
     Found(ServiceUrl),
+    /// There was none, and it was made.
+    Made(ServiceUrl),
     /// It ends here.
     Ends(Verdict),
 }
@@ -81,7 +87,7 @@ impl ColumnSearch {
     pub(super) fn new(container: ServiceUrl, wanted: WantedColumn, making: Making, maximum: Option<&Points>) -> Self {
         let document = new_column(&wanted, maximum);
         let turn = Turn::Look(filtered(&container, &wanted));
-        Self { container, wanted, making, document, turn, pages: 0, doubtful: None }
+        Self { container, wanted, making, document, turn, pages: 0, of_the_link: None, doubtful: None }
     }
 
     /// What to send now.
@@ -131,6 +137,10 @@ impl ColumnSearch {
                 None => Progress::Ends(own_words(reply, "the column's id is no address on the container's platform")),
             };
         }
+        if self.of_the_link.is_none() {
+            let of_the_link = listed.iter().find(|column| hangs_on_link(column, &self.wanted));
+            self.of_the_link = of_the_link.and_then(|column| self.address(column));
+        }
         match next_page(reply, page) {
             None => self.handle_end_of_list(reply),
             Some(_) if self.pages >= PAGES_MAX => {
@@ -148,19 +158,21 @@ impl ColumnSearch {
     }
 
     fn handle_end_of_list(&mut self, reply: &Reply) -> Progress {
+        if let Some(url) = self.of_the_link.take() {
+            return Progress::Found(url);
+        }
         match (self.doubtful.take(), self.making) {
             (Some(verdict), _) => Progress::Ends(verdict),
             (None, Making::Allowed) => {
                 self.turn = Turn::Make;
                 Progress::Goes
             }
-            (None, Making::Forbidden) => Progress::Ends(Verdict {
-                http_status: Some(reply.status),
-                ..Verdict::without_reply(
-                    Finding::Failed(FailureReason::NotFound),
-                    "no column fits, and the launch did not grant the scope to make one",
-                )
-            }),
+            (None, Making::Forbidden) => {
+                Progress::Ends(no_column(reply, "no column fits, and the launch did not grant the scope to make one"))
+            }
+            (None, Making::Done) => {
+                Progress::Ends(no_column(reply, "the column was made anew for this grade once, and is gone again"))
+            }
         }
     }
 
@@ -168,7 +180,7 @@ impl ColumnSearch {
         let taken = answer.as_ref().ok().filter(|reply| matches!(reply.status, 200..=299));
         let made = taken.and_then(|reply| json::read(&reply.body, '{')).and_then(|column| self.address(&column));
         if let Some(url) = made {
-            return Progress::Found(url);
+            return Progress::Made(url);
         }
         let verdict = classify(Ask::NewColumn, answer, now, hidden);
         if taken.is_none() && !may_have_been_done(answer) {
@@ -176,6 +188,7 @@ impl ColumnSearch {
         }
         self.doubtful = Some(verdict);
         self.pages = 0;
+        self.of_the_link = None;
         self.turn = Turn::Look(filtered(&self.container, &self.wanted));
         Progress::Goes
     }
@@ -186,6 +199,11 @@ impl ColumnSearch {
         let url = ServiceUrl::parse(self.container.as_url().join(id.trim()).ok()?.as_str()).ok()?;
         (!id.trim().is_empty() && url.origin() == self.container.origin()).then_some(url)
     }
+}
+
+fn no_column(reply: &Reply, words: &str) -> Verdict {
+    let verdict = Verdict::without_reply(Finding::Failed(FailureReason::NotFound), words);
+    Verdict { http_status: Some(reply.status), ..verdict }
 }
 
 fn own_words(reply: &Reply, words: &str) -> Verdict {
@@ -211,10 +229,23 @@ fn is_wanted(column: &Value, wanted: &WantedColumn) -> bool {
         && has("tag", wanted.tag.as_ref())
 }
 
+/// Whether a column is the one that the platform itself made for the link (AGS 2.0, 3.2.9: coupled): it has no resource
+/// id, so an activity's id that nobody named for the column cannot be asked of it.
+fn hangs_on_link(column: &Value, wanted: &WantedColumn) -> bool {
+    let without_id = WantedColumn { resource_id: None, ..wanted.clone() };
+    may_hang_on_link(wanted)
+        && json::member(column, "resourceId").is_none_or(|id| id.is_empty())
+        && is_wanted(column, &without_id)
+}
+
+fn may_hang_on_link(wanted: &WantedColumn) -> bool {
+    wanted.resource_link_id.is_some() && wanted.resource_id_origin == IdOrigin::Activity
+}
+
 /// The container with the filters behind its own query. Open edX's keys hold a `+`, which has to be `%2B`.
 fn filtered(container: &ServiceUrl, wanted: &WantedColumn) -> ServiceUrl {
-    let filters =
-        [("resource_link_id", &wanted.resource_link_id), ("resource_id", &wanted.resource_id), ("tag", &wanted.tag)];
+    let resource_id = if may_hang_on_link(wanted) { &None } else { &wanted.resource_id };
+    let filters = [("resource_link_id", &wanted.resource_link_id), ("resource_id", resource_id), ("tag", &wanted.tag)];
     let filters = filters.into_iter().filter_map(|(name, want)| Some(format!("{name}={}", escape(want.as_ref()?))));
     let mut url = container.as_url().clone();
     let own = url.query().filter(|query| !query.is_empty()).map(str::to_owned);
@@ -279,6 +310,7 @@ mod tests {
         WantedColumn {
             resource_link_id: Some("rl+1".to_owned()),
             resource_id: Some("r 1".to_owned()),
+            resource_id_origin: IdOrigin::Named,
             tag: None,
             label: Some("Quiz".to_owned()),
         }
@@ -313,7 +345,7 @@ mod tests {
             assert_eq!(format!("{:?} {}", request.method, request.url.as_url()), *asked, "request {number}");
             match search.handle_reply(answer, NOW, &Hidden::default()) {
                 Progress::Goes => assert!(number + 1 < talk.len(), "it should have ended: {want:?}"),
-                Progress::Found(found) => {
+                Progress::Found(found) | Progress::Made(found) => {
                     assert_eq!((number + 1, Ok(found.as_url().as_str())), (talk.len(), *want));
                 }
                 Progress::Ends(verdict) => {
@@ -341,6 +373,29 @@ mod tests {
         check(Making::Allowed, &[(FIRST, page("", &relative))], &Ok("https://l/items/7?type_id=1"));
         let elsewhere = OURS.replace("https://l/", "https://evil.example/");
         check(Making::Allowed, &[(FIRST, page("", &elsewhere))], &Err(FailureReason::BadResponse));
+    }
+
+    #[test]
+    fn the_column_of_the_link_serves_where_none_has_the_activitys_id() {
+        let check = |pages: [&str; 2], want: &str| {
+            let wanted = WantedColumn { resource_id_origin: IdOrigin::Activity, ..wanted() };
+            let mut search = ColumnSearch::new(url("https://l/items"), wanted, Making::Allowed, None);
+            let first = search.request(&token()).url;
+            assert_eq!(first.as_url().as_str(), "https://l/items?resource_link_id=rl%2B1", "the link is enough");
+            assert!(matches!(
+                search.handle_reply(&page("<?p=2>; rel=next", pages[0]), NOW, &Hidden::default()),
+                Progress::Goes
+            ));
+            match search.handle_reply(&page("", pages[1]), NOW, &Hidden::default()) {
+                Progress::Found(found) => assert_eq!(found.as_url().as_str(), want),
+                _ => panic!("it should be found"),
+            }
+        };
+        let coupled = r#"[{"id":"https://l/items/1","resourceLinkId":"rl+1"}]"#;
+        check([coupled, "[]"], "https://l/items/1");
+        check([coupled, OURS], "https://l/items/7");
+        let anothers = r#"[{"id":"https://l/items/2","resourceLinkId":"rl+1","resourceId":"other"}]"#;
+        check([anothers, coupled], "https://l/items/1");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::{fmt, sync::Arc};
 use super::{
     access_token::{AccessToken, Freshness, TokenRequest},
     ags_exchange::AgsExchange,
-    basic_outcomes::OutcomeErrand,
+    basic_outcomes::{OutcomeErrand, PoxStatus},
     classify::{Ask, classify},
     delegated,
     wire::{Answer, Request},
@@ -30,6 +30,7 @@ use super::{
 use crate::domain::{
     destination::Destination,
     event::GradeEvent,
+    family::Family,
     outcome::{FailureReason, Finding, Verdict},
     platform::{Registration, SharedSecret, SigningKey},
     time::Timestamp,
@@ -72,12 +73,45 @@ pub enum Step {
     Done(Verdict),
 }
 
+/// What a delivery has to know of its job beside the event.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// The AGS timestamp that the job keeps through all of its tries; without one it is `occurred_at`.
+    pub ags_timestamp: Option<Timestamp>,
+    /// When the session changed state.
+    pub occurred_at: Timestamp,
+    /// What earlier tries may have left at the platform.
+    pub earlier: Earlier,
+    /// Whether an earlier try found its column gone and made it anew: that is done once for a job.
+    pub column_was_remade: bool,
+    /// What replies have shown the platform to be, where its address does not tell.
+    pub shown: Option<Family>,
+}
+
+/// What earlier tries of a job may have left at the platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Earlier {
+    /// Nothing: there was none, or each was refused.
+    Nothing,
+    /// Perhaps the grade, although no answer says so.
+    Perhaps,
+}
+
+impl Standing {
+    /// That of a job which was never tried.
+    pub fn first(occurred_at: Timestamp) -> Self {
+        Self { ags_timestamp: None, occurred_at, earlier: Earlier::Nothing, column_was_remade: false, shown: None }
+    }
+}
+
 /// One delivery, from the first request to its verdict. It never prints what it carries.
 pub struct Exchange {
     talk: Talk,
     /// Whether the score request is out and unanswered.
     score_is_out: bool,
     hidden: Hidden,
+    /// What the platform's replies have shown it to be.
+    shown: Option<Family>,
 }
 
 enum Talk {
@@ -90,14 +124,8 @@ enum Talk {
 }
 
 impl Exchange {
-    /// An exchange for an event. `ags_timestamp` is the one that the job keeps through all of its tries, else
-    /// `occurred_at`. Fails with the reason where nothing can be sent.
-    pub fn new(
-        event: &GradeEvent,
-        credentials: Credentials,
-        ags_timestamp: Option<Timestamp>,
-        occurred_at: Timestamp,
-    ) -> Result<Self, FailureReason> {
+    /// An exchange for an event. Fails with the reason where nothing can be sent.
+    pub fn new(event: &GradeEvent, credentials: Credentials, standing: Standing) -> Result<Self, FailureReason> {
         let mut hidden = Hidden::default();
         hidden.add(event.comment.as_deref().unwrap_or_default());
         if let Credentials::Shared(secret) = &credentials {
@@ -106,19 +134,18 @@ impl Exchange {
         let talk = match (&event.destination, credentials) {
             (Destination::Lti11(service), Credentials::Shared(secret)) => {
                 hidden.add(service.sourcedid.as_str());
-                Talk::Outcome(OutcomeErrand::new(service.clone(), secret, event, occurred_at)?)
+                Talk::Outcome(OutcomeErrand::new(service.clone(), secret, event, standing)?)
             }
             (Destination::Delegated(endpoint), Credentials::Shared(secret)) => {
                 Talk::Delegated(delegated::request(endpoint, &secret, event)?)
             }
             (Destination::Ags(target), Credentials::Platform { registration, key }) => {
-                let timestamp = ags_timestamp.unwrap_or(occurred_at);
-                Talk::Ags(Box::new(AgsExchange::new(target, event, registration, key, timestamp)))
+                Talk::Ags(Box::new(AgsExchange::new(target, event, registration, key, standing)))
             }
             (Destination::Lti11(_) | Destination::Delegated(_), _) => return Err(FailureReason::UnknownKey),
             (Destination::Ags(_), _) => return Err(FailureReason::UnknownPlatform),
         };
-        Ok(Self { talk, score_is_out: false, hidden })
+        Ok(Self { talk, score_is_out: false, hidden, shown: None })
     }
 
     /// Keeps these secrets out of a platform's words, beside those that this exchange sends.
@@ -150,7 +177,11 @@ impl Exchange {
             Talk::Ags(ags) => return ags.handle_reply(answer, now, &self.hidden),
             Talk::Done(_) => return,
         };
-        self.talk = Talk::Done(classify(ask, answer, now, &self.hidden));
+        let verdict = classify(ask, answer, now, &self.hidden);
+        if verdict.finding != Finding::Accepted {
+            self.shown = self.shown.or_else(|| family_of(answer));
+        }
+        self.talk = Talk::Done(verdict);
     }
 
     /// Takes in the token of a [`Step::Token`], or why there is none.
@@ -180,12 +211,18 @@ impl Exchange {
         matches!(&self.talk, Talk::Ags(ags) if ags.holds_column())
     }
 
+    /// What the platform has shown itself to be in its replies.
+    pub fn shown(&self) -> Option<Family> {
+        self.shown
+    }
+
     /// The verdict where the time for the whole attempt ran out.
     pub fn interrupt(&self) -> Verdict {
         let finding = Finding::Failed(FailureReason::Timeout);
         let verdict =
             Verdict::without_reply(finding, "the attempt as a whole took longer than five times [delivery] timeout");
-        Verdict { reply_lost: self.score_is_out, ..verdict }
+        let column_remade = matches!(&self.talk, Talk::Ags(ags) if ags.remade_column());
+        Verdict { reply_lost: self.score_is_out, column_remade, ..verdict }
     }
 
     /// A platform may echo what it got: the body, and whatever we signed in with.
@@ -201,6 +238,13 @@ impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange").field("score_is_out", &self.score_is_out).finish_non_exhaustive()
     }
+}
+
+/// Canvas's own element stands in each of its refusals, whatever address it has.
+fn family_of(answer: &Answer) -> Option<Family> {
+    let reply = answer.as_ref().ok()?;
+    let has_canvas_code = PoxStatus::read(&reply.body).is_some_and(|pox| pox.canvas_code().is_some());
+    has_canvas_code.then_some(Family::Canvas)
 }
 
 /// For a driver that calls out of turn. A bug, but none that may take the worker down or pass for a delivery.
@@ -228,6 +272,10 @@ mod tests {
         r#""lti_version":"1.3","client_id":"c","user_id":"hush-user","lineitems":"https://l/items","tag":"t""#;
 
     fn exchange(lis_data: &str) -> Exchange {
+        exchange_of(lis_data, Standing::first(NOW))
+    }
+
+    fn exchange_of(lis_data: &str, standing: Standing) -> Exchange {
         let json = format!(
             r#"{{"session_id":"s","score":8,"max_score":10,"comment":"hush-comment","lis_data":{{{lis_data}}}}}"#
         );
@@ -246,7 +294,7 @@ mod tests {
             },
             _ => Credentials::Shared(SharedSecret::new("hush-secret")),
         };
-        Exchange::new(&event, credentials, Some(NOW), NOW).expect("an exchange")
+        Exchange::new(&event, credentials, standing).expect("an exchange")
     }
 
     /// What the world gives back.
@@ -277,8 +325,8 @@ mod tests {
 
     /// Plays an exchange: what must be polled, and what is given back; then its verdict. `*` before a step: the column
     /// is locked while it is carried out.
-    fn play(lis_data: &str, talk: &[(&str, Give)]) -> Verdict {
-        let mut exchange = exchange(lis_data);
+    fn play(lis_data: &str, standing: Standing, talk: &[(&str, Give)]) -> Verdict {
+        let mut exchange = exchange_of(lis_data, standing);
         for (number, (want, give)) in talk.iter().enumerate() {
             let step = exchange.poll(NOW, number as u128);
             let lock = if exchange.holds_column() { "*" } else { "" };
@@ -316,7 +364,7 @@ mod tests {
     }
 
     fn check(lis_data: &str, talk: &[(&str, Give)], want: Result<(), FailureReason>) -> Verdict {
-        let verdict = play(lis_data, talk);
+        let verdict = play(lis_data, Standing::first(NOW), talk);
         let finding = want.map_or_else(Finding::Failed, |()| Finding::Accepted);
         assert_eq!(verdict.finding, finding, "{}", verdict.message);
         verdict
@@ -346,7 +394,7 @@ mod tests {
         check(KNOWN, &[("token", NoToken)], Err(F::TokenRefused));
         check(KNOWN, &[("token", Token("t")), (POST, Says(404, "gone"))], Err(F::NotFound));
         assert!(check(KNOWN, &[("token", Token("t")), (POST, Says(504, ""))], Err(F::ServerError)).reply_lost);
-        let verdict = play(KNOWN, &[("token", Token("t")), (POST, Says(409, ""))]);
+        let verdict = play(KNOWN, Standing::first(NOW), &[("token", Token("t")), (POST, Says(409, ""))]);
         assert_eq!(verdict.finding, Finding::NotNewer(NotNewer::Older));
         check(&format!(r#"{KNOWN},"scope":["x"]"#), &[], Err(F::TokenRefused));
     }
@@ -442,6 +490,50 @@ mod tests {
     }
 
     #[test]
+    fn a_column_is_made_anew_once_for_a_job() {
+        let gone = || {
+            vec![
+                ("token", Token("t")),
+                ("recall", Column(Some("https://l/items/7"))),
+                (SCORE_7, Says(404, "")),
+                ("recall", Column(Some("https://l/items/7"))),
+                ("*remember nothing", Remembered),
+                (LIST, Says(200, "[]")),
+            ]
+        };
+        let remade = || [("*Post https://l/items", Says(201, MADE_9)), ("*remember https://l/items/9", Remembered)];
+        let first = Standing::first(NOW);
+        let talk = gone().into_iter().chain(remade()).chain([(SCORE_9, Lost)]).collect::<Vec<_>>();
+        let verdict = play(SOUGHT, first, &talk);
+        assert!(verdict.column_remade && verdict.message.contains("was made anew"), "{verdict:?}");
+        let later = Standing { column_was_remade: true, ..first };
+        let verdict = play(SOUGHT, later, &gone());
+        assert_eq!(verdict.finding, Finding::Failed(F::NotFound));
+        assert!(!verdict.column_remade && verdict.message.contains("made anew for this grade once"), "{verdict:?}");
+        // A column that was never there is made all the same.
+        let talk = [("token", Token("t")), ("recall", Column(None)), (LIST, Says(200, "[]"))];
+        let talk = talk.into_iter().chain(remade()).chain([(SCORE_9, Says(200, ""))]).collect::<Vec<_>>();
+        assert!(!play(SOUGHT, later, &talk).column_remade);
+    }
+
+    #[test]
+    fn a_platform_shows_what_it_is_in_its_refusals() {
+        let shown = |body: &str| {
+            let mut exchange = exchange(LTI11);
+            drop(exchange.poll(NOW, 1));
+            exchange.handle_reply(&Ok(Reply { status: 422, headers: Vec::new(), body: body.as_bytes().to_vec() }), NOW);
+            exchange.shown()
+        };
+        let refusal = "<imsx_codeMajor>failure</imsx_codeMajor>";
+        assert_eq!(shown(refusal), None);
+        let canvas = format!("{refusal}<ext_canvas_error_code>bad_score</ext_canvas_error_code>");
+        assert_eq!(shown(&canvas), Some(Family::Canvas));
+        let standing = Standing { shown: Some(Family::Canvas), ..Standing::first(NOW) };
+        let Step::Send(request) = exchange_of(LTI11, standing).poll(NOW, 1) else { panic!("a request") };
+        assert!(String::from_utf8_lossy(&request.body).contains("<submittedAt>"));
+    }
+
+    #[test]
     fn a_driver_out_of_turn_does_no_harm() {
         let mut exchange = exchange(SOUGHT);
         exchange.handle_remembered();
@@ -455,6 +547,6 @@ mod tests {
         let json = format!(r#"{{"session_id":"s","score":8,"max_score":10,"lis_data":{{{KNOWN}}}}}"#);
         let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect("an event");
         let shared = Credentials::Shared(SharedSecret::new("hush"));
-        assert_eq!(Exchange::new(&event, shared, None, NOW).err(), Some(F::UnknownPlatform));
+        assert_eq!(Exchange::new(&event, shared, Standing::first(NOW)).err(), Some(F::UnknownPlatform));
     }
 }

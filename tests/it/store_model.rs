@@ -161,6 +161,7 @@ pub(crate) fn order_of(step: &Step, ids: &[JobId], now: Timestamp, luck: u128) -
                 message: "ä".repeat((*words).into()),
                 retry_after: retry_after.map(RetryAfter::Seconds),
                 reply_lost: *reply_lost,
+                column_remade: *words % 2 == 1,
             },
             trial: if *probe { Trial::Probe } else { Trial::Regular },
         },

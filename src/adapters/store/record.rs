@@ -68,7 +68,8 @@ pub(super) fn state_half(job: &Job) -> Vec<u8> {
         out.byte(
             u8::from(attempt.http_status.is_some())
                 | u8::from(attempt.reply_lost) << 1
-                | u8::from(attempt.counted) << 2,
+                | u8::from(attempt.counted) << 2
+                | u8::from(attempt.column_remade) << 3,
         );
         moment(&mut out, attempt.started_at);
         // The domain counts in microseconds; a longer span than these can hold is no attempt.
@@ -200,7 +201,7 @@ fn read_state(job: &mut Job, bytes: &[u8]) -> Result<(), Damage> {
 }
 
 fn read_attempt(id: JobId, read: &mut In<'_>) -> Result<Attempt, Damage> {
-    let flags = flags(read, 3)?;
+    let flags = flags(read, 4)?;
     let started_at = moment(id, read)?;
     let duration = Duration::from_micros(read.number()?);
     let status = |read: &mut In<'_>| u16::try_from(read.number()?).map_err(|_| Damage::Code("http_status"));
@@ -219,6 +220,7 @@ fn read_attempt(id: JobId, read: &mut In<'_>) -> Result<Attempt, Damage> {
         message,
         reply_lost: flags & 2 != 0,
         counted: flags & 4 != 0,
+        column_remade: flags & 8 != 0,
     })
 }
 
@@ -365,6 +367,7 @@ mod tests {
             message: message.into(),
             reply_lost,
             counted,
+            column_remade: false,
         };
         Job {
             id: JobId::from_bytes(*b"0123456789abcdef"),

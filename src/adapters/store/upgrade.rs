@@ -9,28 +9,33 @@ use super::{
     keys,
 };
 
-/// The version that this program reads and writes.
-pub(super) const VERSION: u32 = 1;
+/// The version that this program reads and writes. Since 2 an attempt tells whether it made its column anew.
+pub(super) const VERSION: u32 = 2;
 
 /// Makes sure that the store is of this version.
 pub(super) fn upgrade(disk: &dyn Disk) -> Result<(), OpenError> {
     let damaged = |fault: &Fault| OpenError::Unusable { detail: fault.to_string() };
     let found = disk.get(keys::VERSION).map_err(|fault| damaged(&fault))?;
     match found.as_deref().map(<[u8; 4]>::try_from) {
-        None => write_version(disk).map_err(|fault| damaged(&fault)),
+        None => begin(disk).map_err(|fault| damaged(&fault)),
         Some(Ok(version)) if u32::from_be_bytes(version) == VERSION => Ok(()),
-        // There is no older version yet.
+        // What version 2 can say beyond version 1 is never said in an old record, so they are read as they are.
+        Some(Ok(version)) if u32::from_be_bytes(version) == 1 => write_version(disk).map_err(|fault| damaged(&fault)),
         Some(Ok(version)) => Err(OpenError::Newer { found: u32::from_be_bytes(version), known: VERSION }),
         Some(Err(_)) => Err(OpenError::Unusable { detail: "its version cannot be read".into() }),
     }
 }
 
 /// A store without a version must be a new one.
-fn write_version(disk: &dyn Disk) -> Result<(), Fault> {
+fn begin(disk: &dyn Disk) -> Result<(), Fault> {
     if let Some(record) = disk.scan_prefix(&[]).next() {
         let (key, _) = record?;
         return Err(Fault::Damaged { key: key.to_vec(), why: super::codec::Damage::Missing("the store's version") });
     }
+    write_version(disk)
+}
+
+fn write_version(disk: &dyn Disk) -> Result<(), Fault> {
     disk.apply([(keys::VERSION.to_vec(), Some(VERSION.to_be_bytes().to_vec()))].into())?;
     disk.sync()
 }

@@ -27,7 +27,7 @@ use passback::{
     },
     lti::{
         access_token,
-        exchange::{Credentials, Exchange, Step},
+        exchange::{Credentials, Exchange, Standing, Step},
         wire::{Answer as Heard, Reply, Request},
     },
     ports::JobFilter,
@@ -84,7 +84,7 @@ fn token(name: &str) -> access_token::AccessToken {
 
 /// Whatever was accepted makes a request that HTTP can carry, of a bounded size.
 fn send(event: &GradeEvent) {
-    let Ok(mut exchange) = Exchange::new(event, credentials(event), Some(NOW), NOW) else { return };
+    let Ok(mut exchange) = Exchange::new(event, credentials(event), Standing::first(NOW)) else { return };
     for turn in 0..3 {
         match exchange.poll(NOW, turn) {
             Step::Send(request) => return check_request(&request),
@@ -122,7 +122,7 @@ pub(crate) fn lms_replies(bytes: &[u8]) {
     };
     let json = format!(r#"{{"session_id":"s","score":8,"max_score":10,"lis_data":{{{lis_data}}}}}"#);
     let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect("a good event");
-    let exchange = Exchange::new(&event, credentials(&event), Some(NOW), NOW).expect("an exchange");
+    let exchange = Exchange::new(&event, credentials(&event), Standing::first(NOW)).expect("an exchange");
     let verdict = converse(exchange, &replies);
     check_verdict(&verdict);
     // What was sent to this platform, and may come back from it.

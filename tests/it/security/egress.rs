@@ -21,7 +21,7 @@ use passback::{
     },
     lti::{
         access_token::{self, AccessToken},
-        exchange::{Credentials, Exchange, Step},
+        exchange::{Credentials, Exchange, Standing, Step},
         wire::{Method, Reply, Request, TransportFault, Written},
     },
     ports::Transport as _,
@@ -406,7 +406,7 @@ fn exchange(event: &Value) -> Exchange {
         }
         Destination::Lti11(_) | Destination::Delegated(_) => Credentials::Shared(SharedSecret::new("sesame")),
     };
-    Exchange::new(&event, credentials, None, Timestamp::from_secs(1_800_000_000)).expect("an exchange")
+    Exchange::new(&event, credentials, Standing::first(Timestamp::from_secs(1_800_000_000))).expect("an exchange")
 }
 
 fn token(now: Timestamp) -> Result<AccessToken, Verdict> {

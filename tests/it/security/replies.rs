@@ -13,7 +13,7 @@ use passback::{
     },
     lti::{
         access_token,
-        exchange::{Credentials, Exchange, Step},
+        exchange::{Credentials, Exchange, Standing, Step},
         wire::Reply,
     },
 };
@@ -49,7 +49,7 @@ fn exchange(lis_data: &serde_json::Value) -> Exchange {
         }
         Destination::Lti11(_) | Destination::Delegated(_) => Credentials::Shared(SharedSecret::new("sesame-open-1")),
     };
-    Exchange::new(&event, credentials, None, NOW).expect("an exchange")
+    Exchange::new(&event, credentials, Standing::first(NOW)).expect("an exchange")
 }
 
 /// What a delivery makes of a reply to the first request after its token, if it is over then.

@@ -92,7 +92,7 @@ impl Process {
         if out.dies_at(Boundary::AttemptNotSent) {
             return Err(Gone::Died(Boundary::AttemptNotSent));
         }
-        match deliver::prepare(&out.registry, &job) {
+        match deliver::prepare(&out.registry, &job, None) {
             Err(verdict) => self.end(attempt, Ending::Verdict(verdict), out),
             Ok(exchange) if self.cut_off => {
                 let reply_lost = exchange.interrupt().reply_lost;
