@@ -244,7 +244,7 @@ impl<B: Books> Desk<'_, B> {
         let Some(job) = self.books.job(id)? else {
             return Ok(false);
         };
-        let is_new = (new_from..=self.now).contains(&job.planned_at());
+        let is_new = (new_from..=self.now).contains(&job.updated_at);
         let waits = |queued: &Queued| queued.due > self.now && !matches!(queued.place, Place::UnderWay { .. });
         let Some(Queued { due, .. }) = job.queued().filter(waits).filter(|_| !is_new) else {
             return Ok(false);

@@ -130,7 +130,7 @@ fn some_hundreds_of_seeds_break_no_rule() {
 }
 
 /// A kept seed is never given up.
-const KEPT: usize = 10;
+const KEPT: usize = 11;
 
 /// Seeds that once found something, so that it stays found: each line is a seed, ` # ` and what it found.
 fn kept_seeds(text: &str) -> Result<Vec<u64>, String> {
