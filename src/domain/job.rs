@@ -229,9 +229,6 @@ impl Hint {
     }
 }
 
-/// What is said of a superseded job.
-const SUPERSEDED: &str = "Nothing to do: a newer grade of the same gradebook cell took its place.";
-
 /// The durable record of one passback. Its `Debug` shows no body.
 #[derive(Clone)]
 pub struct Job {
@@ -333,16 +330,6 @@ impl Job {
             Some(event) => Ok(Arc::clone(event)),
             None => GradeEvent::parse(&self.body, self.door).map(Arc::new),
         }
-    }
-
-    /// One sentence of advice, while there is something to mend; and why nothing is to be done where a grade was not sent.
-    pub fn advice(&self) -> Option<&'static str> {
-        match self.state {
-            JobState::Superseded => return Some(SUPERSEDED),
-            JobState::Delivered | JobState::Discarded => return None,
-            JobState::Queued(_) | JobState::Flagged => {}
-        }
-        self.hint.map(Hint::advice).or_else(|| self.reason.map(FailureReason::advice))
     }
 
     /// Whether a reply to one of the attempts was lost after the score request was written.

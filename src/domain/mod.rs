@@ -24,6 +24,7 @@
 //!              └── discard ─────────┴──────────────────────────────▶ discarded
 //! ```
 
+pub mod advice;
 pub mod destination;
 pub mod dispatch;
 pub mod ending;

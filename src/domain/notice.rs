@@ -1,7 +1,7 @@
 //! Notices: every fact worth counting, logging or showing. The core and the adapters return them; the surfaces turn
 //! them into metrics and log lines. No notice carries a secret, a sourcedId or a body.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     destination::{Delivery, Origin},
@@ -199,7 +199,7 @@ pub enum Notice {
         /// What went wrong, in words.
         words: Box<str>,
         /// What an admin can do.
-        advice: &'static str,
+        advice: Cow<'static, str>,
     },
     /// A newer grade took its place.
     Superseded {

@@ -198,7 +198,7 @@ pub fn missing_key(reason: FailureReason, destination: &Destination) -> String {
         Destination::Delegated(endpoint) => ("consumer key", &endpoint.consumer_key),
         Destination::Ags(target) => ("client_id", &target.client_id),
     };
-    let value: String = value.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect();
+    let value = shown_name(value);
     let host = destination.service_url().origin();
     match (reason, destination) {
         (FailureReason::UnknownKey, Destination::Ags(_)) => "there is no [[signing_keys]] entry".to_owned(),
@@ -213,6 +213,15 @@ pub fn missing_key(reason: FailureReason, destination: &Destination) -> String {
         }
         _ => reason.advice().to_owned(),
     }
+}
+
+/// A name that an event gives, fit to stand in a sentence.
+pub(super) fn shown_name(name: &str) -> String {
+    let steers = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
+    };
+    name.chars().filter(|letter| !steers(*letter)).take(NAME_CHARS_MAX).collect()
 }
 
 /// The most of a name that is shown.

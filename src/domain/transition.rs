@@ -5,6 +5,7 @@
 //! (is there a newer one in the cell?) comes in with the input.
 
 use super::{
+    advice,
     job::{Attempt, Hint, Job, JobState, Place, Queued, StateName},
     notice::{About, Notice},
     outcome::{AttemptOutcome, FailureReason, Finding, NotNewer, Verdict},
@@ -311,7 +312,8 @@ fn end(job: &mut Job, state: JobState, now: Timestamp, words: &str, notices: &mu
     notices.push(match (state, job.reason) {
         (JobState::Delivered, _) => Notice::Delivered { about, latency: now.since(job.created_at) },
         (JobState::Flagged, Some(reason)) => {
-            Notice::Flagged { about, reason, words: words.into(), advice: job.advice().unwrap_or(reason.advice()) }
+            let advice = advice::advice(job, job.event().ok().as_deref()).unwrap_or(reason.advice().into());
+            Notice::Flagged { about, reason, words: words.into(), advice }
         }
         (JobState::Discarded, _) => Notice::Discarded { about },
         _ => Notice::Superseded { about },

@@ -183,7 +183,7 @@ impl Observer for LogObserver {
             }
             Notice::Flagged { about, reason, words, advice } => {
                 let words = &*clean(words);
-                job_line!(self, WARN, about, "flagged", reason = reason.name(), words = words, advice = *advice);
+                job_line!(self, WARN, about, "flagged", reason = reason.name(), words = words, advice = &**advice);
             }
             Notice::Superseded { about } => job_line!(self, INFO, about, "superseded"),
             Notice::Discarded { about } => job_line!(self, INFO, about, "discarded"),
@@ -389,8 +389,12 @@ mod tests {
             ("delivery", "lti11".into()),
         ];
         check(Notice::Delivered { about: about("s"), latency: Duration::from_secs(2) }, "INFO", "delivered", &whose);
-        let flagged =
-            Notice::Flagged { about: about("s"), reason: FailureReason::Timeout, words: "".into(), advice: "wait" };
+        let flagged = Notice::Flagged {
+            about: about("s"),
+            reason: FailureReason::Timeout,
+            words: "".into(),
+            advice: "wait".into(),
+        };
         check(flagged, "WARN", "flagged", &[("reason", "timeout".into()), ("advice", "wait".into())]);
         let fields = [
             ("reason", "server_error".into()),

@@ -460,7 +460,12 @@ mod tests {
             ended(lms, AttemptOutcome::Delivered),
             Notice::RetryScheduled { about: about(lms), due: Timestamp::from_secs(9) },
             Notice::Delivered { about: about(lms), latency: Duration::from_secs(3) },
-            Notice::Flagged { about: about(lms), reason: FailureReason::Connection, words: "".into(), advice: "" },
+            Notice::Flagged {
+                about: about(lms),
+                reason: FailureReason::Connection,
+                words: "".into(),
+                advice: "".into(),
+            },
             Notice::Replayed { about: about(lms) },
             Notice::TokenRequested { origin: Origin::from_stored(lms), failure: None },
             Notice::TokenRequested { origin: Origin::from_stored(lms), failure: Some(FailureReason::TokenRefused) },

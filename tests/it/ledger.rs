@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use passback::{
     adapters::store::Store,
     domain::{
+        advice::advice,
         job::{HISTORY_MAX, Job, JobId, Place, Queued, StateName},
         ledger::{Answer, Mode, Rules, Work},
         outcome::{FailureReason, Finding, NotNewer, Verdict},
@@ -306,7 +307,8 @@ fn what_not_newer_means_depends_on_what_came_before() {
     let doubtful =
         check(Some(Verdict { http_status: Some(500), ..failed(FailureReason::ServerError) }), StateName::Flagged);
     assert_eq!(doubtful.reason, Some(FailureReason::Rejected));
-    assert!(doubtful.advice().is_some_and(|advice| advice.contains("look at the grade")));
+    let advice = advice(&doubtful, doubtful.event().ok().as_deref());
+    assert!(advice.is_some_and(|advice| advice.contains("look at the grade")));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! A job in JSON, as lists and single views show it (the public contract, section 7).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::config::names::Labels;
 use crate::domain::{
+    advice,
     destination::Delivery,
     event::GradeEvent,
     job::{Attempt, Job, StateName},
@@ -29,7 +30,7 @@ pub struct JobView<A> {
     max_score: Option<Box<RawValue>>,
     attempts: A,
     reason: Option<FailureReason>,
-    advice: Option<&'static str>,
+    advice: Option<Cow<'static, str>>,
     last_error: Option<String>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -91,7 +92,7 @@ fn view<A>(job: &Job, labels: &Labels, attempts: A) -> JobView<A> {
         max_score: score.and_then(|score| number(score.maximum())),
         attempts,
         reason: job.reason,
-        advice: job.advice(),
+        advice: advice::advice(job, event),
         last_error: last_error(job, event),
         created_at: job.created_at,
         updated_at: job.updated_at,

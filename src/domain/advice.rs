@@ -1,0 +1,313 @@
+//! Advice: one sentence for an admin who looks at a failed job, as special as what was seen allows.
+//!
+//! The rows are tried in order and the first that fits speaks; where none does, the reason's own sentence stands
+//! ([`FailureReason::advice`]). Rows look at the words that the platform left in the history, so advice can become better
+//! without a job being tried again. A sentence names keys and platforms, never a secret or a student.
+
+use std::borrow::Cow;
+
+use super::{
+    destination::{Delivery, Destination},
+    event::GradeEvent,
+    family::Family,
+    job::{Attempt, Job, JobState},
+    outcome::{FailureReason, shown_name},
+};
+
+/// What is said of a superseded job.
+const SUPERSEDED: &str = "Nothing to do: a newer grade of the same gradebook cell took its place.";
+
+/// The advice for a job, while there is something to mend; and why nothing is to be done where a grade was not sent.
+/// `event` is the job's own.
+pub fn advice(job: &Job, event: Option<&GradeEvent>) -> Option<Cow<'static, str>> {
+    match job.state {
+        JobState::Superseded => return Some(SUPERSEDED.into()),
+        JobState::Delivered | JobState::Discarded => return None,
+        JobState::Queued(_) | JobState::Flagged => {}
+    }
+    if let Some(hint) = job.hint {
+        return Some(hint.advice().into());
+    }
+    let reason = job.reason?;
+    let last = job.attempts.last().filter(|_| !reason.is_known_before_sending());
+    Some(sentence(reason, job.delivery, last, event.map(|event| &event.destination)))
+}
+
+fn sentence(
+    reason: FailureReason,
+    delivery: Delivery,
+    last: Option<&Attempt>,
+    destination: Option<&Destination>,
+) -> Cow<'static, str> {
+    let seen = Seen {
+        reason,
+        delivery,
+        family: destination.and_then(Family::of),
+        status: last.and_then(|attempt| attempt.http_status),
+        words: last.map_or_else(String::new, |attempt| attempt.message.to_lowercase()),
+    };
+    let Some(row) = ROWS.iter().find(|row| row.fits(&seen)) else {
+        return reason.advice().into();
+    };
+    let key = destination.map(|destination| match destination {
+        Destination::Lti11(service) => shown_name(&service.consumer_key),
+        Destination::Delegated(endpoint) => shown_name(&endpoint.consumer_key),
+        Destination::Ags(target) => shown_name(&target.client_id),
+    });
+    row.fill(seen.family, key.as_deref())
+}
+
+/// What is known of a failure.
+struct Seen {
+    reason: FailureReason,
+    delivery: Delivery,
+    family: Option<Family>,
+    status: Option<u16>,
+    /// The last attempt's words, in small letters.
+    words: String,
+}
+
+/// One sentence, and when it fits. A member that is none, or empty, fits everything.
+struct Row {
+    reason: FailureReason,
+    delivery: Option<Delivery>,
+    family: Option<Family>,
+    status: Option<u16>,
+    /// One of these stands in the words; all in small letters.
+    says: &'static [&'static str],
+    /// `{lms}` becomes the platform's family, `{key}` the consumer key or the client id.
+    sentence: &'static str,
+}
+
+impl Row {
+    const fn of(reason: FailureReason, sentence: &'static str) -> Self {
+        Self { reason, delivery: None, family: None, status: None, says: &[], sentence }
+    }
+
+    const fn by(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
+    const fn at(mut self, family: Family) -> Self {
+        self.family = Some(family);
+        self
+    }
+
+    const fn with(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    const fn says(mut self, words: &'static [&'static str]) -> Self {
+        self.says = words;
+        self
+    }
+
+    fn fits(&self, seen: &Seen) -> bool {
+        self.reason == seen.reason
+            && self.delivery.is_none_or(|delivery| delivery == seen.delivery)
+            && (self.family.is_none() || self.family == seen.family)
+            && (self.status.is_none() || self.status == seen.status)
+            && (self.says.is_empty() || self.says.iter().any(|words| seen.words.contains(words)))
+    }
+
+    fn fill(&self, family: Option<Family>, key: Option<&str>) -> Cow<'static, str> {
+        if !self.sentence.contains('{') {
+            return self.sentence.into();
+        }
+        let lms = family.map_or("the platform", Family::name);
+        let filled = self.sentence.replace("{lms}", lms).replace("{key}", key.unwrap_or("of this job"));
+        // A sentence that begins with "the platform" begins with a capital all the same.
+        let mut letters = filled.chars();
+        letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect()).into()
+    }
+}
+
+const USER: &[&str] = &[
+    "user_not_in_course",
+    "user not found",
+    "user does not",
+    "user could not be found",
+    "user in requested score",
+    "not a student",
+    "not enrolled",
+    "no such user",
+    "unknown user",
+];
+const COURSE: &[&str] = &["course_invalid", "course_not_available", "course", "context", "has concluded", "org unit"];
+const CLOCK: &[&str] =
+    &["iat", "expired", "not yet valid", "future", "prior to", "clock", "timestamp", "too old", "exp "];
+const KEYS_UNREACHABLE: &[&str] = &["fetch our jwks", "fetch the key", "fetch jwks", "keyset", "key set"];
+const PAGE: &[&str] = &["a page, not the answer"];
+
+/// The rows of one reason stand together, the more special first.
+#[rustfmt::skip]
+static ROWS: &[Row] = {
+    use Delivery::{Ags, Delegated, Lti11};
+    use Family::{Blackboard, Canvas, Moodle, OpenEdx};
+    use FailureReason as R;
+    &[
+        // Who we are: LTI 1.1 signatures, the tokens of AGS, HTTP Basic of a delegated POST.
+        Row::of(R::Unauthorized, "{lms} says that our timestamp is not of this time: set the clocks of this machine and of the platform by NTP, then replay.").by(Lti11).says(&["timestamp", "too old", "expired"]),
+        Row::of(R::Unauthorized, "{lms} says that it saw this request before: look for a proxy on the way that repeats requests, then replay.").by(Lti11).says(&["nonce"]),
+        Row::of(R::Unauthorized, "Moodle says that the signature is not valid: check the secret of key {key} at both ends, and that the outcome URL is exactly the one that Moodle gave, https and port included (a wrong sslproxy setting of Moodle does the same), then replay.").by(Lti11).at(Moodle),
+        Row::of(R::Unauthorized, "Canvas does not accept key {key} or its secret: compare both with the app's configuration in Canvas, then replay.").by(Lti11).at(Canvas),
+        Row::of(R::Unauthorized, "Open edX does not accept the signature: compare key {key} and its secret with the course's lti_passports, then replay.").by(Lti11).at(OpenEdx),
+        Row::of(R::Unauthorized, "{lms} does not accept the signature of key {key}: check its secret at both ends, and that the outcome URL is exactly the one that the platform gave, port included, then replay.").by(Lti11),
+        Row::of(R::Unauthorized, "{lms} says that the student is not in this course: enrol them there and replay, or discard the job.").by(Ags).says(USER),
+        Row::of(R::Unauthorized, "{lms} gave a token that may not write this grade: let its admin allow the tool {key} the grade services (line items and scores), then replay.").by(Ags).says(&["scope", "permission", "gave a token without"]),
+        Row::of(R::Unauthorized, "Moodle refused a fresh token: check that grade sync is on for the tool {key} and that the line item is one of its own (type_id in its address), then replay.").by(Ags).at(Moodle),
+        Row::of(R::Unauthorized, "{lms} refused a fresh token: check that the tool {key} is still enabled there and may write to this line item, then replay.").by(Ags),
+        Row::of(R::Unauthorized, "The client's endpoint does not accept key {key} with its secret: compare both with what its owner has, then replay.").by(Delegated),
+        // The token endpoint.
+        Row::of(R::TokenRefused, "The launch granted no scope to write scores, so nothing was asked: let the platform's admin allow the tool the grade services, have the student launch again, and send the event anew.").says(&["lis_data.scope"]),
+        Row::of(R::TokenRefused, "{lms} could not fetch our public keys: check that this worker's /.well-known/jwks.json can be reached from there by the address that is registered, then replay.").says(KEYS_UNREACHABLE),
+        Row::of(R::TokenRefused, "{lms} does not accept the audience: set token_aud of this platform to exactly what it expects (mostly the token URL, to the last slash; Brightspace has a value of its own), reload, then replay.").says(&["'aud'", "\"aud\"", "aud ", "audience"]),
+        Row::of(R::TokenRefused, "{lms} grants none of the scopes: let its admin allow the tool {key} the grade services (line items and scores), then replay.").says(&["invalid_scope", "scope"]),
+        Row::of(R::TokenRefused, "{lms} knows no key that fits our signature: check that the JWKS registered there is this worker's, and that the key which signs is still published, then replay.").says(&["kid", "signature", "jwk", "public key", "verification failed"]),
+        Row::of(R::TokenRefused, "{lms} says that our assertion is not of this time: set the clocks of this machine and of the platform by NTP, then replay.").says(CLOCK),
+        Row::of(R::TokenRefused, "{lms} does not know the client id {key}: compare client_id, token_url and deployment_id with the tool's registration there, reload, then replay.").says(&["invalid_client", "unknown client", "client", "issuer", "subject"]),
+        // What is not there any more.
+        Row::of(R::NotFound, "{lms} says that there is no such student: enrol them there and replay, or discard the job.").says(USER),
+        Row::of(R::NotFound, "No column of the gradebook fits and the tool may not make one: let a teacher add it, or let the platform's admin allow the tool line items, then replay.").says(&["did not grant the scope to make one"]),
+        Row::of(R::NotFound, "The column was made anew once and is gone again, so somebody does not want it: ask the teacher, then replay or discard.").says(&["made anew for this grade once"]),
+        Row::of(R::NotFound, "{lms} says that the course is not there any more: ask its admins, then replay or discard.").by(Ags).says(COURSE),
+        Row::of(R::NotFound, "There is no outcome service at this address: check lis_outcome_service_url, and that the platform still has this activity, then replay or discard.").by(Lti11),
+        Row::of(R::NotFound, "There is nothing at the client's grade_passback_url: ask its owner for the right one, then replay or discard.").by(Delegated),
+        // Refusals. The codes are Canvas's own.
+        Row::of(R::Rejected, "{lms} does not know this student in the course, or not as a student: enrol them there and replay, or discard the job.").says(USER),
+        Row::of(R::Rejected, "Canvas says that the course is over or closed: let its dates be opened and replay, or discard the job.").at(Canvas).says(COURSE),
+        Row::of(R::Rejected, "Canvas says that all attempts are used up: give the student another one and replay, or discard the job.").at(Canvas).says(&["attempts", "allowed_attempts"]),
+        Row::of(R::Rejected, "The assignment belongs to another tool now, or is gone: ask the teacher which tool it launches, then discard and let the student launch again.").says(&["assignment_invalid", "assignment_tool_mismatch", "tool_invalid"]),
+        Row::of(R::Rejected, "Canvas does not accept the score: the assignment needs points, and the score must be a number from 0 to 1; correct it there or send the event again.").says(&["bad_score", "no_score", "no_points_possible", "no_parseable_result"]),
+        Row::of(R::Rejected, "Canvas says that the submission time is in the future or cannot be read: check submitted_at of the event and both clocks, then replay.").says(&["timestamp_in_future", "timestamp_not_parseable", "submitted_at"]),
+        Row::of(R::Rejected, "{lms} does not accept the sourcedId: it was changed on the way, or belongs to a launch that is gone; let the student launch again and send the event anew.").says(&["sourcedid", "signature_invalid"]),
+        Row::of(R::Rejected, "Moodle takes no grades for this activity: it was deleted, or its privacy setting for grades is off; switch it on and replay, or discard.").says(&["tool does not accept grades"]),
+        Row::of(R::Rejected, "The grade is locked in Moodle's gradebook: let the teacher unlock it and replay, or discard the job.").says(&["when the grade is locked"]),
+        Row::of(R::Rejected, "The due date is past and the course takes no late grades: let the teacher extend it and replay, or discard the job.").says(&["past due"]),
+        Row::of(R::Rejected, "Moodle stored nothing although it said 200: most often the student is not enrolled, or the grade is locked; look at the gradebook, then replay or discard.").by(Ags).says(&["moodle stored nothing"]),
+        Row::of(R::Rejected, "Moodle refuses a score with a bare 400 when the user is not enrolled, is a teacher, or is unknown there: check the enrolment and replay, or discard the job.").by(Ags).at(Moodle).with(400),
+        Row::of(R::Rejected, "Blackboard does not know this sourcedId or this user: let the student launch again and send the event anew.").at(Blackboard).says(&["incorrect", "could not be found"]),
+        Row::of(R::Rejected, "{lms} does not know replaceResult at this address: check that lis_outcome_service_url is its outcome service, then replay.").by(Lti11).says(&["unsupported"]),
+        Row::of(R::Rejected, "The platform wants another media type, so this address is hardly its grade service: check the service URL, then replay.").with(415),
+        // The rest: what is special about them is in the words.
+        Row::of(R::RateLimited, "Canvas counts parallel calls before they are made: lower [delivery] per_platform to less than 10, reload, then replay.").at(Canvas),
+        Row::of(R::ServerError, "Moodle answers 500 to a score whose grade or column is locked: let the teacher look at the gradebook; otherwise ask its admins, then replay.").by(Ags).at(Moodle).with(500),
+        Row::of(R::ServerError, "Behind this 502 Moodle hides an id that is none of its users (they are numbers), or a database in trouble: check lis_data.user_id, then replay.").by(Ags).at(Moodle).with(502),
+        Row::of(R::ServerError, "Open edX answers 500 when the student is unknown there or the grade cannot be published: check the enrolment, then replay.").at(OpenEdx).with(500),
+        Row::of(R::ServerError, "{lms} is in maintenance or overloaded: wait until it is back, then replay.").with(503),
+        Row::of(R::BadResponse, "{lms} sends us to another address, so the service URL is not the one that it goes by: correct scheme, host and port there or in the registration, let the student launch again, and send the event anew.").says(&["a redirect"]),
+        Row::of(R::BadResponse, "{lms} answered with a page, mostly a login or a maintenance page: check the service URL, wait until the platform is back, then replay.").says(PAGE),
+        Row::of(R::BadResponse, "{lms} took the grade to work on it and does not show it: look at the grade there, then replay or discard.").says(&["still at work"]),
+        Row::of(R::Tls, "The platform's certificate has expired: its admins must renew it; then replay.").says(&["has expired"]),
+        Row::of(R::Tls, "The platform's certificate is for another name: check the host in the service URL, or let its admins mend the certificate, then replay.").says(&["for another name"]),
+        Row::of(R::Tls, "Nobody we trust has signed the platform's certificate: let its admins add the missing intermediate certificate, or name their root in [egress] ca_file, then replay.").says(&["unknown issuer"]),
+        Row::of(R::Connection, "The platform's name cannot be resolved: check the host in the service URL and this machine's DNS, then replay.").says(&["could not be resolved"]),
+        Row::of(R::Connection, "Nothing listens at the platform's address: check that it is up and that host and port are right, then replay.").says(&["refused the connection"]),
+        // Known before anything is sent.
+        Row::of(R::UnknownKey, "There is no signing key: make one with `passback keys generate`, add it to [[signing_keys]], reload, then replay.").by(Ags),
+        Row::of(R::UnknownKey, "There is no secret for the consumer key {key}: add it to [[lti_keys]], reload, then replay."),
+        Row::of(R::UnknownPlatform, "No registered platform fits the client id {key}, or more than one does: complete [[platforms]] (issuer and deployment_id count too), reload, then replay."),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{event::Door, outcome::AttemptOutcome, time::Timestamp};
+
+    const LTI11: &str =
+        r#""lis_outcome_service_url":"https://l/PATH","lis_result_sourcedid":"s","oauth_consumer_key":"our-key""#;
+    const AGS: &str = r#""lti_version":"1.3","client_id":"our-client","user_id":"u","lineitem":"https://l/PATH""#;
+    const DELEGATED: &str =
+        r#""lti_version":"1.3","grade_passback_url":"https://l/PATH","oauth_consumer_key":"our-key""#;
+
+    fn said(lis_data: &str, path: &str, reason: FailureReason, status: Option<u16>, words: &str) -> String {
+        let lis_data = lis_data.replace("PATH", path);
+        let json = format!(r#"{{"session_id":"s","score":1,"max_score":1,"lis_data":{{{lis_data}}}}}"#);
+        let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect(&json);
+        let attempt = Attempt {
+            started_at: Timestamp::default(),
+            duration: std::time::Duration::ZERO,
+            http_status: status,
+            outcome: AttemptOutcome::Failed(reason),
+            message: words.into(),
+            reply_lost: false,
+            counted: true,
+            column_remade: false,
+        };
+        let delivery = event.destination.delivery();
+        sentence(reason, delivery, Some(&attempt), Some(&event.destination)).into_owned()
+    }
+
+    #[test]
+    fn advice_speaks_of_what_was_seen() {
+        use FailureReason as R;
+        let moodle = "mod/lti/service.php";
+        let check = |said: String, wanted: &[&str]| {
+            for wanted in wanted {
+                assert!(said.contains(wanted), "{said}");
+            }
+        };
+        check(
+            said(LTI11, moodle, R::Unauthorized, Some(200), "Message signature not valid"),
+            &["Moodle says that the signature is not valid", "key our-key", "port included"],
+        );
+        check(said(LTI11, "o", R::Unauthorized, Some(401), "Timestamp too old"), &["The platform says", "NTP"]);
+        check(said(LTI11, "o", R::Unauthorized, Some(401), ""), &["The platform does not accept", "our-key"]);
+        check(said(DELEGATED, "o", R::Unauthorized, Some(401), ""), &["client's endpoint", "our-key"]);
+        check(
+            said(
+                AGS,
+                "d2l/api/lti/ags/2.0/lineitems/3",
+                R::Unauthorized,
+                Some(403),
+                "User in requested score is not enrolled in the org unit",
+            ),
+            &["Brightspace says that the student is not in this course"],
+        );
+        let canvas = "api/lti/courses/3/line_items/5";
+        check(said(AGS, canvas, R::RateLimited, Some(403), "Rate Limit Exceeded"), &["per_platform"]);
+        check(said(AGS, canvas, R::TokenRefused, Some(400), "the 'aud' is invalid"), &["Canvas", "token_aud"]);
+        let page = "Not found (the platform may not be able to fetch our JWKS)";
+        check(said(AGS, "mod/lti/services.php/x", R::TokenRefused, Some(404), page), &["Moodle could not fetch"]);
+        check(said(AGS, "x", R::TokenRefused, Some(400), r#"{"error":"invalid_client"}"#), &["client id our-client"]);
+        check(said(AGS, "x", R::TokenRefused, Some(400), "Cannot handle token with iat prior to"), &["NTP"]);
+        check(said(AGS, canvas, R::Rejected, Some(422), "User not found in course or is not a student"), &["enrol"]);
+        check(said(LTI11, "x", R::Rejected, Some(422), "No [assignment_tool_mismatch]"), &["another tool"]);
+        check(said(AGS, "x", R::NotFound, Some(404), ""), &["column or service"]);
+        check(said(LTI11, "x", R::UnknownKey, None, ""), &["consumer key our-key", "[[lti_keys]]"]);
+        check(said(AGS, "x", R::Tls, None, "the certificate of l has expired"), &["expired"]);
+        check(said(AGS, "x", R::Timeout, None, ""), &[FailureReason::Timeout.advice()]);
+    }
+
+    #[test]
+    fn each_row_is_one_sentence_and_can_be_reached() {
+        for (number, row) in ROWS.iter().enumerate() {
+            let sentence = row.sentence;
+            assert!(sentence.ends_with('.') && sentence.len() > 40, "{sentence}");
+            assert!(row.says.iter().all(|words| *words == words.to_lowercase()), "{sentence}");
+            let seen = |words: &str| Seen {
+                reason: row.reason,
+                delivery: row.delivery.unwrap_or(Delivery::Lti11),
+                family: row.family,
+                status: row.status,
+                words: words.to_owned(),
+            };
+            let words = if row.says.is_empty() { &[""][..] } else { row.says };
+            let reached = words.iter().any(|words| {
+                let seen = seen(words);
+                ROWS.iter().position(|row| row.fits(&seen)) == Some(number)
+            });
+            assert!(reached, "never said: {sentence}");
+        }
+    }
+
+    #[test]
+    fn names_of_an_event_cannot_break_a_sentence() {
+        let lis_data = AGS.replace("our-client", &format!("{}\\n\\u202e", "c".repeat(300)));
+        let sentence = said(&lis_data, "x", FailureReason::UnknownPlatform, None, "");
+        assert!(sentence.chars().count() < 400 && !sentence.chars().any(char::is_control), "{sentence}");
+    }
+}
