@@ -18,7 +18,7 @@ use crate::{
         notice::Notice,
         outcome::{FailureReason, Finding, Verdict},
     },
-    lti::access_token::{AccessToken, Freshness, TokenCache, TokenKey, TokenRequest, read_discreetly},
+    lti::access_token::{AccessToken, Freshness, TokenCache, TokenKey, TokenRequest, clock_of, read_discreetly},
 };
 
 use super::World;
@@ -80,6 +80,7 @@ impl Tokens {
     }
 }
 
+/// Asks for a token; once more by the platform's own clock where it refused the assertion for its times.
 async fn ask(
     world: &World,
     platform: &Origin,
@@ -87,7 +88,11 @@ async fn ask(
     within: Duration,
 ) -> Result<AccessToken, Verdict> {
     let grant = request.assertion_request(world.clock.now(), world.clock.luck())?;
-    let answer = world.transport.send(grant, within).await;
+    let mut answer = world.transport.send(grant, within).await;
+    if let Some(theirs) = clock_of(&answer, world.clock.now()) {
+        let grant = request.assertion_request(theirs, world.clock.luck())?;
+        answer = world.transport.send(grant, within).await;
+    }
     let result = read_discreetly(&answer, world.clock.now(), world.registry.confidential());
     let failure = result.as_ref().err().map(|verdict| reason(verdict.finding));
     world.observer.observe(&Notice::TokenRequested { origin: platform.clone(), failure });

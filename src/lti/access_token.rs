@@ -4,7 +4,12 @@
 //! A token never prints. Whoever drives an exchange asks the [`TokenCache`] first and lets one request at a time go
 //! out for a [`TokenKey`]: platforms limit how often they give out tokens.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,7 +22,7 @@ use super::{
     classify::{Ask, classify},
     json,
     wire::{Answer, Method, Request},
-    words::{Confidential, Hidden},
+    words::{self, Confidential, Hidden},
 };
 use crate::domain::{
     destination::ServiceUrl,
@@ -182,8 +187,51 @@ pub fn read_discreetly(
     let grant = granted.and_then(|reply| json::read(&reply.body, '{'));
     match grant.and_then(|grant| AccessToken::from_grant(&grant, now)) {
         Some(token) => Ok(token),
-        None => Err(classify(Ask::Token, answer, now, &hidden)),
+        None => {
+            let verdict = classify(Ask::Token, answer, now, &hidden);
+            let hint = clock_of(answer, now).map(|theirs| difference(theirs, now)).unwrap_or_default();
+            Err(Verdict { message: words::message(&verdict.message, &hint), ..verdict })
+        }
     }
+}
+
+/// The platform's own time of day, where it refused an assertion because of its times and its clock is not ours: signed by
+/// that, the assertion may do (Moodle takes none from a second ahead of it).
+pub fn clock_of(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
+    let reply = answer.as_ref().ok().filter(|reply| matches!(reply.status, 400 | 401))?;
+    let since_epoch = httpdate::parse_http_date(reply.header("date")?.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let theirs = Timestamp::default() + since_epoch;
+    let apart = theirs.since(now).max(now.since(theirs));
+    let words = words::readable(&reply.body).to_lowercase();
+    let speaks_of_time = words
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .any(|word| TIME_WORDS.contains(&word));
+    (apart >= APART_MIN && speaks_of_time).then_some(theirs)
+}
+
+/// Words of an assertion that was refused for its times: Moodle "Cannot handle token with iat prior to …" and "Expired
+/// token", Canvas "the 'iat' must be …"; Open edX says no more than `unidentified_error`.
+const TIME_WORDS: [&str; 11] = [
+    "iat",
+    "exp",
+    "nbf",
+    "expired",
+    "expiration",
+    "future",
+    "prior",
+    "clock",
+    "time",
+    "timestamp",
+    "unidentified_error",
+];
+
+/// A `Date` header has whole seconds, and took its time to come here.
+const APART_MIN: Duration = Duration::from_secs(3);
+
+fn difference(theirs: Timestamp, ours: Timestamp) -> String {
+    let (apart, direction) =
+        if theirs > ours { (theirs.since(ours), "ahead of") } else { (ours.since(theirs), "behind") };
+    format!("the platform's clock is {} s {direction} ours", apart.as_secs())
 }
 
 impl AccessToken {
@@ -291,6 +339,32 @@ mod tests {
         };
         let scopes = vec!["a".to_owned(), "b".to_owned()];
         TokenRequest::new(Arc::new(registration), Arc::new(SigningKey::new("kid-1", pem)), scopes)
+    }
+
+    #[test]
+    fn a_refusal_for_its_time_tells_the_platforms_clock() {
+        let refused = |status: u16, date: &str, body: &str| {
+            let headers = vec![("date".to_owned(), date.to_owned())];
+            Ok(Reply { status, headers, body: body.as_bytes().to_vec() })
+        };
+        let prior = r#"{"error":"Cannot handle token with iat prior to 2027-01-15T07:58:00+0000"}"#;
+        let behind = "Fri, 15 Jan 2027 07:58:00 GMT";
+        let answer = refused(400, behind, prior);
+        assert_eq!(clock_of(&answer, NOW), Some(NOW.back(Duration::from_secs(120))));
+        let verdict = read(&answer, NOW).expect_err("a refusal");
+        assert!(verdict.message.ends_with("(the platform's clock is 120 s behind ours)"), "{}", verdict.message);
+        let ahead = refused(401, "Fri, 15 Jan 2027 08:10:00 GMT", "Expired token");
+        assert_eq!(clock_of(&ahead, NOW), Some(NOW + Duration::from_secs(600)));
+        let none = [
+            refused(400, "Fri, 15 Jan 2027 08:00:02 GMT", prior),
+            refused(400, "yesterday", prior),
+            refused(400, behind, r#"{"error":"invalid_client"}"#),
+            refused(500, behind, prior),
+            refused(200, behind, prior),
+        ];
+        for answer in none {
+            assert_eq!(clock_of(&answer, NOW), None, "{answer:?}");
+        }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "answers come as the transport gives them")]
