@@ -267,6 +267,8 @@ pub struct WantedColumn {
     pub tag: Option<String>,
     /// `label`: the name of the column when it is made.
     pub label: Option<String>,
+    /// `grades_released`: whether students see the grades of the column when it is made; else the platform decides.
+    pub grades_released: Option<bool>,
 }
 
 /// Where the `resource_id` of a column comes from.

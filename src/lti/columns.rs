@@ -260,13 +260,16 @@ fn new_column(wanted: &WantedColumn, maximum: Option<&Points>) -> String {
     let names = [&wanted.label, &wanted.resource_id, &wanted.tag, &wanted.resource_link_id];
     let name = names.into_iter().flatten().next().map_or("", String::as_str);
     let label: String = name.trim().chars().take(LABEL_CHARS_MAX).collect();
-    Object::new()
+    let document = Object::new()
         .raw("scoreMaximum", &maximum.map_or("100".to_owned(), score_maximum))
         .text("label", label.trim_end())
         .maybe("resourceId", wanted.resource_id.as_deref())
         .maybe("tag", wanted.tag.as_deref())
-        .maybe("resourceLinkId", wanted.resource_link_id.as_deref())
-        .finish()
+        .maybe("resourceLinkId", wanted.resource_link_id.as_deref());
+    match wanted.grades_released {
+        Some(released) => document.raw("gradesReleased", &released.to_string()).finish(),
+        None => document.finish(),
+    }
 }
 
 /// A maximum as an integer where it is one, as Open edX and Blackboard want it; else as it came.
@@ -313,6 +316,7 @@ mod tests {
             resource_id_origin: IdOrigin::Named,
             tag: None,
             label: Some("Quiz".to_owned()),
+            grades_released: None,
         }
     }
 
@@ -477,6 +481,12 @@ mod tests {
         check(&wanted(), Some("10.0"), &format!(r#"{{"scoreMaximum":10,{full}"#));
         check(&wanted(), Some("1e2"), &format!(r#"{{"scoreMaximum":100,{full}"#));
         check(&wanted(), Some("7.50"), &format!(r#"{{"scoreMaximum":7.50,{full}"#));
+        let released = WantedColumn { grades_released: Some(false), ..wanted() };
+        check(
+            &released,
+            None,
+            &format!(r#"{{"scoreMaximum":100,{}"#, full.replace('}', r#","gradesReleased":false}"#)),
+        );
         let nameless = WantedColumn { tag: Some("t".to_owned()), ..WantedColumn::default() };
         check(&nameless, None, r#"{"scoreMaximum":100,"label":"t","tag":"t"}"#);
         let long = WantedColumn { label: Some("ä".repeat(120)), ..nameless };

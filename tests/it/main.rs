@@ -2,6 +2,7 @@
 
 mod amqp;
 mod decoders;
+mod golden_requests;
 mod ledger;
 mod lms_faults;
 mod security;

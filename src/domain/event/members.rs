@@ -111,6 +111,14 @@ impl<'a> Members<'a> {
         Points::from_json(raw).map(Some).map_err(|why| self.refuse(name, why))
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Refused> {
+        let Some(raw) = self.find(name) else {
+            return Ok(None);
+        };
+        serde_json::from_str(raw.get()).map(Some).map_err(|_| self.refuse(name, "must be true or false"))
+    }
+
     /// One word out of a closed set.
     pub(super) fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refused> {
         let Some(text) = self.text(name)? else {

@@ -297,6 +297,7 @@ fn read_column(
         tag: lis_data.text("tag")?,
         resource_id,
         resource_id_origin,
+        grades_released: lis_data.flag("grades_released")?,
         label,
     };
     if wanted.resource_link_id.is_none() && wanted.resource_id.is_none() && wanted.tag.is_none() {
