@@ -192,7 +192,7 @@ static ROWS: &[Row] = {
         Row::of(R::Rejected, "{lms} does not know replaceResult at this address: check that lis_outcome_service_url is its outcome service, then replay.").by(Lti11).says(&["unsupported"]),
         Row::of(R::Rejected, "The platform wants another media type, so this address is hardly its grade service: check the service URL, then replay.").with(415),
         // The rest: what is special about them is in the words.
-        Row::of(R::RateLimited, "Canvas counts parallel calls before they are made: lower [delivery] per_platform to less than 10, reload, then replay.").at(Canvas),
+        Row::of(R::RateLimited, "Canvas counts parallel calls before they are made: lower [delivery] per_platform to less than 10, restart, then replay.").at(Canvas),
         Row::of(R::ServerError, "Moodle answers 500 to a score whose grade or column is locked: let the teacher look at the gradebook; otherwise ask its admins, then replay.").by(Ags).at(Moodle).with(500),
         Row::of(R::ServerError, "Behind this 502 Moodle hides an id that is none of its users (they are numbers), or a database in trouble: check lis_data.user_id, then replay.").by(Ags).at(Moodle).with(502),
         Row::of(R::ServerError, "Open edX answers 500 when the student is unknown there or the grade cannot be published: check the enrolment, then replay.").at(OpenEdx).with(500),

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use passback::surfaces::metrics::NAMES;
+use passback::{domain::outcome::FailureReason, surfaces::metrics::NAMES};
 
 /// A part of the house: the folder or file, the parts of ours it may name, and the outside crates it must not.
 struct Room {
@@ -249,6 +249,18 @@ fn every_metric_in_the_prose_exists() {
 }
 
 /// The table of promises: the last cell of each row names tests, or modules of tests.
+#[test]
+fn every_failure_reason_is_explained() {
+    let page = fs::read_to_string(root().join("docs/failures.md")).expect("the page of failures");
+    for reason in FailureReason::ALL {
+        let name = reason.name();
+        assert!(page.contains(&format!("\n## `{name}`\n")), "{name} has a section");
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).expect("each has a row");
+        let is_retried = row.split('|').nth(3).is_some_and(|cell| cell.trim() == "yes");
+        assert_eq!(is_retried, !reason.is_known_before_sending(), "{row}");
+    }
+}
+
 #[test]
 fn every_promise_names_its_test() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
