@@ -1,14 +1,16 @@
 //! Assignment and Grade Services: line items and results (AGS 2.0, 3.1 and 3.3), and who may use what.
 //!
-//! Strict where some real platform is strict: exact media types, the word `Bearer` in exactly that spelling, the
-//! query of a line item's address kept on everything below it. Scores are in `score.rs`.
+//! How strict it is about media types, the word `Bearer` and the query of a line item's address is a matter of the
+//! platform's manners. Scores are in `score.rs`.
 
 use axum::http::header::{ACCEPT, AUTHORIZATION, LINK, LOCATION, WWW_AUTHENTICATE};
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::faults;
 use super::gradebook::{Cell, CellState};
 use super::lineitems::{LineItem, Listing};
+use super::manners::{AcceptRule, Bearer, Links, Maximum, MediaRule, Names, Numbered, Paging, ResultScale};
 use super::message::{Answer, Call, Reason};
 use super::options::{SCOPE_LINEITEM, SCOPE_LINEITEM_READONLY, SCOPE_RESULT_READONLY};
 use super::platform::Platform;
@@ -46,7 +48,7 @@ pub(super) fn line_item(
     }
     request.expect_method(&Method::GET)?;
     authorize(platform, request, &[SCOPE_LINEITEM, SCOPE_LINEITEM_READONLY], now_ms)?;
-    expect_accept(request, &[LINEITEM, "*/*"])?;
+    expect_accept(platform, request, &[LINEITEM, "*/*"])?;
     let item = find(platform, request, context, id)?;
     Ok(Answer::text(StatusCode::OK, LINEITEM, as_json(platform, context, &item).to_string()))
 }
@@ -61,8 +63,8 @@ pub(super) fn results(
 ) -> Result<Answer, Answer> {
     request.expect_method(&Method::GET)?;
     authorize(platform, request, &[SCOPE_RESULT_READONLY], now_ms)?;
-    expect_accept(request, &[RESULTS, "*/*"])?;
-    find(platform, request, context, id)?;
+    expect_accept(platform, request, &[RESULTS, "*/*"])?;
+    let item = find(platform, request, context, id)?;
     let user = request.parameter("user_id").map_err(Answer::bad_request)?;
     let cells = if let Some(user) = user {
         let cell = Cell::ags(context, id, &user);
@@ -72,41 +74,75 @@ pub(super) fn results(
         platform.gradebook.snapshot(|cell| cell.protocol == column.protocol && cell.column == column.column)
     };
     let address = platform.lineitem_url(context, id);
-    let results: Vec<_> = cells.iter().filter_map(|(cell, state)| result(&address, cell, state)).collect();
+    let results: Vec<_> =
+        cells.iter().filter_map(|(cell, state)| result(platform, &address, &item, cell, state)).collect();
     Ok(Answer::text(StatusCode::OK, RESULTS, Value::Array(results).to_string()))
 }
 
 /// Checks the bearer token and that it has one of these scopes.
 pub(super) fn authorize(platform: &Platform, request: &Call, scopes: &[&str], now_ms: i64) -> Result<(), Answer> {
+    let manners = &platform.manners.ags;
     let unauthorized = |reason: Reason| {
-        Answer::error(StatusCode::UNAUTHORIZED, reason).with_header(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
+        Answer::error(faults::status(manners.dead_token.is), reason)
+            .with_header(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")
     };
     let header = request.header(&AUTHORIZATION).map_err(unauthorized)?;
-    let token = header.strip_prefix("Bearer ");
-    let token =
+    let token = header.split_once(' ').filter(|(word, _)| match manners.bearer.is {
+        Bearer::Exact => *word == "Bearer",
+        Bearer::AnyCase => word.eq_ignore_ascii_case("Bearer"),
+    });
+    let (_, token) =
         token.ok_or_else(|| unauthorized("the Authorization header does not begin with `Bearer `".to_owned()))?;
     platform.tokens.check(token, scopes, now_ms).map_err(|refusal| match refusal {
         TokenRefusal::Dead => unauthorized(refusal.to_string()),
-        TokenRefusal::Scope => Answer::error(StatusCode::FORBIDDEN, refusal.to_string()),
+        TokenRefusal::Scope => Answer::error(faults::status(manners.missing_scope.is), refusal.to_string()),
     })
 }
 
 /// The line item that an address names; its query must still be there.
 pub(super) fn find(platform: &Platform, request: &Call, context: &str, id: &str) -> Result<LineItem, Answer> {
-    if request.parameter("type_id").map_err(Answer::bad_request)?.as_deref() != Some("1") {
-        return Err(Answer::bad_request("the query of the line item's address (type_id=1) was not kept".to_owned()));
+    let (site, manners) = (&platform.manners.site, &platform.manners.ags);
+    if let Some((name, value)) = site.addresses.is.line_item_query
+        && request.parameter(name).map_err(Answer::bad_request)?.as_deref() != Some(value)
+    {
+        let reason = format!("the query of the line item's address ({name}={value}) was not kept");
+        return Err(Answer::error(faults::status(manners.lost_query.is), reason));
     }
-    platform.line_items.find(context, id).ok_or_else(|| not_found("there is no such line item"))
+    if site.addresses.is.numbered == Numbered::Yes && id.parse::<u64>().is_err() {
+        return Err(Answer::bad_request("the id of the line item is no number".to_owned()));
+    }
+    let gone = || Answer::error(faults::status(manners.gone.is), "there is no such line item".to_owned());
+    platform.line_items.find(context, id).ok_or_else(gone)
+}
+
+/// Checks for the media type of what is written.
+pub(super) fn expect_media(platform: &Platform, request: &Call, media_type: &str) -> Result<(), Answer> {
+    match platform.manners.ags.media.is {
+        MediaRule::Ignored => Ok(()),
+        MediaRule::Exactly(status) => request.expect_json_type(media_type).map_err(|mut refused| {
+            refused.status = faults::status(status);
+            refused
+        }),
+    }
 }
 
 fn not_found(reason: &str) -> Answer {
     Answer::error(StatusCode::NOT_FOUND, reason.to_owned())
 }
 
-fn expect_accept(request: &Call, accepted: &[&str]) -> Result<(), Answer> {
-    let not_acceptable = |reason| Answer::error(StatusCode::NOT_ACCEPTABLE, reason);
-    let sent = request.header(&ACCEPT).map_err(not_acceptable)?;
-    if accepted.contains(&sent) {
+/// Checks `Accept`. The first of `accepted` is the type of what is read.
+fn expect_accept(platform: &Platform, request: &Call, accepted: &[&str]) -> Result<(), Answer> {
+    let (status, takes_anything) = match platform.manners.ags.accept.is {
+        AcceptRule::Ignored => return Ok(()),
+        AcceptRule::OrAnything(status) => (status, true),
+        AcceptRule::Exactly(status) => (status, false),
+    };
+    let not_acceptable = |reason| Answer::error(faults::status(status), reason);
+    let sent = match request.header(&ACCEPT) {
+        Err(_) if takes_anything => "*/*",
+        sent => sent.map_err(not_acceptable)?,
+    };
+    if accepted.contains(&sent) || (takes_anything && sent == "*/*") {
         return Ok(());
     }
     Err(not_acceptable(format!("Accept must be exactly {}, not {sent}", accepted[0])))
@@ -114,8 +150,8 @@ fn expect_accept(request: &Call, accepted: &[&str]) -> Result<(), Answer> {
 
 fn list(platform: &Platform, request: &Call, context: &str, now_ms: i64) -> Result<Answer, Answer> {
     authorize(platform, request, &[SCOPE_LINEITEM, SCOPE_LINEITEM_READONLY], now_ms)?;
-    expect_accept(request, &[CONTAINER])?;
-    let listing = read_listing(request, platform.page_size).map_err(Answer::bad_request)?;
+    expect_accept(platform, request, &[CONTAINER])?;
+    let listing = read_listing(platform, request).map_err(Answer::bad_request)?;
     let page = platform.line_items.list(context, &listing).ok_or_else(|| not_found("there is no such context"))?;
     let items = page.items.iter().map(|item| as_json(platform, context, item)).collect();
     let answer = Answer::text(StatusCode::OK, CONTAINER, Value::Array(items).to_string());
@@ -126,56 +162,84 @@ fn list(platform: &Platform, request: &Call, context: &str, now_ms: i64) -> Resu
     // The filters go on to the next page as they were sent; only the cursor is new.
     let kept = request.query().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("from="));
     let query: Vec<String> = kept.map(str::to_owned).chain([format!("from={next}")]).collect();
-    let link = format!("<{}?{}>; rel=\"next\"", platform.lineitems_url(context), query.join("&"));
+    let container = platform.lineitems_url(context);
+    let (container, query) = (container.split('?').next().unwrap_or_default(), query.join("&"));
+    let link = match platform.manners.ags.links.is {
+        Links::Plain => format!("<{container}?{query}>; rel=\"next\""),
+        Links::Curly => format!("<{container}?{}>; rel=\u{201c}next\u{201d}", query.replace('&', "&amp;")),
+    };
     Ok(answer.with_header(LINK, &link))
 }
 
-fn read_listing(request: &Call, page_size: usize) -> Result<Listing, Reason> {
+fn read_listing(platform: &Platform, request: &Call) -> Result<Listing, Reason> {
+    let manners = &platform.manners.ags;
     let number = |name: &str| -> Result<Option<u64>, Reason> {
         let Some(text) = request.parameter(name)? else {
             return Ok(None);
         };
         text.parse().map(Some).map_err(|_| format!("{name} is not a whole number"))
     };
-    let limit = match number("limit")? {
-        None => page_size,
-        Some(0) => return Err("limit is 0, and must be at least 1".to_owned()),
-        Some(limit) => usize::try_from(limit).unwrap_or(LIMIT_MAX),
+    let limit = match (manners.paging.is, number("limit")?) {
+        (Paging::Never, _) | (Paging::OnlyWithLimit, None) => usize::MAX,
+        (Paging::Always, None) => platform.page_size.clamp(1, LIMIT_MAX),
+        (_, Some(0)) => return Err("limit is 0, and must be at least 1".to_owned()),
+        (_, Some(limit)) => usize::try_from(limit).unwrap_or(LIMIT_MAX).clamp(1, LIMIT_MAX),
     };
+    // A filter that the platform does not know is as if it were not there.
+    let filter = |name| if manners.filters.is.contains(&name) { request.parameter(name) } else { Ok(None) };
     Ok(Listing {
-        resource_link_id: request.parameter("resource_link_id")?,
-        resource_id: request.parameter("resource_id")?,
-        tag: request.parameter("tag")?,
-        limit: limit.clamp(1, LIMIT_MAX),
+        resource_link_id: filter("resource_link_id")?,
+        resource_id: filter("resource_id")?,
+        tag: filter("tag")?,
+        limit,
         from: number("from")?.unwrap_or_default(),
     })
 }
 
 fn create(platform: &Platform, request: &Call, context: &str, now_ms: i64) -> Result<Answer, Answer> {
     authorize(platform, request, &[SCOPE_LINEITEM], now_ms)?;
-    request.expect_json_type(LINEITEM)?;
-    let item = request.json_object().and_then(|body| read_line_item(&body)).map_err(Answer::bad_request)?;
+    expect_media(platform, request, LINEITEM)?;
+    let item = request.json_object().and_then(|body| read_line_item(platform, &body)).map_err(Answer::bad_request)?;
+    if item.resource_link_id.as_ref().is_some_and(|link| platform.is_foreign(link)) {
+        let reason = "the resourceLinkId is not of this context".to_owned();
+        return Err(Answer::error(faults::status(platform.manners.ags.foreign_link.is), reason));
+    }
     let item = platform.line_items.create(context, item).ok_or_else(|| not_found("there is no such context"))?;
     let address = platform.lineitem_url(context, &item.id);
-    Ok(Answer::text(StatusCode::CREATED, LINEITEM, as_json(platform, context, &item).to_string())
-        .with_header(LOCATION, &address))
+    let created = faults::status(platform.manners.ags.created.is);
+    Ok(Answer::text(created, LINEITEM, as_json(platform, context, &item).to_string()).with_header(LOCATION, &address))
 }
 
-fn read_line_item(body: &Map<String, Value>) -> Result<LineItem, Reason> {
+fn read_line_item(platform: &Platform, body: &Map<String, Value>) -> Result<LineItem, Reason> {
+    let rules = &platform.manners.ags.new_item.is;
     let text = |name: &str| match body.get(name) {
         None => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
         Some(_) => Err(format!("{name} is not a string, or empty")),
     };
-    let score_maximum = body.get("scoreMaximum").and_then(Value::as_f64).filter(|maximum| *maximum > 0.0);
-    Ok(LineItem {
+    let maximum = body.get("scoreMaximum").filter(|maximum| rules.maximum != Maximum::Whole || maximum.is_u64());
+    let score_maximum = maximum.and_then(Value::as_f64).filter(|maximum| match rules.maximum {
+        Maximum::ZeroToo => *maximum >= 0.0,
+        Maximum::AboveZero | Maximum::Whole => *maximum > 0.0,
+    });
+    let item = LineItem {
         id: String::new(),
         label: text("label")?.filter(|label| !label.trim().is_empty()).ok_or("label is missing")?,
-        score_maximum: score_maximum.ok_or("scoreMaximum is missing, or no number above 0")?,
+        score_maximum: score_maximum.ok_or("scoreMaximum is missing, or no number that it can be")?,
         resource_link_id: text("resourceLinkId")?,
         resource_id: text("resourceId")?,
         tag: text("tag")?,
-    })
+    };
+    if item.label.chars().count() > rules.label_chars_max {
+        return Err("label is too long".to_owned());
+    }
+    if item.tag.as_ref().is_some_and(|tag| tag.chars().count() > rules.tag_chars_max) {
+        return Err("tag is too long".to_owned());
+    }
+    if rules.names == Names::OneNeeded && item.resource_id.is_none() && item.resource_link_id.is_none() {
+        return Err("resourceId or resourceLinkId is needed".to_owned());
+    }
+    Ok(item)
 }
 
 fn as_json(platform: &Platform, context: &str, item: &LineItem) -> Value {
@@ -194,15 +258,22 @@ fn as_json(platform: &Platform, context: &str, item: &LineItem) -> Value {
 }
 
 /// A result (AGS 2.0, 3.3); a cleared cell has none.
-fn result(line_item_url: &str, cell: &Cell, state: &CellState) -> Option<Value> {
+fn result(platform: &Platform, line_item_url: &str, item: &LineItem, cell: &Cell, state: &CellState) -> Option<Value> {
     let grade = state.grade?;
+    let (score, maximum) = match platform.manners.ags.results.is {
+        ResultScale::OfColumn if grade.maximum > 0.0 => {
+            let share = platform.manners.site.precision.is.kept(grade.score / grade.maximum);
+            (share * item.score_maximum, item.score_maximum)
+        }
+        _ => (grade.score, grade.maximum),
+    };
     let comment = state.history.back().and_then(|accepted| accepted.comment.clone());
     Some(json!({
         "id": format!("{}/results/{}", line_item_url.split('?').next().unwrap_or_default(), cell.user),
         "scoreOf": line_item_url,
         "userId": cell.user,
-        "resultScore": grade.score,
-        "resultMaximum": grade.maximum,
+        "resultScore": score,
+        "resultMaximum": maximum,
         "comment": comment,
     }))
 }

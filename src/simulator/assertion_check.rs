@@ -9,11 +9,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::manners::{Audience, Deployment, Jti, TokenManners};
 use super::message::Reason;
 
 const DEPLOYMENT_CLAIM: &str = "https://purl.imsglobal.org/spec/lti/claim/deployment_id";
-/// How old `iat` and how far off `exp` may be, in seconds.
-const LIFE_MAX_S: i64 = 300;
 
 /// A token taken apart; nothing in it is believed yet.
 pub(super) struct Assertion<'a> {
@@ -26,9 +25,27 @@ pub(super) struct Assertion<'a> {
 /// What the claims must agree with.
 pub(super) struct Expected<'a> {
     pub(super) client_id: &'a str,
-    pub(super) audience: &'a str,
+    pub(super) token_url: &'a str,
+    pub(super) manners: &'a TokenManners,
     pub(super) deployment_ids: &'a [String],
     pub(super) now_ms: i64,
+}
+
+/// What is wrong with the claims.
+#[derive(Debug)]
+pub(super) enum BadClaim {
+    /// Any but those below.
+    Any(Reason),
+    /// `iat` or `exp`.
+    Time(Reason),
+    /// One that the platform stumbles over.
+    Stumble(Reason),
+}
+
+impl From<Reason> for BadClaim {
+    fn from(reason: Reason) -> Self {
+        Self::Any(reason)
+    }
 }
 
 /// A public key of the tool.
@@ -74,44 +91,64 @@ impl<'a> Assertion<'a> {
             .map_err(|_| "Signature verification failed".to_owned())
     }
 
-    pub(super) fn check_claims(&self, expected: &Expected<'_>) -> Result<(), Reason> {
+    pub(super) fn check_claims(&self, expected: &Expected<'_>) -> Result<(), BadClaim> {
         let claims = &self.claims;
         for name in ["iss", "sub"] {
             if string(claims, name)? != expected.client_id {
-                return Err(format!("`{name}` is not the client id"));
+                return Err(BadClaim::Any(format!("`{name}` is not the client id")));
             }
         }
-        if string(claims, "aud")? != expected.audience {
-            return Err("the 'aud' is invalid: it must be the token URL".to_owned());
+        self.check_audience(expected)?;
+        self.check_times(expected).map_err(BadClaim::Time)?;
+        if expected.manners.jti.is != Jti::Unchecked {
+            self.jti()?;
         }
-        self.check_times(expected.now_ms.div_euclid(1000))?;
-        self.jti()?;
         match claims.get(DEPLOYMENT_CLAIM) {
+            _ if expected.manners.deployment.is == Deployment::Ignored => Ok(()),
             None => Ok(()),
             Some(Value::String(id)) if expected.deployment_ids.is_empty() || expected.deployment_ids.contains(id) => {
                 Ok(())
             }
-            Some(_) => Err("the deployment_id claim names no deployment of this client".to_owned()),
+            Some(_) => Err(BadClaim::Any("the deployment_id claim names no deployment of this client".to_owned())),
         }
     }
 
-    fn check_times(&self, now_s: i64) -> Result<(), Reason> {
+    fn check_audience(&self, expected: &Expected<'_>) -> Result<(), BadClaim> {
+        let sent = self.claims.get("aud");
+        let list = sent.and_then(Value::as_array);
+        let (wanted, is_right) = match expected.manners.audience.is {
+            Audience::Unchecked => return Ok(()),
+            Audience::TokenUrl => (expected.token_url, sent == Some(&Value::from(expected.token_url))),
+            Audience::TokenUrlOrList => {
+                let url = Value::from(expected.token_url);
+                (expected.token_url, sent == Some(&url) || list.is_some_and(|list| list.contains(&url)))
+            }
+            Audience::Own(_) if list.is_some() => {
+                return Err(BadClaim::Stumble("the 'aud' is a list".to_owned()));
+            }
+            Audience::Own(own) => (own, sent == Some(&Value::from(own))),
+        };
+        if is_right { Ok(()) } else { Err(BadClaim::Any(format!("the 'aud' is invalid: it must be {wanted}"))) }
+    }
+
+    fn check_times(&self, expected: &Expected<'_>) -> Result<(), Reason> {
+        let (now_s, rules) = (expected.now_ms.div_euclid(1000), &expected.manners.times.is);
         let seconds = |name: &str| {
             let value = self.claims.get(name).and_then(Value::as_i64);
             value.ok_or_else(|| format!("`{name}` is missing, or no whole number of seconds"))
         };
         let (iat, exp) = (seconds("iat")?, seconds("exp")?);
-        if iat > now_s {
+        if iat > now_s + rules.iat_ahead_max_s {
             return Err(format!("Cannot handle token with iat prior to now: `iat` is {} s ahead", iat - now_s));
         }
-        if iat < now_s - LIFE_MAX_S {
-            return Err(format!("`iat` is more than {LIFE_MAX_S} s old"));
+        if let Some(age_max_s) = rules.iat_age_max_s.filter(|age| iat < now_s - age) {
+            return Err(format!("`iat` is more than {age_max_s} s old"));
         }
-        if exp <= now_s {
+        if exp + rules.exp_leeway_s <= now_s {
             return Err("Expired token".to_owned());
         }
-        if exp > now_s + LIFE_MAX_S {
-            return Err(format!("`exp` is more than {LIFE_MAX_S} s ahead"));
+        if let Some(ahead_max_s) = rules.exp_ahead_max_s.filter(|ahead| exp > now_s + ahead) {
+            return Err(format!("`exp` is more than {ahead_max_s} s ahead"));
         }
         if self.claims.contains_key("nbf") && seconds("nbf")? > now_s {
             return Err("`nbf` is in the future".to_owned());

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::faults::Fault;
+use super::faults::{Fault, Trouble};
 use super::gradebook::{Cell, CellState, Protocol};
 use super::ledger::Route;
 use super::message::{Answer, Call, Reason};
@@ -59,7 +59,8 @@ fn change_faults(platform: &Platform, request: &Call) -> Result<(), Reason> {
         platform.faults.set(route, faults).map_err(|error| error.to_string())?;
     }
     if let Some(users) = changes.refused_users {
-        platform.faults.change_refused(|refused| *refused = users.into_iter().collect());
+        let refused = users.into_iter().map(|user| (user, Trouble::NotEnrolled)).collect();
+        platform.faults.change_refused(|now| *now = refused);
     }
     Ok(())
 }
@@ -118,7 +119,7 @@ mod tests {
             {"kind": "cut_before", "every": 3}]}, "refused_users": ["u"]}"#;
         let (status, reply) = send(&platform, "PUT", "/_control/faults", faults).await;
         assert_eq!((status, &reply["routes"]["scores"][0]["times"]), (200, &json!(2)));
-        assert!(platform.faults.refuses("u"));
+        assert!(platform.faults.trouble_of("u").is_some());
         assert!(matches!(platform.faults.poll(Route::Scores), Some(FaultKind::Status { code: 503, .. })));
         let (_, reply) = send(&platform, "GET", "/_control/faults", "").await;
         assert_eq!((&reply["routes"]["scores"][0]["times"], &reply["refused_users"]), (&json!(1), &json!(["u"])));
@@ -139,7 +140,7 @@ mod tests {
             "code",
         )
         .await;
-        assert!(platform.faults.refuses("u"), "nothing of a bad change is done");
+        assert!(platform.faults.trouble_of("u").is_some(), "nothing of a bad change is done");
     }
 
     #[tokio::test]

@@ -52,7 +52,7 @@ pub(super) fn post(platform: &Platform, request: &Call, now_ms: i64) -> Result<A
     let body = request.json_object().map_err(Answer::bad_request)?;
     let grade = read_body(&body, &key).map_err(Answer::bad_request)?;
     let cell = cell_of(&body);
-    if platform.faults.refuses(&cell.user) {
+    if platform.faults.trouble_of(&cell.user).is_some() {
         return Err(Answer::error(StatusCode::UNPROCESSABLE_ENTITY, "User not found".to_owned()));
     }
     let accepted = Accepted { at_ms: now_ms, grade, timestamp_ms: None, comment: None };

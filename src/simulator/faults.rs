@@ -4,7 +4,7 @@
 //! every third request that no earlier fault of the list struck, so a
 //! test that failed fails again. What firing means is `server.rs`'s business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use axum::http::{HeaderValue, StatusCode};
@@ -61,8 +61,12 @@ pub enum FaultKind {
     },
     /// 200 with an HTML page, as from a login or maintenance page.
     Html,
-    /// Canvas's rate limit: 403, the words, and `X-Rate-Limit-Remaining: 0.0`.
+    /// The platform's rate limit; without a likeness Canvas's: 403, the words, and `X-Rate-Limit-Remaining: 0.0`.
     RateLimit,
+    /// The platform's answer while it is maintained.
+    Maintenance,
+    /// All access tokens are forgotten before the request is judged.
+    RevokeTokens,
     /// LTI 1.1 only: codeMajor `failure`.
     Failure {
         /// The description.
@@ -70,6 +74,20 @@ pub enum FaultKind {
     },
     /// 200 with `[]`, as Moodle answers some scores that it did not store.
     EmptyList,
+}
+
+/// Why a user, or a sourcedid, is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// Known to the platform, and no student of the course.
+    NotEnrolled,
+    /// Nobody has this id.
+    Unknown,
+    /// The grade is locked.
+    Locked,
+    /// The course has ended, or its activity is gone.
+    CourseOver,
 }
 
 /// A fault that makes no sense.
@@ -139,7 +157,7 @@ fn one() -> u64 {
 #[derive(Default)]
 pub(super) struct Faults {
     routes: [Mutex<Vec<Armed>>; 5],
-    refused: Mutex<BTreeSet<String>>,
+    refused: Mutex<BTreeMap<String, Trouble>>,
 }
 
 struct Armed {
@@ -169,19 +187,19 @@ impl Faults {
         Route::ALL.into_iter().map(|route| (route, faults(route))).collect()
     }
 
-    /// Whether a user, or a sourcedid, is refused.
-    pub(super) fn refuses(&self, user: &str) -> bool {
-        locked(&self.refused).contains(user)
+    /// Why a user, or a sourcedid, is refused, if it is.
+    pub(super) fn trouble_of(&self, user: &str) -> Option<Trouble> {
+        locked(&self.refused).get(user).copied()
     }
 
-    /// Changes the set of refused users.
-    pub(super) fn change_refused(&self, change: impl FnOnce(&mut BTreeSet<String>)) {
+    /// Changes who is refused.
+    pub(super) fn change_refused(&self, change: impl FnOnce(&mut BTreeMap<String, Trouble>)) {
         change(&mut locked(&self.refused));
     }
 
-    /// The refused users and sourcedids.
-    pub(super) fn refused(&self) -> BTreeSet<String> {
-        locked(&self.refused).clone()
+    /// The refused users and sourcedids, in order.
+    pub(super) fn refused(&self) -> Vec<String> {
+        locked(&self.refused).keys().cloned().collect()
     }
 }
 

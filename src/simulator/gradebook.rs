@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::locked;
+use super::manners::Order;
 
 /// Accepted values kept per cell, newest last.
 const HISTORY_MAX: usize = 32;
@@ -84,15 +85,36 @@ pub struct CellState {
     pub grade: Option<Grade>,
     /// How many writes were accepted, clearing ones included.
     pub writes: u64,
+    /// How many submissions were made; on Canvas alone there are any.
+    pub submissions: u64,
     /// The last accepted writes, newest last.
     pub history: VecDeque<Accepted>,
+}
+
+/// What one write does beside its grade.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) order: Order,
+    pub(super) effect: Effect,
+    /// How many submissions it makes.
+    pub(super) submissions: u64,
+}
+
+/// What a write does to the grade.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It takes the place of the one before.
+    Replaces,
+    /// It is stored with its timestamp, and the grade stays as it is.
+    LeavesGrade,
 }
 
 /// The stored timestamp is as new as the one sent, or newer.
 #[derive(Debug, thiserror::Error)]
 #[error("the cell already holds a grade with the timestamp {stored_ms} ms, and the one sent is not newer")]
 pub(super) struct NotNewer {
-    stored_ms: i64,
+    pub(super) stored_ms: i64,
+    pub(super) sent_ms: i64,
 }
 
 #[derive(Default)]
@@ -104,16 +126,21 @@ impl Gradebook {
     /// Writes `accepted` into the cell. One with a timestamp must be newer, by a millisecond or more, than the
     /// last one that had one; a cleared cell keeps its timestamp.
     pub(super) fn write(&self, cell: Cell, accepted: Accepted) -> Result<(), NotNewer> {
+        let manner = Manner { order: Order::NewerMillisecond, effect: Effect::Replaces, submissions: 0 };
+        self.write_in(manner, cell, accepted)
+    }
+
+    /// Writes in the manner of a platform.
+    pub(super) fn write_in(&self, manner: Manner, cell: Cell, mut accepted: Accepted) -> Result<(), NotNewer> {
         let mut cells = locked(&self.cells);
         let state = cells.entry(cell).or_default();
-        let stored_ms = state.history.iter().rev().find_map(|before| before.timestamp_ms);
-        if let (Some(sent_ms), Some(stored_ms)) = (accepted.timestamp_ms, stored_ms)
-            && sent_ms <= stored_ms
-        {
-            return Err(NotNewer { stored_ms });
+        state.check_order(manner.order, accepted.timestamp_ms)?;
+        if manner.effect == Effect::LeavesGrade {
+            accepted.grade = state.grade;
         }
         state.grade = accepted.grade;
         state.writes += 1;
+        state.submissions += manner.submissions;
         if state.history.len() == HISTORY_MAX {
             state.history.pop_front();
         }
@@ -134,6 +161,23 @@ impl Gradebook {
         drop(cells);
         found.sort_by(|(left, _), (right, _)| left.cmp(right));
         found
+    }
+}
+
+impl CellState {
+    fn check_order(&self, order: Order, sent_ms: Option<i64>) -> Result<(), NotNewer> {
+        let stored_ms = self.history.iter().rev().find_map(|before| before.timestamp_ms);
+        let (Some(sent_ms), Some(stored_ms)) = (sent_ms, stored_ms) else {
+            return Ok(());
+        };
+        let is_cleared = self.grade.is_none();
+        let is_taken = match order {
+            Order::NewerMillisecond | Order::NewerOr400 => sent_ms > stored_ms,
+            Order::NewerSecond => is_cleared || sent_ms.div_euclid(1000) > stored_ms.div_euclid(1000),
+            Order::NotOlder => sent_ms >= stored_ms,
+            Order::Unchecked => true,
+        };
+        if is_taken { Ok(()) } else { Err(NotNewer { stored_ms, sent_ms }) }
     }
 }
 

@@ -19,6 +19,19 @@ pub(super) struct LineItem {
     pub(super) tag: Option<String>,
 }
 
+/// One column, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its id within the context.
+    pub id: String,
+    /// `resourceId`.
+    pub resource_id: Option<String>,
+    /// `resourceLinkId`.
+    pub resource_link_id: Option<String>,
+    /// `tag`.
+    pub tag: Option<String>,
+}
+
 /// What a listing asks for. A filter that is not given lets everything through.
 pub(super) struct Listing {
     pub(super) resource_link_id: Option<String>,
@@ -109,6 +122,18 @@ impl LineItems {
     pub(super) fn contexts(&self) -> BTreeMap<String, Vec<String>> {
         let ids = |context: &Context| context.items.values().map(|item| item.id.clone()).collect();
         locked(&self.contexts).iter().map(|(id, context)| (id.clone(), ids(context))).collect()
+    }
+
+    /// The columns of a context, in order.
+    pub(super) fn columns(&self, context: &str) -> Vec<Column> {
+        let column = |item: &LineItem| Column {
+            id: item.id.clone(),
+            resource_id: item.resource_id.clone(),
+            resource_link_id: item.resource_link_id.clone(),
+            tag: item.tag.clone(),
+        };
+        let contexts = locked(&self.contexts);
+        contexts.get(context).map(|context| context.items.values().map(column).collect()).unwrap_or_default()
     }
 
     fn within<T>(&self, context: &str, work: impl FnOnce(&mut Context) -> T) -> Option<T> {

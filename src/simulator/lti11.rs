@@ -1,14 +1,15 @@
 //! The LTI 1.1 Basic Outcomes service: judges a POX message and writes, reads or clears a grade.
 //!
-//! As on Moodle every answer is HTTP 200 with XML, and `imsx_codeMajor` alone tells success from failure. As on
-//! Moodle, too, the sender of a request that is not believed gets one of two fixed sentences; the exact reason
-//! stands in the list of refusals.
+//! `imsx_codeMajor` tells success from failure; with which HTTP status and in which words is a matter of the platform's
+//! manners. The exact reason of a refusal stands in the list of refusals, also where the sender is not told.
 
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{Method, StatusCode};
 use quick_xml::escape::escape;
 
+use super::faults;
 use super::gradebook::{Accepted, Cell, Grade, Protocol};
+use super::manners::{Distrust, Operations, OutcomeManners, RequestType, Said, SuccessWords};
 use super::message::{Answer, Call, Reason};
 use super::oauth_check::{OauthCheck, OauthRefusal, origin_of};
 use super::platform::Platform;
@@ -17,50 +18,80 @@ use super::pox::{Message, Operation};
 /// Judges one request.
 pub(super) fn answer(platform: &Platform, request: &Call, now_ms: i64) -> Answer {
     let message = Message::read(&request.body);
-    let reference = message.as_ref().map_or("", |message| &message.identifier);
-    let operation = message.as_ref().map_or("", |message| message.operation_name());
+    let envelope = Envelope::of(platform, message.as_ref());
     match judge(platform, request, message.as_ref(), now_ms) {
-        Ok(done) => reply("success", &done.description, reference, operation, &done.body),
-        Err(refused) => {
-            reply(refused.code_major, &refused.description, reference, operation, "").refusing(refused.reason)
+        Ok(done) => envelope.reply(&done),
+        Err(Refused::Failure { code_major, words, code, reason }) => {
+            envelope.refusal(code_major, &words, code).refusing(reason)
+        }
+        Err(Refused::Status { status, reason }) => {
+            let words = reason.clone();
+            Answer::text(faults::status(status), "text/plain; charset=utf-8", words).refusing(reason)
         }
     }
 }
 
 /// The failure that a fault asks for, as an answer to this request.
-pub(super) fn failure(request: &Call, description: &str) -> Answer {
+pub(super) fn failure(platform: &Platform, request: &Call, description: &str) -> Answer {
     let message = Message::read(&request.body);
-    let (reference, operation) =
-        message.as_ref().map_or(("", ""), |message| (&message.identifier, message.operation_name()));
-    reply("failure", description, reference, operation, "")
+    Envelope::of(platform, message.as_ref()).refusal("failure", description, None)
 }
 
+/// What a success says. Its description goes out as it is: what must be escaped is.
 struct Done {
     description: String,
     body: String,
 }
 
-struct Refused {
-    code_major: &'static str,
-    description: String,
-    reason: Reason,
+enum Refused {
+    /// By `imsx_codeMajor`.
+    Failure { code_major: &'static str, words: String, code: Option<&'static str>, reason: Reason },
+    /// By an HTTP status, with plain words.
+    Status { status: u16, reason: Reason },
 }
 
 impl Refused {
     fn telling(reason: Reason) -> Self {
-        Self { code_major: "failure", description: reason.clone(), reason }
+        Self::Failure { code_major: "failure", words: reason.clone(), code: None, reason }
     }
 
-    fn hiding(description: &str, reason: Reason) -> Self {
-        Self { code_major: "failure", description: description.to_owned(), reason }
+    fn hiding(words: &str, reason: Reason) -> Self {
+        Self::Failure { code_major: "failure", words: words.to_owned(), code: None, reason }
     }
-}
 
-impl From<OauthRefusal> for Refused {
-    fn from(refusal: OauthRefusal) -> Self {
-        match refusal {
-            OauthRefusal::NoOauth(reason) => Self::hiding("Missing or invalid consumer key or access token.", reason),
-            OauthRefusal::NotValid(reason) => Self::hiding("Message signature not valid", reason),
+    /// A request that is not believed, in the platform's way.
+    fn distrusting(distrust: Distrust, refusal: OauthRefusal) -> Self {
+        let (OauthRefusal::NoOauth(reason)
+        | OauthRefusal::NotValid(reason)
+        | OauthRefusal::Stale(reason)
+        | OauthRefusal::Replayed(reason)) = &refusal;
+        let reason = reason.clone();
+        match (distrust, refusal) {
+            (Distrust::Hidden { no_oauth, .. }, OauthRefusal::NoOauth(_)) => Self::hiding(no_oauth, reason),
+            (Distrust::Hidden { not_valid, .. }, _) => Self::hiding(not_valid, reason),
+            (Distrust::Told(before), _) => Self::hiding(&format!("{before}{reason}"), reason),
+            (Distrust::Plain, OauthRefusal::Stale(_)) => {
+                Self::Status { status: 401, reason: format!("Timestamp too old or too far in the future: {reason}") }
+            }
+            (Distrust::Plain, OauthRefusal::Replayed(_)) => {
+                Self::Status { status: 401, reason: format!("Duplicate nonce detected: {reason}") }
+            }
+            (Distrust::Plain, _) => {
+                Self::Status { status: 401, reason: format!("Invalid authorization header: {reason}") }
+            }
+        }
+    }
+
+    /// What a platform says where it does not write. No words of its own: the reason.
+    fn saying(said: Said, reason: Reason) -> Self {
+        match said {
+            Said::Failure { words: "", code } => {
+                Self::Failure { code_major: "failure", words: reason.clone(), code, reason }
+            }
+            Said::Failure { words, code } => {
+                Self::Failure { code_major: "failure", words: words.to_owned(), code, reason }
+            }
+            Said::Crash | Said::Success => Self::Status { status: 500, reason },
         }
     }
 }
@@ -71,78 +102,161 @@ fn judge(
     message: Result<&Message, &Reason>,
     now_ms: i64,
 ) -> Result<Done, Refused> {
+    let manners = &platform.manners.outcomes;
     if request.parts.method != Method::POST {
         return Err(Refused::telling(format!("only POST is understood here, not {}", request.parts.method)));
     }
-    let media_type = request.header(&CONTENT_TYPE).map_err(Refused::telling)?;
-    if media_type != "application/xml" {
-        return Err(Refused::telling(format!("Content-Type must be exactly application/xml, not {media_type}")));
-    }
+    check_type(manners.request_type.is, request)?;
     let origin = match &platform.public_url {
         Some(url) => url.clone(),
         None => origin_of(request.header(&HOST).map_err(Refused::telling)?),
     };
-    let check = OauthCheck { origin: &origin, consumers: &platform.consumers, nonces: &platform.nonces, now_ms };
-    check.check(request)?;
+    let check = OauthCheck {
+        origin: &origin,
+        consumers: &platform.consumers,
+        nonces: &platform.nonces,
+        rules: &manners.oauth.is,
+        now_ms,
+    };
+    check.check(request).map_err(|refusal| Refused::distrusting(manners.distrust.is, refusal))?;
     let message = message.map_err(|reason| Refused::telling(reason.clone()))?;
     carry_out(platform, request, message, now_ms)
 }
 
-fn carry_out(platform: &Platform, request: &Call, message: &Message, now_ms: i64) -> Result<Done, Refused> {
-    let operation = message.operation.as_ref().map_err(|reason| Refused::telling(reason.clone()))?;
-    let cell = |sourced_id: &str| {
-        if platform.faults.refuses(sourced_id) {
-            return Err(Refused::telling("User not found".to_owned()));
+fn check_type(rule: RequestType, request: &Call) -> Result<(), Refused> {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let media_type = request.header(&CONTENT_TYPE).map_err(Refused::telling)?;
+    let reason = || format!("Content-Type must be exactly application/xml, not {media_type}");
+    match rule {
+        RequestType::XmlElseFailure if media_type != "application/xml" => Err(Refused::telling(reason())),
+        RequestType::XmlElse415 if media_type != "application/xml" => {
+            Err(Refused::Status { status: 415, reason: reason() })
         }
-        let column = request.parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
-        Ok(Cell { protocol: Protocol::Lti11, column, user: sourced_id.to_owned() })
-    };
-    let write = |cell, grade| {
-        let accepted = Accepted { at_ms: now_ms, grade, timestamp_ms: None, comment: None };
-        platform.gradebook.write(cell, accepted).map_err(|error| Refused::telling(error.to_string()))
-    };
-    match operation {
-        Operation::Replace { sourced_id, score } => {
-            write(cell(sourced_id)?, Some(Grade { score: *score, maximum: 1.0 }))?;
-            Ok(Done { description: format!("Score is now {score}"), body: "<replaceResultResponse/>".to_owned() })
+        RequestType::AnyButForm if media_type.starts_with(FORM) => {
+            Err(Refused::hiding("Message signature not valid", reason()))
         }
-        Operation::Delete { sourced_id } => {
-            write(cell(sourced_id)?, None)?;
-            Ok(Done { description: "Score deleted".to_owned(), body: "<deleteResultResponse/>".to_owned() })
-        }
-        Operation::Read { sourced_id } => {
-            let grade = platform.gradebook.cell(&cell(sourced_id)?).and_then(|state| state.grade);
-            let text = grade.map_or_else(String::new, |grade| grade.score.to_string());
-            let body = format!(
-                "<readResultResponse><result><resultScore><language>en</language>\
-                 <textString>{text}</textString></resultScore></result></readResultResponse>"
-            );
-            Ok(Done { description: "Score read".to_owned(), body })
-        }
-        Operation::Unknown { name } => Err(Refused {
-            code_major: "unsupported",
-            description: format!("{name} is not supported"),
-            reason: format!("{name} is not an operation of Basic Outcomes"),
-        }),
+        _ => Ok(()),
     }
 }
 
-fn reply(code_major: &str, description: &str, reference: &str, operation: &str, body: &str) -> Answer {
-    let severity = if code_major == "failure" { "error" } else { "status" };
-    let (description, reference, operation) = (escape(description), escape(reference), escape(operation));
-    let xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <imsx_POXEnvelopeResponse xmlns=\"http://www.imsglobal.org/services/ltiv1p1/xsd/imsoms_v1p0\">\
-         <imsx_POXHeader><imsx_POXResponseHeaderInfo><imsx_version>V1.0</imsx_version>\
-         <imsx_messageIdentifier>re-{reference}</imsx_messageIdentifier><imsx_statusInfo>\
-         <imsx_codeMajor>{code_major}</imsx_codeMajor><imsx_severity>{severity}</imsx_severity>\
-         <imsx_description>{description}</imsx_description>\
-         <imsx_messageRefIdentifier>{reference}</imsx_messageRefIdentifier>\
-         <imsx_operationRefIdentifier>{operation}</imsx_operationRefIdentifier>\
-         </imsx_statusInfo></imsx_POXResponseHeaderInfo></imsx_POXHeader>\
-         <imsx_POXBody>{body}</imsx_POXBody></imsx_POXEnvelopeResponse>"
+fn carry_out(platform: &Platform, request: &Call, message: &Message, now_ms: i64) -> Result<Done, Refused> {
+    let manners = &platform.manners.outcomes;
+    let operation = message.operation.as_ref();
+    let operation = operation.map_err(|reason| Refused::saying(manners.bad_score.is, reason.clone()))?;
+    let unsupported = |name: &str| Refused::Failure {
+        code_major: "unsupported",
+        words: format!("{name} is not supported"),
+        code: None,
+        reason: format!("{name} is not an operation of this service"),
+    };
+    let knows_all = manners.operations.is == Operations::All;
+    match operation {
+        Operation::Replace { sourced_id, score } => {
+            let grade = Some(Grade { score: *score, maximum: 1.0 });
+            let description = match manners.success.is {
+                SuccessWords::Score => format!("Score is now {score}"),
+                SuccessWords::SourcedidUnescaped => format!("Score for {sourced_id} is now {score}"),
+            };
+            write(platform, request, sourced_id, grade, now_ms)?;
+            Ok(Done { description, body: "<replaceResultResponse/>".to_owned() })
+        }
+        Operation::Delete { sourced_id } if knows_all => {
+            write(platform, request, sourced_id, None, now_ms)?;
+            Ok(Done { description: "Score deleted".to_owned(), body: "<deleteResultResponse/>".to_owned() })
+        }
+        Operation::Read { sourced_id } if knows_all => read(platform, request, sourced_id),
+        Operation::Delete { .. } => Err(unsupported("deleteResult")),
+        Operation::Read { .. } => Err(unsupported("readResult")),
+        Operation::Unknown { name } => Err(unsupported(name)),
+    }
+}
+
+fn cell(request: &Call, sourced_id: &str) -> Cell {
+    let column = request.parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+    Cell { protocol: Protocol::Lti11, column, user: sourced_id.to_owned() }
+}
+
+fn write(
+    platform: &Platform,
+    request: &Call,
+    sourced_id: &str,
+    grade: Option<Grade>,
+    now_ms: i64,
+) -> Result<(), Refused> {
+    match platform.faults.trouble_of(sourced_id).map(|trouble| platform.manners.outcomes.refused.is.of(trouble)) {
+        Some(Said::Success) => return Ok(()),
+        Some(said) => return Err(Refused::saying(said, "the sourcedid is refused".to_owned())),
+        None => {}
+    }
+    let accepted = Accepted { at_ms: now_ms, grade, timestamp_ms: None, comment: None };
+    platform.gradebook.write(cell(request, sourced_id), accepted).map_err(|error| Refused::telling(error.to_string()))
+}
+
+fn read(platform: &Platform, request: &Call, sourced_id: &str) -> Result<Done, Refused> {
+    let manners = &platform.manners.outcomes;
+    let said = platform.faults.trouble_of(sourced_id).map(|trouble| manners.refused.is.of(trouble));
+    if let Some(said) = said.filter(|said| !matches!(said, Said::Success)) {
+        return Err(Refused::saying(said, "the sourcedid is refused".to_owned()));
+    }
+    let grade = platform.gradebook.cell(&cell(request, sourced_id)).and_then(|state| state.grade);
+    let precision = platform.manners.site.precision.is;
+    let text = grade.map_or_else(|| manners.ungraded.is.to_owned(), |grade| precision.kept(grade.score).to_string());
+    let body = format!(
+        "<readResultResponse><result><resultScore><language>en</language>\
+         <textString>{text}</textString></resultScore></result></readResultResponse>"
     );
-    Answer::text(StatusCode::OK, "application/xml", xml)
+    Ok(Done { description: "Score read".to_owned(), body })
+}
+
+/// What an answer repeats of the message, and how this platform dresses it.
+struct Envelope<'a> {
+    reference: &'a str,
+    operation: &'a str,
+    manners: &'a OutcomeManners,
+}
+
+impl<'a> Envelope<'a> {
+    fn of(platform: &Platform, message: Result<&'a Message, &Reason>) -> Self {
+        let (reference, operation) =
+            message.map_or(("", ""), |message| (message.identifier.as_str(), message.operation_name()));
+        Self { reference, operation, manners: &platform.manners.outcomes }
+    }
+
+    fn reply(&self, done: &Done) -> Answer {
+        self.answer(StatusCode::OK, "success", &done.description, None, &done.body)
+    }
+
+    fn refusal(&self, code_major: &str, words: &str, code: Option<&str>) -> Answer {
+        let status = faults::status(self.manners.refusal_status.is);
+        self.answer(status, code_major, &escape(words), code, "")
+    }
+
+    fn answer(
+        &self,
+        status: StatusCode,
+        code_major: &str,
+        description: &str,
+        code: Option<&str>,
+        body: &str,
+    ) -> Answer {
+        let severity = if code_major == "failure" { "error" } else { "status" };
+        let (reference, operation) = (escape(self.reference), escape(self.operation));
+        let code =
+            code.map_or_else(String::new, |code| format!("<ext_canvas_error_code>{code}</ext_canvas_error_code>"));
+        let xml = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <imsx_POXEnvelopeResponse xmlns=\"http://www.imsglobal.org/services/ltiv1p1/xsd/imsoms_v1p0\">\
+             <imsx_POXHeader><imsx_POXResponseHeaderInfo><imsx_version>V1.0</imsx_version>\
+             <imsx_messageIdentifier>re-{reference}</imsx_messageIdentifier><imsx_statusInfo>\
+             <imsx_codeMajor>{code_major}</imsx_codeMajor><imsx_severity>{severity}</imsx_severity>\
+             <imsx_description>{description}</imsx_description>\
+             <imsx_messageRefIdentifier>{reference}</imsx_messageRefIdentifier>\
+             <imsx_operationRefIdentifier>{operation}</imsx_operationRefIdentifier>{code}\
+             </imsx_statusInfo></imsx_POXResponseHeaderInfo></imsx_POXHeader>\
+             <imsx_POXBody>{body}</imsx_POXBody></imsx_POXEnvelopeResponse>"
+        );
+        Answer::text(status, self.manners.reply_type.is, xml)
+    }
 }
 
 #[cfg(test)]
@@ -221,7 +335,7 @@ mod tests {
     async fn grades_are_read_and_deleted_and_other_operations_unsupported() {
         let platform = platform();
         platform.faults.change_refused(|refused| {
-            refused.insert("gone".to_owned());
+            refused.insert("gone".to_owned(), super::faults::Trouble::NotEnrolled);
         });
         let send = async |operation: &str, sourced_id: &str, nonce: &str| {
             let body = replace_result(sourced_id, "0.25").replace("replaceResult", operation);

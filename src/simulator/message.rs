@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
+use hyper::ext::ReasonPhrase;
 use serde_json::Value;
 
 /// Why something is refused, in words.
@@ -86,18 +87,20 @@ pub(super) struct Answer {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Bytes,
     pub(super) refusal: Option<Reason>,
+    /// What stands in the status line behind the number, where it is not the usual.
+    pub(super) phrase: Option<ReasonPhrase>,
 }
 
 impl Answer {
     /// A status without a body.
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), refusal: None }
+        Self { status, headers: Vec::new(), body: Bytes::new(), refusal: None, phrase: None }
     }
 
     /// A body of the given type.
     pub(super) fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Self {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(media_type))];
-        Self { status, headers, body: body.into(), refusal: None }
+        Self { status, headers, body: body.into(), refusal: None, phrase: None }
     }
 
     /// A JSON body.
@@ -117,7 +120,7 @@ impl Answer {
 
     /// The same answer with one header more. A value that no header can carry is left out.
     pub(super) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             self.headers.push((name, value));
         }
         self
@@ -134,6 +137,9 @@ impl Answer {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
+        if let Some(phrase) = self.phrase {
+            response.extensions_mut().insert(phrase);
+        }
         response
     }
 }

@@ -12,6 +12,8 @@
 //!                               ├─ delegated ────────────────────────┘
 //!                               └─ control
 //! ```
+//!
+//! What a particular platform does differently is data, in `manners`; refusals in AGS get its form in `refusal_form`.
 
 mod ags;
 mod assertion_check;
@@ -24,11 +26,13 @@ mod jwks;
 mod ledger;
 mod lineitems;
 mod lti11;
+mod manners;
 mod message;
 mod oauth_check;
 mod options;
 mod platform;
 mod pox;
+mod refusal_form;
 mod score;
 mod seen;
 mod server;
@@ -46,14 +50,17 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-pub use faults::{Fault, FaultError, FaultKind};
+pub use faults::{Fault, FaultError, FaultKind, Trouble};
 pub use gradebook::{Accepted, Cell, CellState, Grade, Protocol};
 pub use ledger::{Refusal, Route, RouteCounts};
+pub use lineitems::Column;
+pub use manners::{Known, Likeness, Line};
 pub use options::{
     Client, Consumer, DescribedConsumer, DescribedContext, Description, Jwks, Options, SCOPE_LINEITEM,
     SCOPE_LINEITEM_READONLY, SCOPE_RESULT_READONLY, SCOPE_SCORE,
 };
 
+use manners::Audience;
 use platform::Platform;
 use server::Stop;
 
@@ -63,6 +70,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// A running simulated LMS. Dropping it ends it at once, [`stop`](Self::stop) does so gently.
 pub struct SimulatedLms {
     address: SocketAddr,
+    like: Option<Likeness>,
     platform: Arc<Platform>,
     tasks: TaskTracker,
     stop: Stop,
@@ -76,11 +84,12 @@ impl SimulatedLms {
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
+        let like = options.like;
         let invalid = |reason| io::Error::new(io::ErrorKind::InvalidInput, reason);
         let platform = Arc::new(Platform::new(options, format!("http://{address}")).map_err(invalid)?);
         let (tasks, stop) = (TaskTracker::new(), Stop::default());
         tasks.spawn(server::run(listener, Arc::clone(&platform), tasks.clone(), stop.clone()));
-        Ok(Self { address, platform, tasks, stop })
+        Ok(Self { address, like, platform, tasks, stop })
     }
 
     /// Takes no more requests, lets those under way end for up to three seconds, then cuts them off.
@@ -105,12 +114,26 @@ impl SimulatedLms {
 
     /// The `lis_outcome_service_url`. A query may be added.
     pub fn outcomes_url(&self) -> String {
-        format!("{}/lti11/outcomes", self.base_url())
+        format!("{}{}", self.base_url(), self.platform.outcomes_path())
     }
 
-    /// The token endpoint, which is the audience of a client assertion too.
+    /// The token endpoint.
     pub fn token_url(&self) -> String {
         self.platform.token_url()
+    }
+
+    /// The audience of a client assertion.
+    pub fn token_audience(&self) -> String {
+        match self.platform.manners.token.audience.is {
+            Audience::Own(own) => own.to_owned(),
+            Audience::TokenUrl | Audience::TokenUrlOrList | Audience::Unchecked => self.token_url(),
+        }
+    }
+
+    /// The cell of an LTI 1.1 sourcedid at the plain [`outcomes_url`](Self::outcomes_url).
+    pub fn lti11_cell(&self, sourced_id: &str) -> Cell {
+        let column = self.platform.outcomes_path().to_owned();
+        Cell { protocol: Protocol::Lti11, column, user: sourced_id.to_owned() }
     }
 
     /// The line item container of a context.
@@ -148,9 +171,19 @@ impl SimulatedLms {
 
     /// Refuses a user (AGS `userId`, delegated `user_id`) or a sourcedid for good.
     pub fn refuse_user(&self, user: &str) {
+        self.refuse(user, Trouble::NotEnrolled);
+    }
+
+    /// Refuses a user or a sourcedid for good, for this reason.
+    pub fn refuse(&self, user: &str, trouble: Trouble) {
         self.platform.faults.change_refused(|refused| {
-            refused.insert(user.to_owned());
+            refused.insert(user.to_owned(), trouble);
         });
+    }
+
+    /// Takes a resource link for one of another context: no line item may be made for it.
+    pub fn disown_resource_link(&self, resource_link: &str) {
+        locked(&self.platform.foreign_links).insert(resource_link.to_owned());
     }
 
     /// Takes a refused user or sourcedid back in.
@@ -179,6 +212,11 @@ impl SimulatedLms {
     /// The line item ids of a context, in order of their making.
     pub fn line_items(&self, context: &str) -> Vec<String> {
         self.platform.line_items.contexts().remove(context).unwrap_or_default()
+    }
+
+    /// The line items of a context with what they are for, in order of their making.
+    pub fn columns(&self, context: &str) -> Vec<Column> {
+        self.platform.line_items.columns(context)
     }
 
     /// All cells that were ever written, in order of their names.
@@ -225,9 +263,11 @@ impl SimulatedLms {
             id,
         };
         Description {
+            like: self.like,
             base_url: self.base_url().to_owned(),
             outcomes_url: self.outcomes_url(),
             token_url: self.token_url(),
+            token_aud: self.token_audience(),
             delegated_url: self.delegated_url(),
             control_url: format!("{}/_control", self.base_url()),
             consumers,

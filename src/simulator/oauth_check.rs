@@ -13,19 +13,33 @@ use hmac::{Hmac, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha1::{Digest as _, Sha1};
 
+use super::manners::{BodyHash, Nonces, OauthRules, Query};
 use super::message::{Call, Reason, form_pairs, percent_decode};
 use super::seen::Seen;
 
-/// How far a timestamp may be off, either way, in seconds.
-const TIMESTAMP_WINDOW_S: i64 = 300;
-
-/// Why a request is not believed. The two are told apart because platforms tell them apart to the sender.
+/// Why a request is not believed, told apart as platforms tell it apart to the sender.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OauthRefusal {
     #[error("{0}")]
     NoOauth(Reason),
     #[error("{0}")]
     NotValid(Reason),
+    #[error("{0}")]
+    Stale(Reason),
+    #[error("{0}")]
+    Replayed(Reason),
+}
+
+impl From<Reason> for OauthRefusal {
+    fn from(reason: Reason) -> Self {
+        Self::NotValid(reason)
+    }
+}
+
+impl From<&str> for OauthRefusal {
+    fn from(reason: &str) -> Self {
+        Self::NotValid(reason.to_owned())
+    }
 }
 
 /// What a signature is judged against.
@@ -34,6 +48,7 @@ pub(super) struct OauthCheck<'a> {
     pub(super) origin: &'a str,
     pub(super) consumers: &'a HashMap<String, SecretString>,
     pub(super) nonces: &'a Seen,
+    pub(super) rules: &'a OauthRules,
     pub(super) now_ms: i64,
 }
 
@@ -44,10 +59,10 @@ impl OauthCheck<'_> {
         let Some(fields) = header.strip_prefix("OAuth ") else {
             return Err(OauthRefusal::NoOauth("the Authorization header does not begin with `OAuth `".to_owned()));
         };
-        self.check_fields(request, fields).map_err(OauthRefusal::NotValid)
+        self.check_fields(request, fields)
     }
 
-    fn check_fields(&self, request: &Call, fields: &str) -> Result<(), Reason> {
+    fn check_fields(&self, request: &Call, fields: &str) -> Result<(), OauthRefusal> {
         let fields = header_fields(fields)?;
         let field = |name: &str| {
             let value = fields.get(name).filter(|value| !value.is_empty());
@@ -58,23 +73,29 @@ impl OauthCheck<'_> {
         expect(field("oauth_version")? == "1.0", "oauth_version is not 1.0")?;
         expect(field("oauth_signature_method")? == "HMAC-SHA1", "oauth_signature_method is not HMAC-SHA1")?;
         self.check_timestamp(field("oauth_timestamp")?)?;
-        let body_hash = BASE64_STANDARD.encode(Sha1::digest(&request.body));
-        expect(field("oauth_body_hash")? == body_hash, "oauth_body_hash is not that of the body")?;
-
-        let base = base_string(request, self.origin, &fields)?;
+        if self.rules.body_hash == BodyHash::Needed || fields.contains_key("oauth_body_hash") {
+            let body_hash = BASE64_STANDARD.encode(Sha1::digest(&request.body));
+            expect(field("oauth_body_hash")? == body_hash, "oauth_body_hash is not that of the body")?;
+        }
+        let query = if self.rules.query == Query::Signed { request.query() } else { "" };
+        let base = base_string(request, query, self.origin, &fields)?;
         check_signature(&base, secret, field("oauth_signature")?)?;
-        let is_new = self.nonces.first_time((key, field("oauth_nonce")?), self.now_ms);
-        expect(is_new, "the nonce was used before")
+        let nonce = field("oauth_nonce")?;
+        if self.rules.nonces == Nonces::Unchecked || self.nonces.first_time((key, nonce), self.now_ms) {
+            return Ok(());
+        }
+        Err(OauthRefusal::Replayed("the nonce was used before".to_owned()))
     }
 
-    fn check_timestamp(&self, text: &str) -> Result<(), Reason> {
+    fn check_timestamp(&self, text: &str) -> Result<(), OauthRefusal> {
         expect(text.bytes().all(|byte| byte.is_ascii_digit()), "oauth_timestamp is not a whole number of seconds")?;
         let sent_s: i64 = text.parse().map_err(|_| "oauth_timestamp is too large")?;
         let off_s = sent_s.saturating_sub(self.now_ms.div_euclid(1000));
-        if off_s.abs() > TIMESTAMP_WINDOW_S {
-            return Err(format!("oauth_timestamp is {off_s} s off, and may be {TIMESTAMP_WINDOW_S} s"));
+        let limit = if off_s < 0 { self.rules.age_max_s } else { self.rules.ahead_max_s };
+        match limit.filter(|limit| off_s.abs() > *limit) {
+            Some(limit) => Err(OauthRefusal::Stale(format!("oauth_timestamp is {off_s} s off, and may be {limit} s"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -108,8 +129,8 @@ fn header_fields(fields: &str) -> Result<BTreeMap<String, String>, Reason> {
 }
 
 /// The text that is signed (RFC 5849, 3.4.1).
-fn base_string(request: &Call, origin: &str, fields: &BTreeMap<String, String>) -> Result<String, Reason> {
-    let query = form_pairs(request.query())?;
+fn base_string(request: &Call, query: &str, origin: &str, fields: &BTreeMap<String, String>) -> Result<String, Reason> {
+    let query = form_pairs(query)?;
     let of_query = query.iter().map(|(name, value)| (name, value));
     let of_header = fields.iter().filter(|(name, _)| *name != "oauth_signature");
     let mut parameters: Vec<(String, String)> =
@@ -163,7 +184,8 @@ mod tests {
             oauth_signature_method="HMAC-SHA1", oauth_timestamp="137131201", oauth_nonce="7d8f3e4a",
             oauth_signature="bYT5CMsGcbgUdFHObYMEfcx6bsw%3D""#;
         let fields = header_fields(header).expect("well-formed");
-        let base = base_string(&request, &origin_of("EXAMPLE.COM:80"), &fields).expect("a base string");
+        let base =
+            base_string(&request, request.query(), &origin_of("EXAMPLE.COM:80"), &fields).expect("a base string");
         assert_eq!(
             base,
             "POST&http%3A%2F%2Fexample.com%2Frequest&a2%3Dr%2520b%26a3%3Da%26b5%3D%253D%25253D%26c%2540%3D%26\

@@ -7,6 +7,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::manners::Likeness;
+
 /// The scope that posts scores.
 pub const SCOPE_SCORE: &str = "https://purl.imsglobal.org/spec/lti-ags/scope/score";
 /// The scope that reads and makes line items.
@@ -38,6 +40,8 @@ pub struct Options {
     pub clock_skew_ms: i64,
     /// How many refusals are kept for `refusals()`.
     pub refusals_max: usize,
+    /// Whose manners it has; without, it is a strict judge by the standards.
+    pub like: Option<Likeness>,
 }
 
 impl Default for Options {
@@ -53,6 +57,7 @@ impl Default for Options {
             token_life: Duration::from_secs(3600),
             clock_skew_ms: 0,
             refusals_max: 256,
+            like: None,
         }
     }
 }
@@ -112,12 +117,17 @@ pub enum Jwks {
 /// it has no `Debug`.
 #[derive(Clone, Serialize)]
 pub struct Description {
+    /// Whose manners it has, if anybody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub like: Option<Likeness>,
     /// Scheme, host and port; also the LTI 1.3 issuer.
     pub base_url: String,
     /// `lis_outcome_service_url`.
     pub outcomes_url: String,
-    /// The token endpoint, and the audience of a client assertion.
+    /// The token endpoint.
     pub token_url: String,
+    /// The audience of a client assertion.
+    pub token_aud: String,
     /// `grade_passback_url`.
     pub delegated_url: String,
     /// Where faults, gradebook and counts are.

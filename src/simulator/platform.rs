@@ -2,9 +2,12 @@
 //!
 //! Nothing here waits, but for the token endpoint, which may have to fetch a tool's keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Mutex;
 
 use axum::http::StatusCode;
+use axum::http::header::{HOST, LOCATION, USER_AGENT};
 use secrecy::SecretString;
 
 use super::delegated::Bodies;
@@ -13,13 +16,15 @@ use super::gradebook::Gradebook;
 use super::jwks::Clients;
 use super::ledger::{Ledger, Route};
 use super::lineitems::LineItems;
+use super::manners::{Addresses, Manners, UserAgent, WrongHost};
 use super::message::{Answer, Call, Reason};
 use super::options::Options;
 use super::seen::Seen;
 use super::token::{self, Tokens};
-use super::{ags, control, delegated, lti11, score};
+use super::{ags, control, delegated, locked, lti11, refusal_form, score};
 
 pub(super) struct Platform {
+    pub(super) manners: &'static Manners,
     pub(super) base_url: String,
     /// Set where a proxy stands before us, so that what was signed is not what arrives.
     pub(super) public_url: Option<String>,
@@ -34,6 +39,8 @@ pub(super) struct Platform {
     pub(super) nonces: Seen,
     pub(super) jtis: Seen,
     pub(super) faults: Faults,
+    /// Resource links of other contexts.
+    pub(super) foreign_links: Mutex<BTreeSet<String>>,
     pub(super) ledger: Ledger,
 }
 
@@ -52,37 +59,31 @@ pub(super) enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn of(path: &'a str) -> Self {
-        let mut parts = [""; 8];
-        let mut count = 0;
-        for part in path.split('/').skip(1) {
-            let Some(slot) = parts.get_mut(count) else {
-                return Self::Nowhere;
-            };
-            *slot = part;
-            count += 1;
+    /// The place of a path, by the addresses of a platform.
+    pub(super) fn of(path: &'a str, addresses: &Addresses) -> Self {
+        if path == addresses.outcomes {
+            return Self::Outcomes;
         }
-        match parts[..count] {
-            ["lti11", "outcomes"] => Self::Outcomes,
-            ["lti13", "token"] => Self::Token,
-            ["lti13", context, ref rest @ ..] if is_plain_name(context) => Self::in_context(context, rest),
-            ["delegated", "passback"] => Self::Delegated,
-            ["_control", call] => Self::Control { call },
-            _ => Self::Nowhere,
+        if path == addresses.token {
+            return Self::Token;
         }
-    }
-
-    fn in_context(context: &'a str, rest: &[&'a str]) -> Self {
-        match *rest {
-            ["lineitems"] => Self::Container { context },
-            ["lineitems", id, ref below @ ..] if is_plain_name(id) => match below {
-                ["lineitem"] => Self::LineItem { context, id },
-                ["lineitem", "results"] => Self::Results { context, id },
-                ["lineitem", "scores"] => Self::Scores { context, id },
-                _ => Self::Nowhere,
-            },
-            _ => Self::Nowhere,
+        if path == "/delegated/passback" {
+            return Self::Delegated;
         }
+        if let Some(call) = path.strip_prefix("/_control/").filter(|call| !call.contains('/')) {
+            return Self::Control { call };
+        }
+        let line_item = |path: Option<&'a str>| parts_of(path?, addresses.line_item);
+        if let Some((context, id)) = line_item(path.strip_suffix("/scores")) {
+            return Self::Scores { context, id };
+        }
+        if let Some((context, id)) = line_item(path.strip_suffix("/results")) {
+            return Self::Results { context, id };
+        }
+        if let Some((context, id)) = line_item(Some(path)) {
+            return Self::LineItem { context, id };
+        }
+        parts_of(path, addresses.container).map_or(Self::Nowhere, |(context, _)| Self::Container { context })
     }
 
     /// The route whose faults and counts this is; the control calls have none.
@@ -96,6 +97,22 @@ impl<'a> Place<'a> {
             Self::Control { .. } | Self::Nowhere => None,
         }
     }
+}
+
+/// What stands in a path for `{context}` and `{id}` of a template; none where it does not fit.
+fn parts_of<'a>(path: &'a str, template: &str) -> Option<(&'a str, &'a str)> {
+    let (mut context, mut id) = ("", "");
+    let mut segments = path.split('/');
+    for wanted in template.split('/') {
+        let segment = segments.next()?;
+        match wanted {
+            "{context}" if is_plain_name(segment) => context = segment,
+            "{id}" if is_plain_name(segment) => id = segment,
+            wanted if wanted == segment => {}
+            _ => return None,
+        }
+    }
+    segments.next().is_none().then_some((context, id))
 }
 
 /// Whether a context or line item id can stand in an address as it is.
@@ -115,6 +132,7 @@ impl Platform {
             clients.add(client)?;
         }
         Ok(Self {
+            manners: Manners::of(options.like),
             base_url: public_url.clone().unwrap_or(base_url),
             public_url,
             page_size: options.page_size,
@@ -128,24 +146,51 @@ impl Platform {
             nonces: Seen::default(),
             jtis: Seen::default(),
             faults: Faults::default(),
+            foreign_links: Mutex::default(),
             ledger: Ledger::new(options.refusals_max),
         })
     }
 
+    fn addresses(&self) -> &'static Addresses {
+        &self.manners.site.addresses.is
+    }
+
+    /// The place of a path.
+    pub(super) fn place<'a>(&self, path: &'a str) -> Place<'a> {
+        Place::of(path, self.addresses())
+    }
+
+    pub(super) fn outcomes_path(&self) -> &'static str {
+        self.addresses().outcomes
+    }
+
     pub(super) fn token_url(&self) -> String {
-        format!("{}/lti13/token", self.base_url)
+        format!("{}{}", self.base_url, self.addresses().token)
     }
 
     pub(super) fn lineitems_url(&self, context: &str) -> String {
-        format!("{}/lti13/{context}/lineitems", self.base_url)
+        let path = self.addresses().container.replace("{context}", context);
+        let query = self.addresses().container_query.map_or_else(String::new, |query| format!("?{query}"));
+        format!("{}{path}{query}", self.base_url)
     }
 
     pub(super) fn lineitem_url(&self, context: &str, id: &str) -> String {
-        format!("{}/lti13/{context}/lineitems/{id}/lineitem?type_id=1", self.base_url)
+        let path = self.addresses().line_item.replace("{context}", context).replace("{id}", id);
+        let query = self.addresses().line_item_query;
+        let query = query.map_or_else(String::new, |(name, value)| format!("?{name}={value}"));
+        format!("{}{path}{query}", self.base_url)
+    }
+
+    /// Whether a resource link belongs to another context.
+    pub(super) fn is_foreign(&self, resource_link: &str) -> bool {
+        locked(&self.foreign_links).contains(resource_link)
     }
 
     /// Judges a request by the rules of its place.
     pub(super) async fn answer(&self, place: Place<'_>, request: &Call, now_ms: i64) -> Answer {
+        if let Some(turned_away) = self.turn_away(place, request) {
+            return turned_away;
+        }
         let judged = match place {
             Place::Outcomes => Ok(lti11::answer(self, request, now_ms)),
             Place::Token => Ok(token::answer(self, request, now_ms).await),
@@ -155,11 +200,39 @@ impl Platform {
             Place::Scores { context, id } => score::post(self, request, context, id, now_ms),
             Place::Delegated => delegated::post(self, request, now_ms),
             Place::Control { call: name } => control::answer(self, request, name),
-            Place::Nowhere => {
-                Err(Answer::error(StatusCode::NOT_FOUND, format!("there is nothing at {}", request.path())))
-            }
+            Place::Nowhere => Err(self.nothing_there(request)),
         };
-        judged.unwrap_or_else(|refused| refused)
+        let answer = judged.unwrap_or_else(|refused| refused);
+        refusal_form::dress(self.manners.ags.errors.is, place, request, answer)
+    }
+
+    /// What is answered before anybody looks at the request: it came to another name, or from nobody.
+    fn turn_away(&self, place: Place<'_>, request: &Call) -> Option<Answer> {
+        place.route().filter(|route| *route != Route::Delegated)?;
+        let site = &self.manners.site;
+        let own_host = self.base_url.split("//").nth(1).unwrap_or_default();
+        let host = request.header(&HOST).unwrap_or_default();
+        if site.wrong_host.is == WrongHost::SeeOther && !host.eq_ignore_ascii_case(own_host) {
+            let page = "<!DOCTYPE html><html><head><title>Redirect</title></head><body>This page should automatically \
+                redirect.</body></html>";
+            let answer = Answer::text(StatusCode::SEE_OTHER, "text/html; charset=utf-8", page);
+            let answer = answer.with_header(LOCATION, &self.base_url);
+            return Some(answer.refusing(format!("{host} is not {own_host}")));
+        }
+        if site.user_agent.is == UserAgent::Needed && request.header(&USER_AGENT).is_err() {
+            return Some(Answer::error(StatusCode::FORBIDDEN, "the User-Agent header is missing".to_owned()));
+        }
+        None
+    }
+
+    /// Moodle's line items are below a script that knows its own paths.
+    fn nothing_there(&self, request: &Call) -> Answer {
+        let script = self.addresses().container.split("/{context}").next().unwrap_or_default();
+        let is_script = Path::new(script).extension().is_some_and(|extension| extension == "php");
+        if is_script && request.path().starts_with(script) {
+            return Answer::bad_request("No handler found for this path".to_owned());
+        }
+        Answer::error(StatusCode::NOT_FOUND, format!("there is nothing at {}", request.path()))
     }
 }
 
@@ -169,7 +242,9 @@ mod tests {
 
     #[test]
     fn addresses_lead_to_their_places() {
-        let check = |path: &str, expected: Place<'_>| assert_eq!(Place::of(path), expected, "{path}");
+        let check = |path: &str, expected: Place<'_>| {
+            assert_eq!(Place::of(path, &Manners::of(None).site.addresses.is), expected, "{path}");
+        };
         let (context, id) = ("c-1", "7");
         check("/lti11/outcomes", Place::Outcomes);
         check("/lti13/token", Place::Token);

@@ -1,15 +1,17 @@
 //! The AGS score service (AGS 2.0, 3.4): judges a score document and writes or clears a grade.
 //!
-//! A document is refused for any member that is missing, of the wrong type or not known; extensions are keyed by
-//! addresses and let through. A timestamp must be newer than the stored one by a millisecond, and not in the future.
+//! What a document must hold, which timestamps are taken and what a score does beside the grade is a matter of the
+//! platform's manners. Extensions are keyed by addresses and let through; Canvas's is read.
 
 use axum::http::{Method, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::ags::{authorize, find};
-use super::gradebook::{Accepted, Cell, Grade};
+use super::ags::{authorize, expect_media, find};
+use super::faults;
+use super::gradebook::{Accepted, Cell, Effect, Grade, Manner, NotNewer};
+use super::manners::{Denied, Document, Future, Order, ScoreManners, Submissions, Taken, Unfinished, UserIds, Zero};
 use super::message::{Answer, Call, Reason};
 use super::options::SCOPE_SCORE;
 use super::platform::Platform;
@@ -32,7 +34,10 @@ const MEMBERS: [&str; 9] = [
     "scoringUserId",
 ];
 
-/// Judges one posted score. Success is 200 with an empty body, as on Moodle.
+/// Canvas's extension, by which a sender says what a score does beside the grade.
+const CANVAS_EXTENSION: &str = "https://canvas.instructure.com/lti/submission";
+
+/// Judges one posted score.
 pub(super) fn post(
     platform: &Platform,
     request: &Call,
@@ -40,21 +45,68 @@ pub(super) fn post(
     id: &str,
     now_ms: i64,
 ) -> Result<Answer, Answer> {
+    let manners = &platform.manners.scores;
     request.expect_method(&Method::POST)?;
     authorize(platform, request, &[SCOPE_SCORE], now_ms)?;
-    request.expect_json_type(SCORE)?;
-    find(platform, request, context, id)?;
-    let score = request.json_object().and_then(|body| Score::read(&body, now_ms)).map_err(Answer::bad_request)?;
-    if platform.faults.refuses(&score.user) {
-        let reason = "User not found in course or is not a student".to_owned();
-        return Err(Answer::error(StatusCode::UNPROCESSABLE_ENTITY, reason));
+    expect_media(platform, request, SCORE)?;
+    let item = find(platform, request, context, id)?;
+    let body = request.json_object().map_err(Answer::bad_request)?;
+    let score = Score::read(&body, now_ms, manners)?;
+    if manners.user_ids.is == UserIds::Numbers && !score.user.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Answer::error(StatusCode::BAD_GATEWAY, "the user id is no number".to_owned()));
     }
-    let cell = Cell::ags(context, id, &score.user);
-    let accepted =
-        Accepted { at_ms: now_ms, grade: score.grade, timestamp_ms: Some(score.timestamp_ms), comment: score.comment };
-    let written = platform.gradebook.write(cell, accepted);
-    written.map_err(|not_newer| Answer::error(StatusCode::CONFLICT, not_newer.to_string()))?;
-    Ok(Answer::empty(StatusCode::OK))
+    let taken = taken(platform, request, context, id, &score.user);
+    match platform.faults.trouble_of(&score.user).map(|trouble| manners.refused.is.of(trouble)) {
+        Some(Denied::Taken) => return Ok(taken),
+        Some(Denied::With(status, words)) => return Err(Answer::error(faults::status(status), words.to_owned())),
+        None => {}
+    }
+    let manner = Manner { order: manners.order.is, effect: score.effect, submissions: score.submissions };
+    let on_the_columns_scale = |grade: Grade| match grade.maximum {
+        0.0 => Grade { maximum: item.score_maximum, ..grade },
+        _ => grade,
+    };
+    let accepted = Accepted {
+        at_ms: now_ms,
+        grade: score.grade.map(on_the_columns_scale),
+        timestamp_ms: Some(score.timestamp_ms),
+        comment: score.comment,
+    };
+    let written = platform.gradebook.write_in(manner, Cell::ags(context, id, &score.user), accepted);
+    written.map_err(|not_newer| refuse_time(manners.order.is, &not_newer))?;
+    Ok(taken)
+}
+
+fn taken(platform: &Platform, request: &Call, context: &str, id: &str, user: &str) -> Answer {
+    match platform.manners.scores.taken.is {
+        Taken::Empty => Answer::empty(StatusCode::OK),
+        Taken::ResultUrl => {
+            let url = format!("{}/results/{user}", platform.lineitem_url(context, id));
+            Answer::json(StatusCode::OK, &json!({"resultUrl": url}))
+        }
+        Taken::Echo => Answer::text(StatusCode::CREATED, SCORE, request.body.clone()),
+    }
+}
+
+/// A score that is not newer, in the platform's words.
+fn refuse_time(order: Order, not_newer: &NotNewer) -> Answer {
+    let moment = |ms: i64| {
+        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
+        moment.ok().and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
+    };
+    let (sent, stored) = (moment(not_newer.sent_ms), moment(not_newer.stored_ms));
+    match order {
+        Order::NotOlder => {
+            Answer::bad_request(format!("Provided timestamp of {sent} before last updated timestamp of {stored}"))
+        }
+        Order::NewerOr400 if not_newer.sent_ms == not_newer.stored_ms => {
+            Answer::bad_request("Score already exists for the provided timestamp.".to_owned())
+        }
+        Order::NewerOr400 => Answer::bad_request("Score can only be updated to a later point in time.".to_owned()),
+        Order::NewerMillisecond | Order::NewerSecond | Order::Unchecked => {
+            Answer::error(StatusCode::CONFLICT, not_newer.to_string())
+        }
+    }
 }
 
 struct Score {
@@ -62,50 +114,116 @@ struct Score {
     timestamp_ms: i64,
     /// `None` clears the cell: not fully graded, or no score.
     grade: Option<Grade>,
+    effect: Effect,
+    submissions: u64,
     comment: Option<String>,
 }
 
+/// A member that makes the platform refuse a score, with its status.
+struct Bad {
+    status: u16,
+    reason: Reason,
+}
+
+impl From<Reason> for Bad {
+    fn from(reason: Reason) -> Self {
+        Self { status: 400, reason }
+    }
+}
+
+impl From<Bad> for Answer {
+    fn from(bad: Bad) -> Self {
+        Self::error(faults::status(bad.status), bad.reason)
+    }
+}
+
 impl Score {
-    fn read(body: &Map<String, Value>, now_ms: i64) -> Result<Self, Reason> {
+    fn read(body: &Map<String, Value>, now_ms: i64, manners: &ScoreManners) -> Result<Self, Bad> {
+        let document = manners.document.is;
         let unknown = body.keys().find(|name| !MEMBERS.contains(&name.as_str()) && !name.starts_with("https://"));
-        if let Some(name) = unknown {
-            return Err(format!("{name} is no member of a score; extensions are keyed by an address"));
+        if let Some(name) = unknown.filter(|_| document == Document::Strict) {
+            return Err(format!("{name} is no member of a score; extensions are keyed by an address").into());
         }
-        let timestamp_ms = timestamp_ms(body, "timestamp")?;
-        if timestamp_ms > now_ms + FUTURE_MAX_MS {
-            return Err(format!("timestamp is {} ms in the future", timestamp_ms - now_ms));
+        let timestamp_ms = match timestamp_ms(body, "timestamp") {
+            Err(_) if document == Document::UserOnly => now_ms,
+            moment => moment?,
+        };
+        if manners.future.is == Future::Refused && timestamp_ms > now_ms + FUTURE_MAX_MS {
+            return Err(format!("timestamp is {} ms in the future", timestamp_ms - now_ms).into());
         }
-        let activity = required_text(body, "activityProgress")?;
-        if !ACTIVITY_PROGRESS.contains(&activity) {
-            return Err(format!("activityProgress cannot be {activity}"));
-        }
-        let grading = required_text(body, "gradingProgress")?;
-        if !GRADING_PROGRESS.contains(&grading) {
-            return Err(format!("gradingProgress cannot be {grading}"));
-        }
+        progress(document, body, "activityProgress", &ACTIVITY_PROGRESS)?;
+        let grading = progress(document, body, "gradingProgress", &GRADING_PROGRESS)?;
         check_submission(body)?;
-        let grade = read_grade(body)?.filter(|_| grading == "FullyGraded");
+        let grade = read_grade(body, manners)?.filter(|_| grading == "FullyGraded");
+        let extension = Extension::read(body);
         Ok(Self {
             user: required_text(body, "userId")?.to_owned(),
             timestamp_ms,
             grade,
+            effect: effect(grade, &extension, manners),
+            submissions: u64::from(manners.submissions.is == Submissions::EachScore && extension.makes_submission),
             comment: optional_text(body, "comment")?,
         })
     }
 }
 
-fn read_grade(body: &Map<String, Value>) -> Result<Option<Grade>, Reason> {
+/// What a score does to the grade that is there.
+fn effect(grade: Option<Grade>, extension: &Extension, manners: &ScoreManners) -> Effect {
+    let leaves = match (grade, manners.unfinished.is) {
+        (Some(grade), _) => grade.score == 0.0 && manners.zero.is == Zero::Unpublished,
+        (None, Unfinished::Wipes) => false,
+        (None, Unfinished::WipesUnlessPreserved) => extension.preserves_score,
+        (None, Unfinished::LeavesGrade) => true,
+    };
+    if leaves { Effect::LeavesGrade } else { Effect::Replaces }
+}
+
+/// What Canvas's extension asks for.
+struct Extension {
+    makes_submission: bool,
+    preserves_score: bool,
+}
+
+impl Extension {
+    fn read(body: &Map<String, Value>) -> Self {
+        let member = |name: &str| body.get(CANVAS_EXTENSION).and_then(|extension| extension.get(name));
+        let is = |name: &str, wanted: bool| {
+            let word = if wanted { "true" } else { "false" };
+            member(name).is_some_and(|value| value.as_bool() == Some(wanted) || value.as_str() == Some(word))
+        };
+        let is_none = member("submission_type").and_then(Value::as_str) == Some("none");
+        Self { makes_submission: !is("new_submission", false) && !is_none, preserves_score: is("preserve_score", true) }
+    }
+}
+
+/// The word of a progress. A lenient platform takes any, and one that asks for the user alone does without.
+fn progress<'a>(
+    document: Document,
+    body: &'a Map<String, Value>,
+    name: &str,
+    words: &[&str],
+) -> Result<&'a str, Reason> {
+    match (required_text(body, name), document) {
+        (Err(_), Document::UserOnly) => Ok("FullyGraded"),
+        (Err(reason), _) => Err(reason),
+        (Ok(word), Document::Strict) if !words.contains(&word) => Err(format!("{name} cannot be {word}")),
+        (Ok(word), _) => Ok(word),
+    }
+}
+
+fn read_grade(body: &Map<String, Value>, manners: &ScoreManners) -> Result<Option<Grade>, Bad> {
     let given = number(body, "scoreGiven")?;
     let maximum = number(body, "scoreMaximum")?;
-    if maximum.is_some_and(|maximum| maximum <= 0.0) {
-        return Err("scoreMaximum must be above 0".to_owned());
+    let bad = |status, words: &str| Err(Bad { status, reason: words.to_owned() });
+    if maximum.is_some_and(|maximum| maximum < 0.0 || (maximum == 0.0 && manners.no_maximum.is != 0)) {
+        return bad(manners.no_maximum.is.max(400), "scoreMaximum must be above 0");
     }
     let Some(score) = given else { return Ok(None) };
-    if score < 0.0 {
-        return Err("scoreGiven must not be negative".to_owned());
+    if score < 0.0 && manners.negative.is != 0 {
+        return bad(manners.negative.is, "scoreGiven must not be negative");
     }
-    let maximum = maximum.ok_or("scoreMaximum is missing beside scoreGiven")?;
-    Ok(Some(Grade { score, maximum }))
+    let maximum = maximum.ok_or_else(|| "scoreMaximum is missing beside scoreGiven".to_owned())?;
+    Ok(Some(Grade { score: score.max(0.0), maximum }))
 }
 
 fn check_submission(body: &Map<String, Value>) -> Result<(), Reason> {
@@ -153,8 +271,7 @@ fn timestamp_ms(body: &Map<String, Value>, name: &str) -> Result<i64, Reason> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
+    use super::super::manners::Manners;
     use super::*;
 
     const NOW_MS: i64 = 1_795_000_000_000;
@@ -179,7 +296,8 @@ mod tests {
     #[test]
     fn good_documents_write_or_clear() {
         let check = |changes: Value, expected: Option<(f64, f64)>| {
-            let score = Score::read(&document(changes), NOW_MS).expect("a good document");
+            let score =
+                Score::read(&document(changes), NOW_MS, &Manners::of(None).scores).ok().expect("a good document");
             assert_eq!(score.grade.map(|grade| (grade.score, grade.maximum)), expected);
         };
         check(json!({}), Some((8.5, 10.0)));
@@ -196,7 +314,8 @@ mod tests {
     #[test]
     fn bad_documents_are_refused_by_name() {
         let check = |changes: Value, words: &str| {
-            let reason = Score::read(&document(changes), NOW_MS).err().expect("a bad document");
+            let bad = Score::read(&document(changes), NOW_MS, &Manners::of(None).scores);
+            let reason = bad.err().expect("a bad document").reason;
             assert!(reason.contains(words), "{reason}");
         };
         for name in ["userId", "timestamp", "activityProgress", "gradingProgress", "scoreMaximum"] {

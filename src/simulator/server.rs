@@ -99,7 +99,7 @@ struct Cut;
 async fn respond(platform: Arc<Platform>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let place = Place::of(&path);
+    let place = platform.place(&path);
     let struck = place.route().and_then(|route| Some((route, platform.faults.poll(route)?)));
     if let Some((route, FaultKind::CutBefore)) = struck {
         platform.ledger.count(route, Ending::Faulted);
@@ -114,7 +114,7 @@ async fn respond(platform: Arc<Platform>, request: Request<Incoming>) -> Result<
             None => judge(&platform, place, &request).await,
             Some((route, kind)) => {
                 // A request that is only delayed is counted as what becomes of it.
-                if !matches!(kind, FaultKind::Delay { .. }) {
+                if !matches!(kind, FaultKind::Delay { .. } | FaultKind::RevokeTokens) {
                     platform.ledger.count(route, Ending::Faulted);
                 }
                 strike(&platform, place, &request, kind).await?
@@ -159,9 +159,6 @@ fn note_refusal(platform: &Platform, route: Option<Route>, answer: &Answer) {
 
 /// What a fault makes of a request.
 async fn strike(platform: &Platform, place: Place<'_>, request: &Call, kind: FaultKind) -> Result<Answer, Cut> {
-    const HTML_PAGE: &str = "<!DOCTYPE html><html><head><title>Site maintenance</title></head>\
-        <body><h1>This site is undergoing maintenance</h1></body></html>";
-    const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
     Ok(match kind {
         FaultKind::AcceptThenCut => {
             carry_out(platform, place, request).await;
@@ -173,18 +170,22 @@ async fn strike(platform: &Platform, place: Place<'_>, request: &Call, kind: Fau
         }
         FaultKind::Status { code, body, retry_after } => {
             let answer = Answer::text(faults::status(code), "text/plain; charset=utf-8", body.unwrap_or_default());
-            match retry_after {
-                Some(text) => answer.with_header(RETRY_AFTER, &text),
-                None => answer,
-            }
+            with_retry_after(answer, retry_after.as_deref())
         }
-        FaultKind::Html => Answer::text(StatusCode::OK, "text/html; charset=utf-8", HTML_PAGE),
-        FaultKind::RateLimit => {
-            let words = "403 Forbidden (Rate Limit Exceeded)\n";
-            Answer::text(StatusCode::FORBIDDEN, "text/plain; charset=utf-8", words)
-                .with_header(RATE_LIMIT_REMAINING, "0.0")
+        FaultKind::Html => {
+            Answer::text(StatusCode::OK, "text/html; charset=utf-8", platform.manners.site.maintenance.is.page)
         }
-        FaultKind::Failure { description } => lti11::failure(request, &description),
+        FaultKind::RateLimit => rate_limit(platform),
+        FaultKind::Maintenance => {
+            let manner = &platform.manners.site.maintenance.is;
+            let answer = Answer::text(faults::status(manner.status), "text/html; charset=utf-8", manner.page);
+            with_retry_after(answer, manner.retry_after)
+        }
+        FaultKind::RevokeTokens => {
+            platform.tokens.revoke_all();
+            judge(platform, place, request).await
+        }
+        FaultKind::Failure { description } => lti11::failure(platform, request, &description),
         FaultKind::EmptyList => Answer::json(StatusCode::OK, &serde_json::json!([])),
         FaultKind::Delay { ms } => {
             sleep(Duration::from_millis(ms)).await;
@@ -192,6 +193,25 @@ async fn strike(platform: &Platform, place: Place<'_>, request: &Call, kind: Fau
         }
         FaultKind::CutBefore => return Err(Cut),
     })
+}
+
+/// What the platform says to somebody who asks too often.
+fn rate_limit(platform: &Platform) -> Answer {
+    const REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
+    let manner = &platform.manners.site.rate_limit.is;
+    let answer = Answer::text(faults::status(manner.status), "text/plain; charset=utf-8", manner.words);
+    let answer = with_retry_after(answer, manner.retry_after);
+    match manner.remaining {
+        Some(remaining) => answer.with_header(REMAINING, remaining),
+        None => answer,
+    }
+}
+
+fn with_retry_after(answer: Answer, retry_after: Option<&str>) -> Answer {
+    match retry_after {
+        Some(text) => answer.with_header(RETRY_AFTER, text),
+        None => answer,
+    }
 }
 
 /// Does what is asked and throws the answer away; a refusal is noted with its reason all the same.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::message::{Answer, Call};
 use super::options::{Client, Consumer, Jwks, Options};
-use super::platform::{Place, Platform};
+use super::platform::Platform;
 
 pub(super) const BASE: &str = "http://lms.test";
 /// 2026-11-18 11:06:40 UTC.
@@ -47,7 +47,7 @@ pub(super) fn call(method: &str, url: &str, headers: &[(&str, &str)], body: &str
 }
 
 pub(super) async fn answer(platform: &Platform, call: &Call, now_ms: i64) -> Answer {
-    platform.answer(Place::of(call.path()), call, now_ms).await
+    platform.answer(platform.place(call.path()), call, now_ms).await
 }
 
 /// The reason of a refusal; empty if there is none.

@@ -10,11 +10,12 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
 use serde_json::json;
 
-use super::assertion_check::{Assertion, Expected};
+use super::assertion_check::{Assertion, BadClaim, Expected};
 use super::jwks::NoKey;
+use super::manners::{Jti, KeysUnreachable, Scopes, TokenErrorForm, TokenManners};
 use super::message::{Answer, Call, Reason, form_pairs};
 use super::platform::Platform;
-use super::{clock, locked};
+use super::{clock, faults, locked};
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// More tokens than this at once, and the expired ones are swept; if that does not help, all are.
@@ -26,66 +27,112 @@ pub(super) async fn answer(platform: &Platform, request: &Call, now_ms: i64) -> 
 }
 
 async fn grant(platform: &Platform, request: &Call, now_ms: i64) -> Result<Answer, Answer> {
+    let manners = &platform.manners.token;
     request.expect_method(&Method::POST)?;
-    let form = Form::read(request).map_err(|reason| refusal("invalid_request", reason))?;
+    let form = Form::read(request).map_err(|reason| refusal(manners, "invalid_request", reason))?;
     if form.grant_type != "client_credentials" {
-        return Err(refusal("unsupported_grant_type", "grant_type is not client_credentials".to_owned()));
+        return Err(refusal(manners, "unsupported_grant_type", "grant_type is not client_credentials".to_owned()));
     }
     if form.assertion_type != ASSERTION_TYPE {
-        return Err(refusal("invalid_request", format!("client_assertion_type is not {ASSERTION_TYPE}")));
+        return Err(refusal(manners, "invalid_request", format!("client_assertion_type is not {ASSERTION_TYPE}")));
     }
     let client_scopes = believe(platform, &form.assertion, now_ms).await?;
-    let granted: Vec<String> =
-        form.scope.split(' ').filter(|scope| client_scopes.iter().any(|own| own == scope)).map(str::to_owned).collect();
-    if granted.is_empty() {
-        return Err(refusal("invalid_scope", "none of the scopes asked for is this client's".to_owned()));
-    }
+    let granted = granted(manners, &form.scope, &client_scopes)?;
     let scope = granted.join(" ");
     let token = platform.tokens.give(granted, now_ms);
     let token =
         token.ok_or_else(|| Answer::empty(StatusCode::INTERNAL_SERVER_ERROR).refusing("no randomness".to_owned()))?;
     let life_s = platform.tokens.life.as_secs();
-    let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": life_s, "scope": scope});
-    Ok(Answer::json(StatusCode::OK, &body).with_header(CACHE_CONTROL, "no-store"))
+    let body =
+        json!({"access_token": token, "token_type": manners.token_type.is, "expires_in": life_s, "scope": scope});
+    let answer = Answer::text(StatusCode::OK, manners.reply_type.is, body.to_string());
+    Ok(answer.with_header(CACHE_CONTROL, "no-store"))
+}
+
+/// The scopes of the grant.
+fn granted(manners: &TokenManners, asked: &str, own: &[String]) -> Result<Vec<String>, Answer> {
+    let (granted, foreign): (Vec<&str>, Vec<&str>) =
+        asked.split(' ').partition(|scope| own.iter().any(|own| own == scope));
+    let is_refused = match manners.scopes.is {
+        Scopes::Intersected => granted.is_empty(),
+        Scopes::AllOrNone => !foreign.is_empty(),
+        Scopes::Dropped => false,
+    };
+    if is_refused {
+        let reason = format!("scopes that are not this client's: {}", foreign.join(" "));
+        return Err(refusal(manners, "invalid_scope", reason));
+    }
+    Ok(granted.into_iter().map(str::to_owned).collect())
 }
 
 /// Checks the assertion from end to end; the scopes of its client, if all is well.
 async fn believe(platform: &Platform, assertion: &str, now_ms: i64) -> Result<Vec<String>, Answer> {
-    let invalid = |reason: Reason| refusal("invalid_client", reason);
+    let manners = &platform.manners.token;
+    let invalid = |reason: Reason| refusal(manners, "invalid_client", reason);
     let assertion = Assertion::read(assertion).map_err(invalid)?;
     let client_id = assertion.issuer().map_err(invalid)?;
     let registered =
         platform.clients.find(client_id).ok_or_else(|| invalid("the client is not registered here".to_owned()))?;
     let key = registered.key(assertion.kid()).await.map_err(|error| match error {
-        NoKey::Unreachable(_) => keys_unreachable(error.to_string()),
-        NoKey::Unknown(_) => invalid(error.to_string()),
+        NoKey::Unreachable(_) => keys_unreachable(manners, error.to_string()),
+        NoKey::Unknown(_) => invalid(unknown_kid(manners, &error)),
     })?;
-    assertion.check_signature(&key).map_err(invalid)?;
+    assertion.check_signature(&key).map_err(|reason| match manners.bad_signature.is {
+        500 => Answer::empty(StatusCode::INTERNAL_SERVER_ERROR).refusing(reason),
+        _ => invalid(reason),
+    })?;
     let expected = Expected {
         client_id,
-        audience: &platform.token_url(),
+        token_url: &platform.token_url(),
+        manners,
         deployment_ids: &registered.client.deployment_ids,
         now_ms,
     };
-    assertion.check_claims(&expected).map_err(invalid)?;
-    if !platform.jtis.first_time((client_id, assertion.jti().map_err(invalid)?), now_ms) {
+    assertion.check_claims(&expected).map_err(|bad| match bad {
+        BadClaim::Any(reason) => invalid(reason),
+        BadClaim::Time(reason) => refusal(manners, manners.errors.is.time_code, reason),
+        BadClaim::Stumble(reason) => Answer::empty(StatusCode::INTERNAL_SERVER_ERROR).refusing(reason),
+    })?;
+    if manners.jti.is == Jti::Once && !platform.jtis.first_time((client_id, assertion.jti().map_err(invalid)?), now_ms)
+    {
         return Err(invalid("the jti was used before".to_owned()));
     }
     Ok(registered.client.scopes.clone())
 }
 
-/// An OAuth error (RFC 6749, 5.2).
-fn refusal(error: &'static str, reason: Reason) -> Answer {
-    let status = if error == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-    let body = json!({"error": error, "error_description": reason});
-    Answer::json(status, &body).with_header(CACHE_CONTROL, "no-store").refusing(reason)
+/// In Moodle the words of its library, whose quotes make the body no JSON.
+fn unknown_kid(manners: &TokenManners, error: &NoKey) -> Reason {
+    match manners.errors.is.form {
+        TokenErrorForm::RawWords => "\"kid\" invalid, unable to lookup correct key".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
-/// What Moodle answers when it cannot fetch the tool's keys.
-fn keys_unreachable(reason: Reason) -> Answer {
+/// An OAuth error (RFC 6749, 5.2), in the platform's form.
+fn refusal(manners: &TokenManners, error: &'static str, reason: Reason) -> Answer {
+    let errors = &manners.errors.is;
+    let status =
+        if error == "invalid_client" { faults::status(errors.invalid_client) } else { StatusCode::BAD_REQUEST };
+    let answer = match errors.form {
+        TokenErrorForm::Described => Answer::json(status, &json!({"error": error, "error_description": reason})),
+        TokenErrorForm::CodeAlone => Answer::json(status, &json!({"error": error})),
+        TokenErrorForm::RawWords => {
+            let words = if error == "invalid_client" { reason.as_str() } else { error };
+            Answer::text(status, manners.reply_type.is, format!("{{\"error\":\"{words}\"}}"))
+        }
+    };
+    answer.with_header(CACHE_CONTROL, "no-store").refusing(reason)
+}
+
+fn keys_unreachable(manners: &TokenManners, reason: Reason) -> Answer {
     let page =
         "<!DOCTYPE html><html><head><title>Error</title></head><body><p>Unable to fetch the key set</p></body></html>";
-    Answer::text(StatusCode::NOT_FOUND, "text/html; charset=utf-8", page).refusing(reason)
+    match manners.keys_unreachable.is {
+        KeysUnreachable::NotFoundPage => {
+            Answer::text(StatusCode::NOT_FOUND, "text/html; charset=utf-8", page).refusing(reason)
+        }
+        KeysUnreachable::InvalidClient => refusal(manners, "invalid_client", reason),
+    }
 }
 
 struct Form {

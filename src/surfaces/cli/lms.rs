@@ -16,7 +16,7 @@ use super::{
     fault::CliError,
     output::{Screen, facts},
 };
-use crate::simulator::{Client, Consumer, Description, Jwks, Options, SimulatedLms};
+use crate::simulator::{Client, Consumer, Description, Jwks, Likeness, Options, SimulatedLms};
 
 /// The largest key set that is read, in bytes.
 const JWKS_BYTES_MAX: u64 = 256 * 1024;
@@ -46,6 +46,10 @@ pub struct LmsArgs {
     /// A course with a gradebook column named 1; may be given several times. More come into being when first used
     #[arg(long = "context", value_name = "ID", default_value = "course-1")]
     pub contexts: Vec<String>,
+    /// Answer like this platform: moodle, canvas, openedx, sakai, brightspace or blackboard. Without it: a strict judge
+    /// by the standards
+    #[arg(long, value_name = "PLATFORM")]
+    pub like: Option<Likeness>,
     /// Print what a sender needs as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -53,6 +57,7 @@ pub struct LmsArgs {
 
 const EXAMPLES: &str = "Examples:
   passback lms
+  passback lms --like moodle
   passback lms --listen 127.0.0.1:0 --json
   passback lms --jwks keys.json --client-id tool-1 --client-id tool-2
   curl -X PUT http://127.0.0.1:8090/_control/faults -d '{\"routes\": {\"scores\": [{\"kind\": {\"status\": {\"code\": 503}}}]}}'
@@ -134,6 +139,7 @@ fn options(args: &LmsArgs) -> Result<Options, CliError> {
         clients: args.client_ids.iter().map(client).collect(),
         contexts: args.contexts.iter().map(|id| (id.clone(), vec!["1".to_owned()])).collect(),
         auto_columns: true,
+        like: args.like,
         ..Options::default()
     })
 }
@@ -164,7 +170,20 @@ fn introduction(lms: &Description, screen: &Screen) -> String {
     lines.extend(lms.consumers.iter().map(|consumer| ("Key", format!("{} = {}", consumer.key, consumer.secret))));
     lines.extend(lms.client_ids.iter().map(|id| ("Client id", id.clone())));
     lines.push(("Control", format!("{}/faults, /gradebook, /requests, /delegated", lms.control_url)));
-    format!("A simulated LMS is running; Ctrl-C ends it.\n\n{}\n{}", facts(screen.look, &lines), beginnings(lms))
+    let manners = lms.like.map_or_else(String::new, manners);
+    let facts = facts(screen.look, &lines);
+    format!("A simulated LMS is running; Ctrl-C ends it.\n\n{facts}\n{manners}{}", beginnings(lms))
+}
+
+/// What it does like that platform, and how that is known.
+fn manners(likeness: Likeness) -> String {
+    let lines = likeness.lines();
+    let lines: Vec<_> = lines.iter().map(|line| format!("  {:<9} {}", line.known.word(), line.says)).collect();
+    format!(
+        "Its manners are those of {likeness}: observed on a running one, read in its source, told by its vendor or its \
+         users, or modelled by us.\n\n{}\n\n",
+        lines.join("\n")
+    )
 }
 
 /// A configuration of the worker for this LMS, and an event.
@@ -177,7 +196,12 @@ fn beginnings(lms: &Description) -> String {
     let (issuer, token_url) = (quoted(&lms.base_url), quoted(&lms.token_url));
     parts.extend(lms.client_ids.iter().map(|id| {
         let (name, id) = (quoted(&format!("simulated-{id}")), quoted(id));
-        format!("[[platforms]]\nname = {name}\nissuer = {issuer}\nclient_id = {id}\ntoken_url = {token_url}")
+        let audience = if lms.token_aud == lms.token_url {
+            String::new()
+        } else {
+            format!("\ntoken_aud = {}", quoted(&lms.token_aud))
+        };
+        format!("[[platforms]]\nname = {name}\nissuer = {issuer}\nclient_id = {id}\ntoken_url = {token_url}{audience}")
     }));
     parts.extend(lms.consumers.first().map(|consumer| {
         let event = serde_json::json!({
