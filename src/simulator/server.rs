@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{HeaderName, RETRY_AFTER};
+use axum::http::header::{DATE, HeaderName, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -121,7 +121,12 @@ async fn respond(platform: Arc<Platform>, request: Request<Incoming>) -> Result<
             }
         },
     };
-    Ok(answer.into_response())
+    let mut response = answer.into_response();
+    if platform.clock_skew_ms != 0 {
+        // Else the server adds the machine's own time.
+        response.headers_mut().insert(DATE, clock::http_date(clock::now_ms() + platform.clock_skew_ms));
+    }
+    Ok(response)
 }
 
 async fn read_body(parts: Parts, body: Incoming) -> Result<Call, Answer> {
