@@ -147,15 +147,7 @@ fn confidential(config: &Config) -> Confidential {
 impl Registered {
     /// None for an entry that only names an origin.
     fn of(platform: &Platform) -> Option<Self> {
-        let token_url = platform.token_url.clone()?;
-        let registration = Registration {
-            name: Some(platform.name.clone()),
-            client_id: platform.client_id.clone()?,
-            token_audience: platform.token_aud.clone().unwrap_or_else(|| token_url.as_url().to_string()),
-            token_url,
-            deployment_id: platform.deployment_id.clone(),
-            ignored_claims: Vec::new(),
-        };
+        let registration = platform.registration()?;
         Some(Self { issuer: platform.issuer.clone(), hosts: platform.hosts.clone(), registration })
     }
 

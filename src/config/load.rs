@@ -64,22 +64,42 @@ pub enum ConfigError {
     },
 }
 
+/// Where a configuration was taken from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The file; none where there is none.
+    pub file: Option<PathBuf>,
+    /// The sections that are set, in the order in which they stand.
+    pub sections: Vec<String>,
+    /// The variables of the environment that set something.
+    pub variables: Vec<String>,
+}
+
 impl Config {
     /// Loads the configuration.
     pub fn load<E: Iterator<Item = (String, String)>>(options: LoadOptions<E>) -> Result<Self, ConfigError> {
+        Self::load_and_tell(options).map(|(config, _)| config)
+    }
+
+    /// The same, and says where it was taken from.
+    pub fn load_and_tell<E: Iterator<Item = (String, String)>>(
+        options: LoadOptions<E>,
+    ) -> Result<(Self, Sources), ConfigError> {
         let env: BTreeMap<String, String> = options.env.collect();
         let path = find_file(options.path, &env, Path::new("passback.toml"));
         let text = path.as_deref().map(read_file).transpose()?;
-        Self::from_parts(text.as_deref().zip(path.as_deref()), &env)
+        let tree = tree(text.as_deref().zip(path.as_deref()), &env)?;
+        let config = Self::from_tree(&tree, &env)?;
+        let sections = match tree.value {
+            Value::Table(members) => members.into_iter().map(|(key, _)| key.name).collect(),
+            _ => Vec::new(),
+        };
+        let variables = env.into_keys().filter(|name| path_of(name).is_some()).collect();
+        Ok((config, Sources { file: path, sections, variables }))
     }
 
-    fn from_parts(file: Option<(&str, &Path)>, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        let mut tree = match file {
-            Some((text, path)) => parse(text, path)?,
-            None => Node::default(),
-        };
-        lay_over(&mut tree, env)?;
-        let config = Self::deserialize(Reader { node: &tree, env })
+    fn from_tree(tree: &Node, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let config = Self::deserialize(Reader { node: tree, env })
             .map_err(|fault| ConfigError::Setting { place: fault.place(), what: fault.to_string() })?;
         config.check().map_err(|flaw| {
             let path: Vec<&str> = flaw.setting.split('.').collect();
@@ -88,6 +108,16 @@ impl Config {
         })?;
         Ok(config)
     }
+}
+
+/// What the file says, and what the environment says over it.
+fn tree(file: Option<(&str, &Path)>, env: &BTreeMap<String, String>) -> Result<Node, ConfigError> {
+    let mut tree = match file {
+        Some((text, path)) => parse(text, path)?,
+        None => Node::default(),
+    };
+    lay_over(&mut tree, env)?;
+    Ok(tree)
 }
 
 fn find_file(given: Option<PathBuf>, env: &BTreeMap<String, String>, usual: &Path) -> Option<PathBuf> {
@@ -156,9 +186,13 @@ mod tests {
         domain::{ledger::Rules, retry::RetryPolicy},
     };
 
+    fn from_parts(file: Option<(&str, &Path)>, env: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+        Config::from_tree(&tree(file, env)?, env)
+    }
+
     fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Config::from_parts(Some((text, Path::new("passback.toml"))), &env)
+        from_parts(Some((text, Path::new("passback.toml"))), &env)
     }
 
     fn complaint(text: &str, env: &[(&str, &str)]) -> String {
@@ -167,7 +201,7 @@ mod tests {
 
     #[test]
     fn without_a_file_all_is_as_the_contract_says() {
-        let config = Config::from_parts(None, &BTreeMap::new()).expect("the defaults");
+        let config = from_parts(None, &BTreeMap::new()).expect("the defaults");
         assert_eq!(config.store.path, Path::new("data"));
         assert_eq!(config.store.retain_delivered, Duration::from_secs(30 * 86_400));
         assert!(config.amqp.url.is_none() && config.amqp.declare && config.amqp.exchange.is_none());

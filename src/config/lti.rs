@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{Flaw, host::HostPattern, must, must_be_unique, rsa, secret::Secret};
 use crate::domain::{
     destination::{Origin, ServiceUrl},
-    platform::SigningKey,
+    platform::{Registration, SigningKey},
 };
 
 /// A consumer key and its secret: for LTI 1.1, for delegated delivery, and for who may POST to `/lti/grade_passback`.
@@ -73,6 +73,26 @@ pub struct Platform {
     /// `client_id`. Default: the origin of its `token_url` or `issuer`.
     #[serde(default, deserialize_with = "read_origin")]
     pub origin: Option<Origin>,
+}
+
+impl Platform {
+    /// As the protocols know it. None for an entry that only names an origin.
+    pub fn registration(&self) -> Option<Registration> {
+        let token_url = self.token_url.clone()?;
+        Some(Registration {
+            name: Some(self.name.clone()),
+            client_id: self.client_id.clone()?,
+            token_audience: self.token_aud.clone().unwrap_or_else(|| token_url.as_url().to_string()),
+            token_url,
+            deployment_id: self.deployment_id.clone(),
+            ignored_claims: Vec::new(),
+        })
+    }
+
+    /// Whether its tokens may be sent to this host.
+    pub fn reaches(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
 }
 
 fn read_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ServiceUrl>, D::Error> {

@@ -36,7 +36,7 @@ use self::{
     tokens::Token,
 };
 pub use self::{
-    load::{ConfigError, LoadOptions},
+    load::{ConfigError, LoadOptions, Sources},
     tree::Place,
 };
 use crate::domain::ledger::Rules;
@@ -76,6 +76,14 @@ impl Config {
     /// What the ledger decides by.
     pub fn rules(&self) -> Rules {
         Rules { retry: self.retry.policy(), supersede: self.delivery.supersede }
+    }
+
+    /// What is allowed and yet hardly what was meant, each in a sentence.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let outcomes = self.amqp.outcomes_exchange.is_some();
+        let outcomes =
+            outcomes.then_some("[amqp] outcomes_exchange is set, but this version does not publish outcomes yet");
+        outcomes.into_iter().collect()
     }
 
     /// What no single value shows: ranges, names that stand twice, entries that cannot work.
