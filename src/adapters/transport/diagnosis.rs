@@ -120,11 +120,17 @@ fn tls_words(error: &rustls::Error, host: &str) -> String {
 
 fn certificate_words(fault: &CertificateError, host: &str) -> String {
     match fault {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("the certificate of {host} has expired")
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the certificate of {host} has expired{}", on_day("on", *not_after))
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("the certificate of {host} is not valid yet")
+        CertificateError::Expired => format!("the certificate of {host} has expired"),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("the certificate of {host} is not valid yet{}", on_day("before", *not_before))
+        }
+        CertificateError::NotValidYet => format!("the certificate of {host} is not valid yet"),
+        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
+            let names: Vec<&str> = presented.iter().take(NAMES_SHOWN_MAX).map(|name| plain_name(name)).collect();
+            format!("the certificate is not for {host}, but for another name: {}", names.join(", "))
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("the certificate is not for {host}, but for another name")
@@ -136,4 +142,21 @@ fn certificate_words(fault: &CertificateError, host: &str) -> String {
         CertificateError::Revoked => format!("the certificate of {host} has been revoked"),
         other => format!("the certificate of {host} is not valid: {other}"),
     }
+}
+
+/// A certificate may bear hundreds of names.
+const NAMES_SHOWN_MAX: usize = 3;
+
+/// ` on 2026-11-21`; nothing for a time that no calendar knows.
+fn on_day(word: &str, moment: rustls::pki_types::UnixTime) -> String {
+    let secs = i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
+    match time::OffsetDateTime::from_unix_timestamp(secs) {
+        Ok(moment) => format!(" {word} {}", moment.date()),
+        Err(_) => String::new(),
+    }
+}
+
+/// rustls tells a name as `DnsName("lms.example.edu")`.
+fn plain_name(name: &str) -> &str {
+    name.split('"').nth(1).unwrap_or(name)
 }

@@ -10,7 +10,7 @@ mod egress;
 mod guard;
 mod outgoing;
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use reqwest::{
     Certificate, Client, ClientBuilder, Proxy, Response,
@@ -121,6 +121,17 @@ impl HttpTransport {
     /// What can be known of a destination before anything is sent.
     pub fn admit(&self, url: &Url) -> Result<(), Forbidden> {
         self.rules.admit_url(url)
+    }
+
+    /// The addresses of a URL's host, each with what the rules say of it. Nothing is connected to.
+    pub async fn addresses(&self, url: &Url) -> io::Result<Vec<(IpAddr, Result<(), Forbidden>)>> {
+        let addresses = match url.host() {
+            Some(Host::Domain(name)) => self.guard.looked_up(name).await?,
+            Some(Host::Ipv4(address)) => vec![address.into()],
+            Some(Host::Ipv6(address)) => vec![address.into()],
+            None => Vec::new(),
+        };
+        Ok(addresses.into_iter().map(|address| (address, self.rules.admit_address(address))).collect())
     }
 
     async fn exchange(&self, request: wire::Request, progress: &Arc<Progress>) -> wire::Answer {
