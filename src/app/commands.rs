@@ -11,7 +11,9 @@ use crate::{
     adapters::{
         amqp::{self, Message, Publisher},
         clock::SystemClock,
+        secrets::ConfiguredRegistry,
         store::export as store,
+        transport::HttpTransport,
     },
     config::{
         Config, load,
@@ -24,7 +26,7 @@ use crate::{
     shutdown::{Asked, Signals},
     surfaces::{
         cli::{
-            self, Cli, CliError, Command, LocalWorker, Screen, demo, export, failures, jobs, keys, lms, stats,
+            self, Cli, CliError, Command, LocalWorker, Screen, check, demo, export, failures, jobs, keys, lms, stats,
             submit::{self, BrokerTarget, NotPublished, Publish},
         },
         log,
@@ -63,8 +65,31 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
             let signing_keys: Vec<_> = config.signing_keys.iter().map(SigningKeyConfig::signing_key).collect();
             keys::jwks(&rsa::jwks(&signing_keys).map_err(|error| CliError::Usage(error.to_string()))?, screen)
         }
+        Command::Check(args) => check(args, path, screen).await,
         Command::Lms(args) => lms::run(args, screen, lms::until_signal()).await,
     }
+}
+
+/// `passback check`: of what the worker would use.
+async fn check(args: &check::CheckArgs, path: Option<&Path>, screen: &mut Screen) -> Result<(), CliError> {
+    let (config, sources) = match Config::load_and_tell(load_options(path)) {
+        Ok(loaded) => loaded,
+        Err(error) => return check::unusable(args, CliError::Usage(error.to_string()), screen),
+    };
+    let registry = match ConfiguredRegistry::new(&config) {
+        Ok(registry) => registry,
+        Err(error) => return check::unusable(args, CliError::Usage(chain(&error)), screen),
+    };
+    let scene = crate::check::Scene {
+        transport: HttpTransport::new(super::transport_options(&config)).map_err(|error| chain(&error)),
+        broker: super::amqp_options(&config),
+        config: &config,
+        sources: &sources,
+        registry: &registry,
+        clock: &SystemClock,
+        wishes: args.wishes(),
+    };
+    check::run(args, crate::check::findings(&scene), screen).await
 }
 
 /// `passback export`: of a store that nobody uses.
@@ -81,8 +106,11 @@ fn export(args: &export::ExportArgs, config: &Config) -> Result<(), CliError> {
 }
 
 fn load_config(path: Option<&Path>) -> Result<Config, CliError> {
-    let options = load::LoadOptions { path: path.map(Path::to_owned), env: load::process_env() };
-    Config::load(options).map_err(|error| CliError::Usage(error.to_string()))
+    Config::load(load_options(path)).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+fn load_options(path: Option<&Path>) -> load::LoadOptions<impl Iterator<Item = (String, String)>> {
+    load::LoadOptions { path: path.map(Path::to_owned), env: load::process_env() }
 }
 
 /// `passback run`: until SIGTERM or SIGINT, or until something fails.
@@ -91,8 +119,8 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
     log::init(&options).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut signals = Signals::listen().map_err(|error| failed(&error))?;
     let config = load_config(path)?;
-    if config.amqp.outcomes_exchange.is_some() {
-        warn!("[amqp] outcomes_exchange is set, but this version does not publish outcomes yet");
+    for warning in config.warnings() {
+        warn!("{warning}");
     }
     let store = config.store.path.display().to_string();
     let mut service = Service::launch(config).await.map_err(|error| CliError::Failed(format!("{error:#}")))?;

@@ -26,7 +26,7 @@ const CONTAINER_TYPE: &str = "application/vnd.ims.lis.v2.lineitemcontainer+json"
 const COLUMN_TYPE: &str = "application/vnd.ims.lis.v2.lineitem+json";
 
 /// How many pages of a list are read. A course has dozens of columns, and Canvas shows ten at a time.
-const PAGES_MAX: u32 = 20;
+pub(super) const PAGES_MAX: u32 = 20;
 
 /// Open edX takes no longer label.
 const LABEL_CHARS_MAX: usize = 100;
@@ -92,22 +92,15 @@ impl ColumnSearch {
 
     /// What to send now.
     pub(super) fn request(&self, token: &AccessToken) -> Request {
-        let authorization = ("authorization", token.authorization());
         match &self.turn {
-            Turn::Look(url) => Request {
-                method: Method::Get,
-                url: url.clone(),
-                // Moodle takes this type alone and no list of types.
-                headers: vec![("accept", CONTAINER_TYPE.to_owned()), authorization],
-                body: Vec::new(),
-            },
+            Turn::Look(url) => page_request(url, token),
             Turn::Make => Request {
                 method: Method::Post,
                 url: self.container.clone(),
                 headers: vec![
                     ("content-type", COLUMN_TYPE.to_owned()),
                     ("accept", COLUMN_TYPE.to_owned()),
-                    authorization,
+                    ("authorization", token.authorization()),
                 ],
                 body: self.document.as_bytes().to_vec(),
             },
@@ -206,13 +199,24 @@ fn no_column(reply: &Reply, words: &str) -> Verdict {
     Verdict { http_status: Some(reply.status), ..verdict }
 }
 
+/// The request for a page of a container.
+pub(super) fn page_request(page: &ServiceUrl, token: &AccessToken) -> Request {
+    Request {
+        method: Method::Get,
+        url: page.clone(),
+        // Moodle takes this type alone and no list of types.
+        headers: vec![("accept", CONTAINER_TYPE.to_owned()), ("authorization", token.authorization())],
+        body: Vec::new(),
+    }
+}
+
 fn own_words(reply: &Reply, words: &str) -> Verdict {
     let verdict = Verdict::without_reply(Finding::Failed(FailureReason::BadResponse), words);
     Verdict { http_status: Some(reply.status), ..verdict }
 }
 
 /// The columns of a page; none where it is no list.
-fn columns(reply: &Reply) -> Option<Vec<Value>> {
+pub(super) fn columns(reply: &Reply) -> Option<Vec<Value>> {
     match json::read(&reply.body, '[') {
         Some(Value::Array(columns)) if matches!(reply.status, 200..=299) => Some(columns),
         _ => None,
@@ -279,7 +283,7 @@ fn score_maximum(maximum: &Points) -> String {
 }
 
 /// The `next` link of a page (RFC 8288). Moodle writes its quotes curly and its ampersands as `&amp;`.
-fn next_page(reply: &Reply, page: &ServiceUrl) -> Option<ServiceUrl> {
+pub(super) fn next_page(reply: &Reply, page: &ServiceUrl) -> Option<ServiceUrl> {
     let links = reply.headers.iter().filter(|(name, _)| name == "link").map(|(_, value)| value.as_str());
     let target = links.flat_map(links_of).find(|(_, params)| is_next(params)).map(|(target, _)| target)?;
     let url = page.as_url().join(&target.trim().replace("&amp;", "&")).ok()?;

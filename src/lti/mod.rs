@@ -11,7 +11,7 @@
 //! | RFC 9110 | what statuses and headers mean for a grade | `classify` |
 //!
 //! [`exchange`] is the door: one delivery as a conversation, that of AGS in
-//! `ags_exchange`. [`wire`] is HTTP as plain values. `words` makes a
+//! `ags_exchange`. [`probe`] asks what writes no grade. [`wire`] is HTTP as plain values. `words` makes a
 //! platform's words fit to be shown, `json` writes and reads JSON as platforms need it.
 
 mod ags;
@@ -26,6 +26,7 @@ mod words;
 
 pub mod access_token;
 pub mod exchange;
+pub mod probe;
 pub mod wire;
 
 pub use words::Confidential;

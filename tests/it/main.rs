@@ -1,6 +1,7 @@
 //! The integration tests: one binary with modules, so that it links once.
 
 mod amqp;
+mod check;
 mod decoders;
 mod golden_requests;
 mod ledger;

@@ -77,8 +77,13 @@ const ROOMS: &[Room] = &[
         must_not_use: &["lapin", "sled", "reqwest", "axum", "prometheus", "clap", "anyhow", "tracing", "rand"],
     },
     Room {
+        path: "src/check/",
+        may_name: &["check", "domain", "lti", "ports", "config", "adapters"],
+        must_not_use: &["lapin", "sled", "reqwest", "axum", "prometheus", "clap", "anyhow", "tracing", "rand"],
+    },
+    Room {
         path: "src/surfaces/cli/",
-        may_name: &["surfaces", "config", "simulator", "domain"],
+        may_name: &["surfaces", "config", "simulator", "domain", "check"],
         must_not_use: &["lapin", "sled", "prometheus"],
     },
     Room {

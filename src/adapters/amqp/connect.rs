@@ -93,7 +93,13 @@ impl Broker {
         }
     }
 
-    fn place(&self) -> String {
+    /// The virtual host.
+    pub(super) fn vhost(&self) -> &str {
+        &self.uri.vhost
+    }
+
+    /// Host and port.
+    pub(super) fn place(&self) -> String {
         format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
     }
 }

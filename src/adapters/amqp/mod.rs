@@ -9,6 +9,7 @@
 mod connect;
 mod dead_letters;
 mod health;
+mod look;
 mod publish;
 mod session;
 mod topology;
@@ -26,6 +27,7 @@ use self::{
 };
 pub use self::{
     health::AmqpHealth,
+    look::{BrokerLook, NotLetIn, Presence, QueueLook, Trouble, look},
     publish::{Message, NotPublished, PublishError, Publisher},
 };
 use crate::{

@@ -19,7 +19,7 @@ pub(super) const DEAD_LETTER_EXCHANGE: &str = "passback.dlx";
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     pub(super) queue: ShortString,
-    dead_letter_queue: ShortString,
+    pub(super) dead_letter_queue: ShortString,
     /// The exchange that it is bound to, and the key.
     binding: Option<(ShortString, ShortString)>,
 }
@@ -59,21 +59,30 @@ impl Names {
         let mut channel = step("open a channel", connection.create_channel()).await?;
         let exchange = declare_exchange(&channel, DEAD_LETTER_EXCHANGE.into(), ExchangeKind::Direct);
         step("declare the dead-letter exchange", exchange).await?;
-        self.declare_queue(&channel, &self.dead_letter_queue, table([QUORUM])).await?;
+        self.declare_queue(&channel, &self.dead_letter_queue, Self::dead_letter_arguments()).await?;
         let bound = bind(&channel, &self.dead_letter_queue, DEAD_LETTER_EXCHANGE.into(), self.queue.clone());
         step("bind the dead-letter queue", bound).await?;
-        let arguments = table([
-            QUORUM,
-            ("x-dead-letter-exchange", DEAD_LETTER_EXCHANGE),
-            ("x-dead-letter-routing-key", self.queue.as_str()),
-        ]);
-        self.declare_queue(&channel, &self.queue, arguments).await?;
+        self.declare_queue(&channel, &self.queue, self.arguments()).await?;
         if let Some((exchange, routing_key)) = &self.binding {
             channel = ensure_exchange(connection, channel, exchange).await?;
             let bound = bind(&channel, &self.queue, exchange.clone(), routing_key.clone());
             step("bind the queue", bound).await?;
         }
         step("close a channel", channel.close(200, "done".into())).await
+    }
+
+    /// What the queue is declared with.
+    pub(super) fn arguments(&self) -> FieldTable {
+        table([
+            QUORUM,
+            ("x-dead-letter-exchange", DEAD_LETTER_EXCHANGE),
+            ("x-dead-letter-routing-key", self.queue.as_str()),
+        ])
+    }
+
+    /// What its dead-letter queue is declared with.
+    pub(super) fn dead_letter_arguments() -> FieldTable {
+        table([QUORUM])
     }
 
     async fn declare_queue(
@@ -122,7 +131,7 @@ async fn bind(channel: &Channel, queue: &ShortString, exchange: ShortString, key
 }
 
 /// Whether the broker answered with this soft error, which closes the channel but not the connection.
-fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {
+pub(super) fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {
     match error.kind() {
         ErrorKind::ProtocolError(error) => *error.kind() == AMQPErrorKind::Soft(wanted),
         _ => false,

@@ -43,6 +43,7 @@ pub mod export;
 mod file;
 mod highwater;
 mod keys;
+pub mod look;
 mod memory;
 mod mending;
 mod nudge;

@@ -12,10 +12,12 @@
 //! lms                           a simulated LMS, until it is told to stop
 //! export                        what the store's own export writes
 //! keys                          what `config` makes, printed or written
+//! check                         what `crate::check` finds, printed
 //! ```
 
 mod answers;
 mod batches;
+pub mod check;
 mod client;
 mod connect;
 pub mod demo;
@@ -60,6 +62,7 @@ const ABOUT: &str = "Gets every grade into the LMS gradebook, by LTI 1.1 and LTI
 
 const EXAMPLES: &str = "Examples:
   passback demo                               see it work, in less than a minute
+  passback check --config passback.toml       try the whole way, without writing a grade
   passback run --config passback.toml         run the worker
   passback failures list                      what could not be delivered, and why
   passback failures replay --platform moodle  try again, once that is mended
@@ -88,6 +91,8 @@ pub enum Command {
     /// Make the tool's RSA keys, and show their public halves
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Try the configuration, the store, the broker, the keys and each platform, and say how to mend what is wrong
+    Check(check::CheckArgs),
     /// Run a simulated LMS that speaks LTI 1.1 and 1.3, for trying out and for tests
     Lms(lms::LmsArgs),
 }
@@ -174,6 +179,10 @@ mod tests {
             "keys generate",
             "keys generate --kid 2026-11 --out keys",
             "keys jwks",
+            "check",
+            "check --json --jwks-url https://tool.example.edu/.well-known/jwks.json",
+            "check --lineitems https://lms.example.edu/a --lineitems https://lms.example.edu/b --platform moodle",
+            "check --outcome-url https://lms.example.edu/o --key k --sourcedid s",
             "lms",
             "lms --listen 127.0.0.1:0 --jwks keys.json --json",
         ] {
@@ -208,6 +217,9 @@ mod tests {
         check("submit - --queue q", "--amqp");
         check("submit - --amqp amqp://h --queue q --exchange e", "--exchange");
         check("keys generate --kid a/b", "letters");
+        check("check --platform moodle", "--lineitems");
+        check("check --outcome-url https://lms.example.edu/o", "--key");
+        check("check --jwks-url tool.example.edu", "absolute URL");
         check("lms --listen nowhere", "nowhere");
         check("lms --consumer key", "KEY=SECRET");
     }
@@ -224,8 +236,13 @@ mod tests {
         let mut submit = Cli::command();
         let help = submit.find_subcommand_mut("stats").expect("stats").render_long_help().to_string();
         assert!(help.contains("PASSBACK_TOKEN") && !help.contains("PASSBACK_TOKEN="), "{help}");
-        let cli = try_parse("submit - --token hunter2 --amqp amqp://u:hunter2@h").expect("it is understood");
-        assert!(!format!("{cli:?}").contains("hunter2"));
+        for line in [
+            "submit - --token hunter2 --amqp amqp://u:hunter2@h",
+            "check --outcome-url https://h/o?ticket=hunter2 --key k --sourcedid hunter2",
+        ] {
+            let cli = try_parse(line).expect("it is understood");
+            assert!(!format!("{cli:?}").contains("hunter2"));
+        }
         assert_eq!(try_parse("--help").expect_err("help").kind(), ErrorKind::DisplayHelp);
     }
 }

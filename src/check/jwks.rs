@@ -1,0 +1,101 @@
+//! Our own key set as platforms fetch it: whether it holds the configured keys.
+
+use serde_json::Value;
+
+use super::{Finding, Road, Section, listed, reach};
+use crate::{
+    domain::destination::ServiceUrl,
+    lti::{probe, wire::TransportFault},
+};
+
+/// Fetches the key set and compares.
+pub(super) async fn section(road: Road<'_>, url: &ServiceUrl) -> Vec<Finding> {
+    let mut section = Section::named("jwks", format!("{url:?}"));
+    fetch(road, &mut section, url).await;
+    section.done()
+}
+
+async fn fetch(road: Road<'_>, section: &mut Section, url: &ServiceUrl) {
+    let answer = road.send(probe::page_request(url.clone())).await;
+    if let Err(failure) = &answer
+        && failure.fault == TransportFault::Blocked
+    {
+        let advice =
+            "this machine does not call that address ([egress]): open the URL from the platform's network instead";
+        section.warn("fetch", failure.detail.clone(), advice);
+        return;
+    }
+    let Some(reply) = reach::contact(section, &answer, url, "the JWKS URL") else { return };
+    let Some(published) = probe::published_keys(reply) else {
+        let advice =
+            "platforms need the key set there: have /.well-known/jwks.json of the worker served under this address";
+        section.fail("fetch", format!("HTTP {} without a key set inside", reply.status), advice);
+        return;
+    };
+    section.ok("fetch", format!("the keys {} are published", listed(&kids(&published))));
+    compare(section, &ours(&road.scene.registry.jwks()), &published);
+}
+
+fn kids(keys: &[(String, String)]) -> Vec<&str> {
+    keys.iter().map(|(kid, _)| kid.as_str()).collect()
+}
+
+/// The public halves of the configured keys: `kid` and modulus, the one that signs first.
+fn ours(set: &Value) -> Vec<(String, String)> {
+    let keys = set.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |key: &Value, name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    keys.iter().map(|key| (text(key, "kid"), text(key, "n"))).collect()
+}
+
+/// Tells which of our keys are published.
+fn compare(section: &mut Section, ours: &[(String, String)], published: &[(String, String)]) {
+    if ours.is_empty() {
+        let advice = "make a key with `passback keys generate`, and configure it";
+        section.fail("keys", "there is no [[signing_keys]] entry to compare with", advice);
+        return;
+    }
+    let published_as = |kid: &str| published.iter().find(|(known, _)| known == kid);
+    let other: Vec<&str> = { ours.iter() }
+        .filter(|(kid, n)| published_as(kid).is_some_and(|(_, known)| known != n))
+        .map(|(kid, _)| kid.as_str())
+        .collect();
+    let missing: Vec<&str> =
+        ours.iter().filter(|(kid, _)| published_as(kid).is_none()).map(|(kid, _)| kid.as_str()).collect();
+    let reload = "send SIGHUP to the worker that serves it, and check that the address leads to that worker";
+    if !other.is_empty() {
+        let seen = format!("another key is published under the name {}", listed(&other));
+        section.fail("keys", seen, format!("a platform would refuse what we sign: {reload}"));
+    } else if missing.iter().any(|kid| ours.first().is_some_and(|(first, _)| first == kid)) {
+        let seen = format!("the key {} is configured and not published", listed(&missing));
+        section.fail("keys", seen, format!("a platform would refuse what we sign with it: {reload}"));
+    } else if !missing.is_empty() {
+        let seen = format!("the key {} is configured and not published", listed(&missing));
+        section.warn("keys", seen, format!("it does not sign yet; before it does, {reload}"));
+    } else {
+        section.ok("keys", "all configured keys are published as they are");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Standing, *};
+
+    #[test]
+    fn a_key_that_signs_must_be_published_and_others_should_be() {
+        let keys = |names: &[&str]| {
+            let key = |name: &&str| name.split_once('=').map(|(kid, n)| (kid.to_owned(), n.to_owned())).expect("a key");
+            names.iter().map(key).collect::<Vec<_>>()
+        };
+        let check = |ours: &[&str], published: &[&str], status: Standing, words: &str| {
+            let mut section = Section::new("jwks");
+            compare(&mut section, &keys(ours), &keys(published));
+            let finding = &section.findings[0];
+            assert!(finding.status == status && finding.seen.contains(words), "{ours:?} {published:?}: {finding:?}");
+        };
+        check(&["new=1", "old=2"], &["old=2", "new=1", "older=3"], Standing::Ok, "all");
+        check(&["new=1", "old=2"], &["old=2"], Standing::Failed, "new is configured and not published");
+        check(&["old=2", "new=1"], &["old=2"], Standing::Warning, "new is configured and not published");
+        check(&["new=1"], &["new=9"], Standing::Failed, "another key");
+        check(&[], &["new=9"], Standing::Failed, "no [[signing_keys]]");
+    }
+}

@@ -1,0 +1,237 @@
+//! `passback check`: tries the whole way of a grade without writing one, and says in plain words what is wrong and how to
+//! mend it.
+//!
+//! Each part of the configuration is a section; sections are tried side by side, a few at a time, and told in the order
+//! in which they stand. Within a section a step that fails ends what hangs on it. What a reply means is decided in
+//! functions without any waiting (`clock`, `refusal`, and those that take a look or a reply); the rest only asks.
+//!
+//! Nothing is changed anywhere: no grade, no column, no queue, no file. No lock of the store is held, so it can run beside
+//! a worker. Every step has a limit in time, no secret comes into a finding, and nothing that a platform says can make it
+//! panic.
+
+mod broker;
+mod clock;
+mod columns;
+mod configuration;
+mod jwks;
+mod keys;
+mod outcome;
+mod platform;
+mod reach;
+mod refusal;
+mod store;
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _, stream};
+use serde::Serialize;
+
+use crate::{
+    adapters::{amqp, secrets::ConfiguredRegistry, transport::HttpTransport},
+    config::{Config, Sources},
+    domain::{destination::ServiceUrl, platform::Registration},
+    lti::wire::{Answer, Request},
+    ports::{Clock, Pending, Transport as _},
+};
+
+/// How a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// As it should be.
+    Ok,
+    /// Grades flow, or most of them; somebody should look.
+    Warning,
+    /// Grades do not flow this way.
+    Failed,
+}
+
+impl Standing {
+    /// The stable text name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What was found in one step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was tried: `configuration`, `store`, `broker`, `keys`, `platform`, `jwks`, `line items`, `lti key`, `lti 1.1`.
+    pub part: &'static str,
+    /// Which one, where there are several.
+    pub name: Option<String>,
+    /// The step.
+    pub step: &'static str,
+    /// How it stands.
+    pub status: Standing,
+    /// What was seen.
+    pub seen: String,
+    /// What to do, in a sentence; none where nothing is to be done.
+    pub advice: Option<String>,
+}
+
+/// What is tried.
+pub struct Scene<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Where it was taken from.
+    pub sources: &'a Sources,
+    /// Its keys and registrations.
+    pub registry: &'a ConfiguredRegistry,
+    /// The way to platforms; or why there is none.
+    pub transport: Result<HttpTransport, String>,
+    /// The broker, if there is one.
+    pub broker: Option<amqp::Options>,
+    /// The time, and chance.
+    pub clock: &'a dyn Clock,
+    /// What else is to be tried.
+    pub wishes: Wishes,
+}
+
+/// What is tried only if somebody asks for it.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Where platforms fetch our key set.
+    pub jwks_url: Option<ServiceUrl>,
+    /// The columns of courses, to be read with a token of a platform.
+    pub columns: Option<ColumnsWish>,
+    /// An LTI 1.1 outcome service.
+    pub outcome: Option<OutcomeWish>,
+}
+
+/// Columns to read.
+#[derive(Clone, Debug)]
+pub struct ColumnsWish {
+    /// The platform's name; may be left out where there is only one.
+    pub platform: Option<String>,
+    /// The line item containers.
+    pub containers: Vec<ServiceUrl>,
+}
+
+/// An outcome service to try.
+#[derive(Clone, Debug)]
+pub struct OutcomeWish {
+    /// `lis_outcome_service_url`.
+    pub url: ServiceUrl,
+    /// `oauth_consumer_key`.
+    pub key: String,
+    /// `lis_result_sourcedid`, whose grade is read.
+    pub sourcedid: Option<String>,
+}
+
+/// Tries everything, and tells section by section in the order in which they stand.
+pub fn findings<'a>(scene: &'a Scene<'a>) -> impl Stream<Item = Vec<Finding>> + Send + 'a {
+    stream::iter(sections(scene)).buffered(SECTIONS_AT_ONCE)
+}
+
+/// So many sections are tried side by side.
+const SECTIONS_AT_ONCE: usize = 8;
+
+/// No step takes longer, whatever the configuration allows: somebody waits for the answer.
+const STEP_LIMIT: Duration = Duration::from_secs(15);
+
+fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Finding>>> {
+    let mut sections: Vec<Pending<'a, Vec<Finding>>> = vec![
+        Box::pin(async { configuration::section(scene) }),
+        Box::pin(store::section(&scene.config.store.path)),
+        Box::pin(broker::section(scene.broker.as_ref())),
+        Box::pin(async { keys::section(scene.config) }),
+    ];
+    let Ok(transport) = &scene.transport else { return sections };
+    let road = Road { scene, transport, limit: scene.config.delivery.timeout.min(STEP_LIMIT) };
+    for platform in &scene.config.platforms {
+        sections.push(Box::pin(platform::section(road, platform)));
+    }
+    for (host, keys) in keys::hosts(&scene.config.lti_keys) {
+        sections.push(Box::pin(reach::host_section(road, host, keys)));
+    }
+    if let Some(url) = &scene.wishes.jwks_url {
+        sections.push(Box::pin(jwks::section(road, url)));
+    }
+    if let Some(wish) = &scene.wishes.columns {
+        for container in &wish.containers {
+            sections.push(Box::pin(columns::section(road, wish.platform.as_deref(), container)));
+        }
+    }
+    if let Some(wish) = &scene.wishes.outcome {
+        sections.push(Box::pin(outcome::section(road, wish)));
+    }
+    sections
+}
+
+/// The way to platforms, as the worker would go it.
+#[derive(Clone, Copy)]
+struct Road<'a> {
+    scene: &'a Scene<'a>,
+    transport: &'a HttpTransport,
+    limit: Duration,
+}
+
+impl Road<'_> {
+    async fn send(&self, request: Request) -> Answer {
+        self.transport.send(request, self.limit).await
+    }
+}
+
+/// The registrations that there are, with what they are called.
+fn registrations(config: &Config) -> impl Iterator<Item = (&crate::config::lti::Platform, Registration)> {
+    config.platforms.iter().filter_map(|platform| Some((platform, platform.registration()?)))
+}
+
+/// Gathers the findings of a section.
+struct Section {
+    part: &'static str,
+    name: Option<String>,
+    findings: Vec<Finding>,
+}
+
+impl Section {
+    fn new(part: &'static str) -> Self {
+        Self { part, name: None, findings: Vec::new() }
+    }
+
+    fn named(part: &'static str, name: impl Into<String>) -> Self {
+        Self { part, name: Some(name.into()), findings: Vec::new() }
+    }
+
+    fn ok(&mut self, step: &'static str, seen: impl Into<String>) {
+        self.add(step, Standing::Ok, seen.into(), None);
+    }
+
+    fn warn(&mut self, step: &'static str, seen: impl Into<String>, advice: impl Into<String>) {
+        self.add(step, Standing::Warning, seen.into(), Some(advice.into()));
+    }
+
+    fn fail(&mut self, step: &'static str, seen: impl Into<String>, advice: impl Into<String>) {
+        self.add(step, Standing::Failed, seen.into(), Some(advice.into()));
+    }
+
+    fn add(&mut self, step: &'static str, status: Standing, seen: String, advice: Option<String>) {
+        self.findings.push(Finding { part: self.part, name: self.name.clone(), step, status, seen, advice });
+    }
+
+    fn done(self) -> Vec<Finding> {
+        self.findings
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.as_ref().to_owned(),
+        [before @ .., last] => {
+            let before: Vec<&str> = before.iter().map(AsRef::as_ref).collect();
+            format!("{} and {}", before.join(", "), last.as_ref())
+        }
+    }
+}
+
+/// `1 column`, `2 columns`.
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

@@ -1,0 +1,209 @@
+//! One `[[platforms]]` entry: the way to its token endpoint, and a token for the least scopes; for an entry that only
+//! names an origin, the way there.
+
+use std::sync::Arc;
+
+use super::{
+    Finding, Road, Section, clock, listed, reach,
+    refusal::{Cause, Refusal},
+};
+use crate::{
+    config::lti::Platform,
+    domain::{
+        outcome::Verdict,
+        platform::{Registration, SigningKey},
+    },
+    lti::{
+        access_token::{self, AccessToken, TokenRequest},
+        probe::{self, Purpose},
+        wire::Reply,
+    },
+    ports::Registry as _,
+};
+
+/// Tries a platform.
+pub(super) async fn section(road: Road<'_>, platform: &Platform) -> Vec<Finding> {
+    let mut section = Section::named("platform", &platform.name);
+    if let Some(registration) = platform.registration() {
+        try_tokens(road, &mut section, registration).await;
+    }
+    let token_origin = platform.token_url.as_ref().map(crate::domain::destination::ServiceUrl::origin);
+    if let Some(origin) = platform.origin.as_ref().filter(|origin| Some(*origin) != token_origin.as_ref()) {
+        let url = crate::domain::destination::ServiceUrl::parse(&format!("{}/", origin.as_str()));
+        if let Ok(url) = url {
+            reach::visit(road, &mut section, &url, "origin").await;
+        }
+    }
+    section.done()
+}
+
+async fn try_tokens(road: Road<'_>, section: &mut Section, registration: Registration) {
+    if !reach::is_on_the_way(road, section, &registration.token_url, "token_url").await {
+        return;
+    }
+    let Ok(signing_key) = road.scene.registry.signing_key() else {
+        let advice = "make a key with `passback keys generate`, configure it, and give the platform the JWKS address";
+        section.fail("token", "there is no [[signing_keys]] entry to sign an assertion with", advice);
+        return;
+    };
+    let desk = TokenDesk { registration: Arc::new(registration), signing_key };
+    if desk.ask_for_scores(road, section).await {
+        desk.ask_for_columns(road, section).await;
+    }
+}
+
+/// Who asks a platform for tokens.
+pub(super) struct TokenDesk {
+    pub(super) registration: Arc<Registration>,
+    pub(super) signing_key: Arc<SigningKey>,
+}
+
+/// What came of asking for a token.
+pub(super) enum Asked {
+    /// A token, and the scopes that were asked for and not granted.
+    Granted(AccessToken, Vec<String>),
+    /// None.
+    Refused(Refused),
+}
+
+/// A token that was not given.
+pub(super) struct Refused {
+    /// Why, where a reply tells.
+    cause: Option<Cause>,
+    /// What was seen.
+    seen: String,
+}
+
+/// A question to the token endpoint, answered.
+struct Exchange {
+    answer: crate::lti::wire::Answer,
+    ahead_millis: Option<i64>,
+    granted: Result<AccessToken, Verdict>,
+    request: TokenRequest,
+}
+
+impl TokenDesk {
+    /// The first question, which also shows the connection and the clock. True where a token for scores was given.
+    async fn ask_for_scores(&self, road: Road<'_>, section: &mut Section) -> bool {
+        let exchange = match self.exchange(road, Purpose::Scores).await {
+            Ok(exchange) => exchange,
+            Err(verdict) => {
+                section.fail("token", verdict.message, "make a key with `passback keys generate` and configure it");
+                return false;
+            }
+        };
+        let token_url = &self.registration.token_url;
+        let Some(reply) = reach::contact(section, &exchange.answer, token_url, "token_url") else { return false };
+        if let Some(ahead_millis) = exchange.ahead_millis {
+            clock::tell(section, ahead_millis);
+        }
+        match &exchange.granted {
+            Ok(token) => {
+                let missing = probe::missing_scopes(token, &exchange.request);
+                if missing.is_empty() {
+                    section.ok("token", "a token was given for the scope score");
+                } else {
+                    let advice = Cause::Scope.advice(&self.registration, &self.signing_key.kid);
+                    section.fail("scope", "a token was given, but not for the scope score", advice);
+                }
+                missing.is_empty()
+            }
+            Err(verdict) => {
+                let refused = self.refused(road, reply, verdict, exchange.ahead_millis).await;
+                section.fail(refused.step(), refused.seen.clone(), self.advice(&refused));
+                false
+            }
+        }
+    }
+
+    /// What finding and making columns takes; an event that names its own needs none of it.
+    async fn ask_for_columns(&self, road: Road<'_>, section: &mut Section) {
+        let without = "events that name their own `lineitem` are delivered, columns cannot be found or made";
+        match self.ask(road, Purpose::Columns).await {
+            Asked::Granted(_, missing) if missing.is_empty() => {
+                section.ok("scope", "score and lineitem are granted: columns can be found and made");
+            }
+            Asked::Granted(_, missing) => {
+                let missing: Vec<&str> = missing.iter().map(|scope| probe::short_scope(scope)).collect();
+                let seen = format!("the scope {} is not granted", listed(&missing));
+                let advice =
+                    format!("{without}; to have them, allow the tool to manage line items (AGS) in the platform");
+                section.warn("scope", seen, advice);
+            }
+            Asked::Refused(refused) => {
+                let seen = format!("no token for the scopes lineitem and score: {}", refused.seen);
+                let advice =
+                    format!("{without}; to have them, allow the tool to manage line items (AGS) in the platform");
+                section.warn("scope", seen, advice);
+            }
+        }
+    }
+
+    /// Asks for a token.
+    pub(super) async fn ask(&self, road: Road<'_>, purpose: Purpose) -> Asked {
+        let exchange = match self.exchange(road, purpose).await {
+            Ok(exchange) => exchange,
+            Err(verdict) => return Asked::Refused(Refused { cause: None, seen: verdict.message }),
+        };
+        match (exchange.granted, exchange.answer) {
+            (Ok(token), _) => {
+                let missing = probe::missing_scopes(&token, &exchange.request);
+                Asked::Granted(token, missing)
+            }
+            (Err(verdict), Ok(reply)) => {
+                Asked::Refused(self.refused(road, &reply, &verdict, exchange.ahead_millis).await)
+            }
+            (Err(verdict), Err(_)) => Asked::Refused(Refused { cause: None, seen: verdict.message }),
+        }
+    }
+
+    async fn exchange(&self, road: Road<'_>, purpose: Purpose) -> Result<Exchange, Verdict> {
+        let (registration, signing_key) = (Arc::clone(&self.registration), Arc::clone(&self.signing_key));
+        let request = TokenRequest::new(registration, signing_key, purpose.scopes());
+        let clock = road.scene.clock;
+        let asked_at = clock.now();
+        let answer = road.send(request.assertion_request(asked_at, clock.luck())?).await;
+        let answered_at = clock.now();
+        let ahead_millis = answer.as_ref().ok().and_then(|reply| clock::ahead_millis(reply, asked_at, answered_at));
+        let granted = access_token::read_discreetly(&answer, answered_at, road.scene.registry.confidential());
+        Ok(Exchange { answer, ahead_millis, granted, request })
+    }
+
+    async fn refused(&self, road: Road<'_>, reply: &Reply, verdict: &Verdict, ahead_millis: Option<i64>) -> Refused {
+        let plain_status = if matches!(reply.status, 404 | 410) {
+            // An endpoint whose platform only fails to fetch our keys still knows what it is.
+            let plain = road.send(probe::page_request(self.registration.token_url.clone())).await;
+            plain.ok().map(|reply| reply.status)
+        } else {
+            None
+        };
+        let cause = Refusal { reply, verdict, plain_status, ahead_millis }.cause();
+        Refused { cause: Some(cause), seen: format!("HTTP {}: {}", reply.status, verdict.message) }
+    }
+
+    /// What to do about a refusal.
+    pub(super) fn advice(&self, refused: &Refused) -> String {
+        refused.cause.unwrap_or(Cause::Unsaid).advice(&self.registration, &self.signing_key.kid)
+    }
+}
+
+impl Refused {
+    /// What was seen.
+    pub(super) fn seen(&self) -> &str {
+        &self.seen
+    }
+
+    /// Whether it was for the scopes that were asked for.
+    pub(super) fn is_for_scopes(&self) -> bool {
+        self.cause == Some(Cause::Scope)
+    }
+
+    /// The step that it belongs to.
+    pub(super) fn step(&self) -> &'static str {
+        match self.cause {
+            Some(Cause::Scope) => "scope",
+            Some(Cause::KeysUnreachable) => "jwks",
+            _ => "token",
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The way to a host: what the egress rules say, the name, and what the first contact shows of the connection and of TLS.
+
+use std::net::IpAddr;
+
+use tokio::time::timeout;
+
+use super::{Finding, Road, Section, listed};
+use crate::{
+    adapters::transport::Forbidden,
+    domain::destination::ServiceUrl,
+    lti::{
+        probe,
+        wire::{Answer, Reply, TransportFailure, TransportFault},
+    },
+};
+
+/// So many addresses are shown.
+const ADDRESSES_SHOWN_MAX: usize = 4;
+
+/// A host that LTI keys name.
+pub(super) async fn host_section(road: Road<'_>, host: String, keys: Vec<String>) -> Vec<Finding> {
+    let mut section = Section::named("lti key", listed(&keys));
+    match ServiceUrl::parse(&format!("https://{host}/")) {
+        Ok(url) => visit(road, &mut section, &url, "hosts of [[lti_keys]]").await,
+        Err(error) => section.fail("host", format!("{host} {error}"), "correct hosts of [[lti_keys]]"),
+    }
+    section.done()
+}
+
+/// Goes to a host's front page: whatever it answers, it can be reached.
+pub(super) async fn visit(road: Road<'_>, section: &mut Section, url: &ServiceUrl, setting: &str) {
+    if !is_on_the_way(road, section, url, setting).await {
+        return;
+    }
+    let answer = road.send(probe::page_request(front_page(url))).await;
+    if let Some(reply) = contact(section, &answer, url, setting) {
+        section.ok("reach", format!("{} answers (HTTP {})", url.origin().host(), reply.status));
+    }
+}
+
+/// The root of a URL's host, which nobody minds being asked for.
+fn front_page(url: &ServiceUrl) -> ServiceUrl {
+    ServiceUrl::parse(&format!("{}/", url.origin().as_str())).unwrap_or_else(|_| url.clone())
+}
+
+/// Judges a URL by the egress rules and resolves its name. False where that is the end of the way.
+pub(super) async fn is_on_the_way(road: Road<'_>, section: &mut Section, url: &ServiceUrl, setting: &str) -> bool {
+    if let Err(Forbidden(why)) = road.transport.admit(url.as_url()) {
+        section.fail("egress", why, format!("change [egress], or correct {setting}"));
+        return false;
+    }
+    let origin = url.origin();
+    let name = url.as_url().host_str().unwrap_or_default();
+    let found = timeout(road.limit, road.transport.addresses(url.as_url())).await;
+    match found {
+        Ok(Ok(addresses)) => tell_addresses(section, name, &addresses, setting),
+        Ok(Err(error)) => {
+            let advice = format!("check the spelling of {setting}, and that this machine's resolver knows the name");
+            section.fail("name", format!("the name {name} could not be resolved: {error}"), advice);
+            false
+        }
+        Err(_) => {
+            let seen = format!("the name {} was not resolved within {} s", origin.host(), road.limit.as_secs());
+            section.fail("name", seen, "check this machine's resolver (/etc/resolv.conf)");
+            false
+        }
+    }
+}
+
+fn tell_addresses(
+    section: &mut Section,
+    name: &str,
+    addresses: &[(IpAddr, Result<(), Forbidden>)],
+    setting: &str,
+) -> bool {
+    let shown: Vec<String> =
+        addresses.iter().take(ADDRESSES_SHOWN_MAX).map(|(address, _)| address.to_string()).collect();
+    let more = addresses.len().saturating_sub(ADDRESSES_SHOWN_MAX);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let seen = format!("{name} is {}{more}", shown.join(", "));
+    let mut forbidden = addresses.iter().filter_map(|(_, judged)| judged.as_ref().err());
+    match forbidden.next() {
+        None => {
+            section.ok("name", seen);
+            true
+        }
+        Some(Forbidden(why)) if addresses.iter().all(|(_, judged)| judged.is_err()) => {
+            let advice = format!(
+                "the worker calls no such address: if the platform really stands there, allow it in [egress]; else correct \
+                 {setting}, or what the name resolves to"
+            );
+            section.fail("egress", format!("{seen}, and {why}"), advice);
+            false
+        }
+        Some(Forbidden(why)) => {
+            section.warn("egress", format!("{seen}, but {why}"), "the other addresses alone are used");
+            true
+        }
+    }
+}
+
+/// What the first exchange shows of the connection; the reply, if there is one.
+pub(super) fn contact<'a>(
+    section: &mut Section,
+    answer: &'a Answer,
+    url: &ServiceUrl,
+    setting: &str,
+) -> Option<&'a Reply> {
+    match answer {
+        Ok(reply) => {
+            if url.as_url().scheme() == "https" {
+                section.ok("tls", format!("the certificate of {} is good", url.origin().host()));
+            }
+            Some(reply)
+        }
+        Err(failure) => {
+            let (step, advice) = failed_contact(failure, setting);
+            section.fail(step, failure.detail.clone(), advice);
+            None
+        }
+    }
+}
+
+/// The step that failed, and what to do.
+fn failed_contact(failure: &TransportFailure, setting: &str) -> (&'static str, String) {
+    match failure.fault {
+        TransportFault::Connection => (
+            "connection",
+            format!("check host and port of {setting}, that the platform is up, and the firewalls between here and there"),
+        ),
+        TransportFault::Timeout => (
+            "connection",
+            "a firewall may drop what is sent there, or the platform is overloaded: try the same address from this machine \
+             with another program"
+                .to_owned(),
+        ),
+        TransportFault::Tls => ("tls", tls_advice(&failure.detail)),
+        TransportFault::Blocked => ("egress", format!("change [egress], or correct {setting}")),
+        TransportFault::TooLarge | TransportFault::Unreadable => {
+            ("reply", format!("no LMS answers so: correct {setting}"))
+        }
+    }
+}
+
+/// What to do about TLS, by the transport's own words.
+fn tls_advice(detail: &str) -> String {
+    let advice = if detail.contains("has expired") {
+        "the platform's admins have to renew its certificate; if it is new, check this machine's clock"
+    } else if detail.contains("not valid yet") {
+        "check this machine's clock; else the platform's admins have to install a certificate that is valid now"
+    } else if detail.contains("another name") {
+        "use the name that the certificate is for, or have the platform's admins get one for this name"
+    } else if detail.contains("intermediate certificate is missing") {
+        "the platform's admins have to install the whole chain: its own certificate and the intermediate one"
+    } else if detail.contains("unknown issuer") {
+        "if the platform has an authority of its own, put its root certificate into a file and name that in [egress] ca_file; \
+         else the platform's admins have to install the intermediate certificate"
+    } else if detail.contains("does not speak TLS") {
+        "the port is one of plain HTTP: correct scheme or port"
+    } else {
+        "ask the platform's admins to mend its TLS"
+    };
+    advice.to_owned()
+}

@@ -1,0 +1,235 @@
+//! `passback check`: prints what the check of the same name finds, step by step, and ends with 1 where something failed.
+
+use std::pin::pin;
+
+use clap::Args;
+use futures_util::{Stream, StreamExt as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+
+use super::{
+    fault::CliError,
+    output::{Screen, Tone, printable},
+};
+use crate::{
+    check::{ColumnsWish, Finding, OutcomeWish, Standing, Wishes},
+    domain::destination::ServiceUrl,
+};
+
+/// `passback check`
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub struct CheckArgs {
+    /// Where platforms fetch our public keys: compares what is there with the configured keys
+    #[arg(long, value_name = "URL", value_parser = service_url)]
+    pub jwks_url: Option<ServiceUrl>,
+    /// Read the columns of a course, by the `lineitems` URL of a launch; may be given several times
+    #[arg(long, value_name = "URL", value_parser = service_url)]
+    pub lineitems: Vec<ServiceUrl>,
+    /// The platform whose token reads them, by its name in `[[platforms]]`. Not needed where there is only one
+    #[arg(long, value_name = "NAME", requires = "lineitems")]
+    pub platform: Option<String>,
+    /// Try an LTI 1.1 outcome service, by its `lis_outcome_service_url`
+    #[arg(long, value_name = "URL", value_parser = service_url, requires = "key")]
+    pub outcome_url: Option<ServiceUrl>,
+    /// The consumer key to try it with, of `[[lti_keys]]`
+    #[arg(long, value_name = "KEY", requires = "outcome_url")]
+    pub key: Option<String>,
+    /// A `lis_result_sourcedid` of a launch, whose grade is read (and not written)
+    #[arg(long, value_name = "ID", requires = "outcome_url")]
+    pub sourcedid: Option<SecretString>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  passback check
+  passback check --config /etc/passback/passback.toml --json
+  passback check --jwks-url https://tool.example.edu/.well-known/jwks.json
+  passback check --platform moodle --lineitems 'https://lms.example.edu/mod/lti/services.php/2/lineitems?type_id=1'
+  passback check --outcome-url https://lms.example.edu/mod/lti/service.php --key learnosity --sourcedid '{\"data\":…}'
+
+It writes no grade, makes no column and no queue, and needs no lock, so it runs beside a worker. Run it as the user that
+runs the worker, on the same machine: it tries what the worker would.
+
+Exit codes: 0 all is well (there may be warnings), 1 something failed, 2 wrong usage or configuration.";
+
+fn service_url(text: &str) -> Result<ServiceUrl, String> {
+    ServiceUrl::parse(text.trim()).map_err(|error| error.to_string())
+}
+
+impl CheckArgs {
+    /// What is to be tried beside the configuration.
+    pub fn wishes(&self) -> Wishes {
+        let columns = (!self.lineitems.is_empty())
+            .then(|| ColumnsWish { platform: self.platform.clone(), containers: self.lineitems.clone() });
+        let outcome = self.outcome_url.clone().zip(self.key.clone()).map(|(url, key)| OutcomeWish {
+            url,
+            key,
+            sourcedid: self.sourcedid.as_ref().map(|id| id.expose_secret().to_owned()),
+        });
+        Wishes { jwks_url: self.jwks_url.clone(), columns, outcome }
+    }
+}
+
+/// Prints findings as they come, each section at once.
+pub async fn run(
+    args: &CheckArgs,
+    findings: impl Stream<Item = Vec<Finding>>,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
+    let mut findings = pin!(findings);
+    let mut all = Vec::new();
+    while let Some(section) = findings.next().await {
+        if !args.json {
+            section.iter().try_for_each(|finding| screen.print(&shown(finding, screen)))?;
+        }
+        all.extend(section);
+    }
+    if args.json {
+        screen.json(&document(&all)?)?;
+    }
+    let count = |status: Standing| all.iter().filter(|finding| finding.status == status).count();
+    match (count(Standing::Failed), count(Standing::Warning)) {
+        (0, _) if args.json => Ok(()),
+        (0, 0) => screen.line("\nAll is well."),
+        (0, 1) => screen.line("\nGrades can flow; one thing is worth a look."),
+        (0, warnings) => screen.line(&format!("\nGrades can flow; {warnings} things are worth a look.")),
+        (failed, _) => Err(CliError::Failed(format!("{failed} of {} steps failed", all.len()))),
+    }
+}
+
+/// A configuration that cannot be used is the only finding.
+pub fn unusable(args: &CheckArgs, error: CliError, screen: &mut Screen) -> Result<(), CliError> {
+    if args.json {
+        let finding = Finding {
+            part: "configuration",
+            name: None,
+            step: "file",
+            status: Standing::Failed,
+            seen: error.to_string(),
+            advice: Some("correct it and check again; nothing else was tried".to_owned()),
+        };
+        screen.json(&document(&[finding])?)?;
+    }
+    Err(error)
+}
+
+/// What a program reads.
+#[derive(Serialize)]
+struct Document<'a> {
+    /// Whether nothing failed.
+    ok: bool,
+    checks: &'a [Finding],
+}
+
+fn document(checks: &[Finding]) -> Result<String, CliError> {
+    let ok = checks.iter().all(|finding| finding.status != Standing::Failed);
+    let text = serde_json::to_string_pretty(&Document { ok, checks });
+    text.map_err(|error| CliError::Failed(format!("it cannot be written as JSON: {error}")))
+}
+
+/// A finding on a line, its advice below it; wrapped where a person reads.
+fn shown(finding: &Finding, screen: &Screen) -> String {
+    let tone = match finding.status {
+        Standing::Ok => Tone::Good,
+        Standing::Warning => Tone::Waiting,
+        Standing::Failed => Tone::Bad,
+    };
+    let status = screen.look.paint(tone, &format!("{:<INDENT$}", finding.status.name()));
+    let name = finding.name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
+    let place = format!("{}{name}, {}: ", finding.part, finding.step);
+    let room = screen.look.width.map(|width| usize::from(width).saturating_sub(INDENT));
+    let told = wrapped(&printable(&format!("{place}{}", finding.seen)), room);
+    let advice = finding.advice.as_ref().map(|advice| wrapped(&format!("→ {}", printable(advice)), room));
+    let margin = " ".repeat(INDENT);
+    let lines: Vec<String> = told.into_iter().chain(advice.into_iter().flatten()).collect();
+    format!("{status}{}\n", lines.join(&format!("\n{margin}")))
+}
+
+/// The width of `warning` and a gap.
+const INDENT: usize = 9;
+
+/// A text in lines of so many characters; a longer word has a line of its own.
+fn wrapped(text: &str, room: Option<usize>) -> Vec<String> {
+    let Some(room) = room else { return vec![text.to_owned()] };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use serde_json::{Value, json};
+
+    use super::{super::testing, *};
+
+    fn args(json: bool) -> CheckArgs {
+        let (jwks_url, lineitems, platform) = (None, Vec::new(), None);
+        CheckArgs { jwks_url, lineitems, platform, outcome_url: None, key: None, sourcedid: None, json }
+    }
+
+    fn finding(status: Standing, advice: Option<&str>) -> Finding {
+        Finding {
+            part: "platform",
+            name: Some("moodle".to_owned()),
+            step: "token",
+            status,
+            seen: "HTTP 400: \u{1b}[31mno".to_owned(),
+            advice: advice.map(str::to_owned),
+        }
+    }
+
+    async fn printed(json: bool, width: Option<u16>, found: Vec<Finding>) -> (Result<(), CliError>, String) {
+        let written = testing::Written::default();
+        let look = width.map_or_else(testing::program, testing::person);
+        let ended = run(&args(json), stream::iter([Vec::new(), found]), &mut written.screen(look)).await;
+        (ended, written.text())
+    }
+
+    #[tokio::test]
+    async fn findings_are_lines_with_their_advice_below() {
+        let found = vec![finding(Standing::Ok, None), finding(Standing::Failed, Some("compare the client_id there"))];
+        let (ended, text) = printed(false, None, found.clone()).await;
+        let expected = "\
+ok       platform moodle, token: HTTP 400: [31mno
+failed   platform moodle, token: HTTP 400: [31mno
+         → compare the client_id there
+";
+        assert_eq!(text, expected);
+        let error = ended.expect_err("a step failed");
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (1, "1 of 2 steps failed"));
+        let (_, narrow) = printed(false, Some(40), found).await;
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+        let (ended, text) = printed(false, None, vec![finding(Standing::Warning, Some("look"))]).await;
+        assert!(ended.is_ok() && text.ends_with("one thing is worth a look.\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_program_reads_a_document() {
+        let (ended, text) = printed(true, None, vec![finding(Standing::Failed, Some("look"))]).await;
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((ended.is_err(), &document["ok"]), (true, &json!(false)));
+        let expected = json!({
+            "part": "platform", "name": "moodle", "step": "token", "status": "failed", "seen": "HTTP 400: \u{1b}[31mno",
+            "advice": "look",
+        });
+        assert_eq!(document["checks"][0], expected);
+        let (ended, text) = printed(true, None, vec![finding(Standing::Ok, None)]).await;
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            (ended.is_ok(), &document["ok"], &document["checks"][0]["advice"]),
+            (true, &json!(true), &Value::Null)
+        );
+    }
+}
