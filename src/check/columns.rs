@@ -93,7 +93,7 @@ async fn read(road: Road<'_>, section: &mut Section, token: &AccessToken, contai
     let mut is_first = true;
     loop {
         let answer = road.send(count.request(token)).await;
-        if is_first && reach::contact(section, &answer, container, "the line items URL").is_none() {
+        if is_first && reach::contact(road, section, &answer, container, "the line items URL").await.is_none() {
             return;
         }
         is_first = false;

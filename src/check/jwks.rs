@@ -25,7 +25,7 @@ async fn fetch(road: Road<'_>, section: &mut Section, url: &ServiceUrl) {
         section.warn("fetch", failure.detail.clone(), advice);
         return;
     }
-    let Some(reply) = reach::contact(section, &answer, url, "the JWKS URL") else { return };
+    let Some(reply) = reach::contact(road, section, &answer, url, "the JWKS URL").await else { return };
     let Some(published) = probe::published_keys(reply) else {
         let advice =
             "platforms need the key set there: have /.well-known/jwks.json of the worker served under this address";

@@ -45,14 +45,8 @@ fn tell_set(section: &mut Section, set: &Value, count: usize) {
         })
         .collect();
     if published.len() == count {
-        section.ok(
-            "signing keys",
-            format!(
-                "{}; the JWKS has all {}",
-                told.join(", "),
-                counted(count, "public half").replace("halfs", "halves")
-            ),
-        );
+        let halves = if count == 1 { "its public half".to_owned() } else { format!("all {count} public halves") };
+        section.ok("signing keys", format!("{}; the JWKS has {halves}", told.join(", ")));
     } else {
         let seen = format!("the JWKS has {} of {count} public halves", published.len());
         section.fail("signing keys", seen, "give each key a kid of its own");

@@ -93,7 +93,9 @@ impl TokenDesk {
             }
         };
         let token_url = &self.registration.token_url;
-        let Some(reply) = reach::contact(section, &exchange.answer, token_url, "token_url") else { return false };
+        let Some(reply) = reach::contact(road, section, &exchange.answer, token_url, "token_url").await else {
+            return false;
+        };
         if let Some(ahead_millis) = exchange.ahead_millis {
             clock::tell(section, ahead_millis);
         }

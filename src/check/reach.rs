@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{Finding, Road, Section, listed};
 use crate::{
-    adapters::transport::Forbidden,
+    adapters::transport::{Chain, Forbidden},
     domain::destination::ServiceUrl,
     lti::{
         probe,
@@ -21,11 +21,32 @@ const ADDRESSES_SHOWN_MAX: usize = 4;
 pub(super) async fn host_section(road: Road<'_>, host: String, keys: Vec<String>) -> Vec<Finding> {
     let mut section = Section::named("lti key", listed(&keys));
     match ServiceUrl::parse(&format!("https://{host}/")) {
-        Ok(url) => visit(road, &mut section, &url, "hosts of [[lti_keys]]").await,
+        Ok(url) => visit_host(road, &mut section, &url).await,
         Err(error) => section.fail("host", format!("{host} {error}"), "correct hosts of [[lti_keys]]"),
     }
     section.done()
 }
+
+/// A host without scheme and port: most have the usual ones.
+async fn visit_host(road: Road<'_>, section: &mut Section, url: &ServiceUrl) {
+    if !is_on_the_way(road, section, url, KEY_HOSTS).await {
+        return;
+    }
+    let answer = road.send(probe::page_request(url.clone())).await;
+    let is_closed = answer
+        .as_ref()
+        .err()
+        .filter(|failure| matches!(failure.fault, TransportFault::Connection | TransportFault::Timeout));
+    if let Some(failure) = is_closed {
+        let advice =
+            "if the platform stands at another port, all may be well; else check the host, and the firewalls between";
+        section.warn("connection", format!("{} (port 443)", failure.detail), advice);
+    } else if let Some(reply) = contact(road, section, &answer, url, KEY_HOSTS).await {
+        section.ok("reach", format!("{} answers (HTTP {})", url.origin().host(), reply.status));
+    }
+}
+
+const KEY_HOSTS: &str = "hosts of [[lti_keys]]";
 
 /// Goes to a host's front page: whatever it answers, it can be reached.
 pub(super) async fn visit(road: Road<'_>, section: &mut Section, url: &ServiceUrl, setting: &str) {
@@ -33,7 +54,7 @@ pub(super) async fn visit(road: Road<'_>, section: &mut Section, url: &ServiceUr
         return;
     }
     let answer = road.send(probe::page_request(front_page(url))).await;
-    if let Some(reply) = contact(section, &answer, url, setting) {
+    if let Some(reply) = contact(road, section, &answer, url, setting).await {
         section.ok("reach", format!("{} answers (HTTP {})", url.origin().host(), reply.status));
     }
 }
@@ -77,7 +98,10 @@ fn tell_addresses(
         addresses.iter().take(ADDRESSES_SHOWN_MAX).map(|(address, _)| address.to_string()).collect();
     let more = addresses.len().saturating_sub(ADDRESSES_SHOWN_MAX);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let seen = format!("{name} is {}{more}", shown.join(", "));
+    let seen = match addresses {
+        [(address, _)] if name.trim_matches(['[', ']']) == address.to_string() => format!("{address} is an address"),
+        _ => format!("{name} is {}{more}", shown.join(", ")),
+    };
     let mut forbidden = addresses.iter().filter_map(|(_, judged)| judged.as_ref().err());
     match forbidden.next() {
         None => {
@@ -100,7 +124,8 @@ fn tell_addresses(
 }
 
 /// What the first exchange shows of the connection; the reply, if there is one.
-pub(super) fn contact<'a>(
+pub(super) async fn contact<'a>(
+    road: Road<'_>,
     section: &mut Section,
     answer: &'a Answer,
     url: &ServiceUrl,
@@ -115,9 +140,41 @@ pub(super) fn contact<'a>(
         }
         Err(failure) => {
             let (step, advice) = failed_contact(failure, setting);
-            section.fail(step, failure.detail.clone(), advice);
+            let is_unknown = failure.fault == TransportFault::Tls && failure.detail.contains("unknown issuer");
+            let chain = if is_unknown { road.transport.chain(url.as_url(), road.limit).await } else { None };
+            match chain {
+                Some(chain) => unknown_issuer(section, url.origin().host(), &chain),
+                None => section.fail(step, failure.detail.clone(), advice),
+            }
             None
         }
+    }
+}
+
+/// What the certificates that a server sends tell of an issuer that nobody knows.
+fn unknown_issuer(section: &mut Section, host: &str, chain: &Chain) {
+    let issuer = &chain.issuer;
+    let own_authority = "put the root certificate of that authority into a file and name it in [egress] ca_file";
+    if chain.is_self_signed {
+        let seen = format!("the certificate of {host} is self-signed, by \"{issuer}\": its issuer is unknown");
+        section.fail(
+            "tls",
+            seen,
+            "install one of an authority, or put it into a file and name that in [egress] ca_file",
+        );
+    } else if chain.certificates == 1 {
+        let seen = format!(
+            "{host} sends its own certificate alone, and its issuer \"{issuer}\" is unknown: an intermediate certificate is \
+             missing"
+        );
+        let advice = format!(
+            "the platform's admins have to install the whole chain, not the last certificate alone; if it is of an authority \
+             of their own, {own_authority}"
+        );
+        section.fail("tls", seen, advice);
+    } else {
+        let seen = format!("the certificates of {host} lead to \"{issuer}\", an unknown issuer");
+        section.fail("tls", seen, own_authority);
     }
 }
 
@@ -126,7 +183,7 @@ fn failed_contact(failure: &TransportFailure, setting: &str) -> (&'static str, S
     match failure.fault {
         TransportFault::Connection => (
             "connection",
-            format!("check host and port of {setting}, that the platform is up, and the firewalls between here and there"),
+            format!("check host and port of {setting}, that the platform is up, and the firewalls between"),
         ),
         TransportFault::Timeout => (
             "connection",
@@ -150,8 +207,6 @@ fn tls_advice(detail: &str) -> String {
         "check this machine's clock; else the platform's admins have to install a certificate that is valid now"
     } else if detail.contains("another name") {
         "use the name that the certificate is for, or have the platform's admins get one for this name"
-    } else if detail.contains("intermediate certificate is missing") {
-        "the platform's admins have to install the whole chain: its own certificate and the intermediate one"
     } else if detail.contains("unknown issuer") {
         "if the platform has an authority of its own, put its root certificate into a file and name that in [egress] ca_file; \
          else the platform's admins have to install the intermediate certificate"

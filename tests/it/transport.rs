@@ -444,6 +444,16 @@ impl Authority {
         Self { issuer, file }
     }
 
+    /// An authority below this one, which nobody trusts by itself.
+    pub(crate) fn intermediate(&self, name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).expect("an authority");
+        Self { issuer, file: tempfile::NamedTempFile::new().expect("a file") }
+    }
+
     /// A server with a certificate for `name` that expires with the year `expires`.
     async fn server(&self, name: &str, expires: i32) -> Server {
         let acceptor = self.acceptor(name, expires);

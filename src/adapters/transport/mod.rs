@@ -5,6 +5,7 @@
 //! `lti::classify`. HTTP/1.1 alone is spoken: there a connection carries one request, so "was it written?" has a plain
 //! answer, and one slow reply holds up no other.
 
+mod chain;
 mod diagnosis;
 mod egress;
 mod guard;
@@ -19,6 +20,7 @@ use reqwest::{
 };
 use url::{Host, Url};
 
+pub use self::chain::Chain;
 pub use self::egress::{EgressRules, Forbidden};
 pub use self::guard::Lookup;
 use self::{
@@ -132,6 +134,18 @@ impl HttpTransport {
             None => Vec::new(),
         };
         Ok(addresses.into_iter().map(|address| (address, self.rules.admit_address(address))).collect())
+    }
+
+    /// The certificates that a server sends, where its issuer is unknown. Only allowed addresses are called, and nothing is
+    /// sent; none behind a proxy.
+    pub async fn chain(&self, url: &Url, within: Duration) -> Option<Chain> {
+        if self.rules.proxy.is_some() || self.admit(url).is_err() || url.scheme() != "https" {
+            return None;
+        }
+        let addresses = self.addresses(url).await.ok()?.into_iter();
+        let allowed: Vec<IpAddr> =
+            addresses.filter_map(|(address, judged)| judged.is_ok().then_some(address)).collect();
+        chain::of_server(url.host_str()?, &allowed, url.port_or_known_default()?, within).await
     }
 
     async fn exchange(&self, request: wire::Request, progress: &Arc<Progress>) -> wire::Answer {

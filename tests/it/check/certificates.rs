@@ -39,7 +39,12 @@ async fn each_trouble_with_a_certificate_is_named() {
             "another name: other.example.edu",
             "the name that the certificate is for",
         ),
-        (theirs.acceptor("localhost", 2090), "unknown issuer", "[egress] ca_file"),
+        (theirs.acceptor("localhost", 2090), "issuer \"Theirs\" is unknown", "[egress] ca_file"),
+        (
+            ours.intermediate("Ours Below").acceptor("localhost", 2090),
+            "its issuer \"Ours Below\" is unknown: an intermediate certificate is missing",
+            "install the whole chain",
+        ),
     ];
     for (acceptor, seen, advice) in cases {
         let server = server(acceptor).await;
