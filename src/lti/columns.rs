@@ -3,7 +3,8 @@
 //!
 //! No platform prevents two columns of the same name, so nothing is made before the whole list was read, and never
 //! twice in one search: a making that may have happened is followed by one more look. The caller holds the column
-//! for itself meanwhile.
+//! for itself meanwhile. Another worker does not know of that: so a making that did happen is followed by one more look
+//! as well, and where two have made a column, both go on with the one that came first.
 
 use serde_json::Value;
 
@@ -63,6 +64,8 @@ pub(super) struct ColumnSearch {
     of_the_link: Option<ServiceUrl>,
     /// What came of a making that may have happened.
     doubtful: Option<Verdict>,
+    /// The column that this search has made.
+    made: Option<ServiceUrl>,
 }
 
 enum Turn {
@@ -87,7 +90,7 @@ impl ColumnSearch {
     pub(super) fn new(container: ServiceUrl, wanted: WantedColumn, making: Making, maximum: Option<&Points>) -> Self {
         let document = new_column(&wanted, maximum);
         let turn = Turn::Look(filtered(&container, &wanted));
-        Self { container, wanted, making, document, turn, pages: 0, of_the_link: None, doubtful: None }
+        Self { container, wanted, making, document, turn, pages: 0, of_the_link: None, doubtful: None, made: None }
     }
 
     /// What to send now.
@@ -109,23 +112,29 @@ impl ColumnSearch {
 
     /// Takes in what came back. After an end the same request can be sent again, with another token.
     pub(super) fn handle_reply(&mut self, answer: &Answer, now: Timestamp, hidden: &Hidden) -> Progress {
-        match &self.turn {
-            Turn::Look(page) => {
-                let listed = answer.as_ref().ok().and_then(|reply| Some((reply, columns(reply)?)));
-                let Some((reply, listed)) = listed else {
-                    return Progress::Ends(classify(Ask::Columns, answer, now, hidden));
-                };
-                let page = page.clone();
-                self.handle_page(&page, reply, &listed)
-            }
-            Turn::Make => self.handle_made(answer, now, hidden),
+        let Turn::Look(page) = &self.turn else {
+            return self.handle_made(answer, now, hidden);
+        };
+        let page = page.clone();
+        let listed = answer.as_ref().ok().and_then(|reply| Some((reply, columns(reply)?)));
+        let progress = match listed {
+            Some((reply, listed)) => self.handle_page(&page, reply, &listed),
+            None => Progress::Ends(classify(Ask::Columns, answer, now, hidden)),
+        };
+        match (progress, &self.made) {
+            // Whatever this look says, the column is there.
+            (Progress::Ends(_), Some(made)) => Progress::Made(made.clone()),
+            (Progress::Found(found), Some(made)) if found == *made => Progress::Made(found),
+            (progress, _) => progress,
         }
     }
 
     fn handle_page(&mut self, page: &ServiceUrl, reply: &Reply, listed: &[Value]) -> Progress {
         self.pages += 1;
-        if let Some(column) = listed.iter().find(|column| is_wanted(column, &self.wanted)) {
-            return match self.address(column) {
+        let fitting: Vec<&Value> = listed.iter().filter(|column| is_wanted(column, &self.wanted)).collect();
+        if !fitting.is_empty() {
+            let addresses = fitting.into_iter().filter_map(|column| self.address(column));
+            return match addresses.min_by(|a, b| age(a).cmp(&age(b))) {
                 Some(url) => Progress::Found(url),
                 None => Progress::Ends(own_words(reply, "the column's id is no address on the container's platform")),
             };
@@ -151,7 +160,7 @@ impl ColumnSearch {
     }
 
     fn handle_end_of_list(&mut self, reply: &Reply) -> Progress {
-        if let Some(url) = self.of_the_link.take() {
+        if let Some(url) = self.of_the_link.take().or_else(|| self.made.clone()) {
             return Progress::Found(url);
         }
         match (self.doubtful.take(), self.making) {
@@ -172,14 +181,14 @@ impl ColumnSearch {
     fn handle_made(&mut self, answer: &Answer, now: Timestamp, hidden: &Hidden) -> Progress {
         let taken = answer.as_ref().ok().filter(|reply| matches!(reply.status, 200..=299));
         let made = taken.and_then(|reply| json::read(&reply.body, '{')).and_then(|column| self.address(&column));
-        if let Some(url) = made {
-            return Progress::Made(url);
+        if made.is_none() {
+            let verdict = classify(Ask::NewColumn, answer, now, hidden);
+            if taken.is_none() && !may_have_been_done(answer) {
+                return Progress::Ends(verdict);
+            }
+            self.doubtful = Some(verdict);
         }
-        let verdict = classify(Ask::NewColumn, answer, now, hidden);
-        if taken.is_none() && !may_have_been_done(answer) {
-            return Progress::Ends(verdict);
-        }
-        self.doubtful = Some(verdict);
+        self.made = made;
         self.pages = 0;
         self.of_the_link = None;
         self.turn = Turn::Look(filtered(&self.container, &self.wanted));
@@ -192,6 +201,13 @@ impl ColumnSearch {
         let url = ServiceUrl::parse(self.container.as_url().join(id.trim()).ok()?.as_str()).ok()?;
         (!id.trim().is_empty() && url.origin() == self.container.origin()).then_some(url)
     }
+}
+
+/// Sorts columns by the time of their making, as far as addresses tell: platforms count them. Whoever finds two goes by
+/// the same one then.
+fn age(column: &ServiceUrl) -> (usize, &str) {
+    let address = column.as_url().as_str();
+    (address.len(), address)
 }
 
 fn no_column(reply: &Reply, words: &str) -> Verdict {
@@ -410,12 +426,18 @@ mod tests {
     fn a_list_is_read_to_its_end_before_anything_is_made() {
         let moodle = "<https://l/items?from=10&amp;limit=10>; rel=\u{201c}next\u{201d}";
         let second = "Get https://l/items?from=10&limit=10";
-        let made = page("", r#"{"id":"https://l/items/9","label":"Quiz"}"#);
-        check(
-            Making::Allowed,
-            &[(FIRST, page(moodle, OTHERS)), (second, page("", "[]")), (POST, made)],
-            &Ok("https://l/items/9"),
-        );
+        let made = || page("", r#"{"id":"https://l/items/9","label":"Quiz"}"#);
+        let look =
+            |again| vec![(FIRST, page(moodle, OTHERS)), (second, page("", "[]")), (POST, made()), (FIRST, again)];
+        // One more look shows whether another worker has made one at the same time; the first one serves both.
+        check(Making::Allowed, &look(page("", "[]")), &Ok("https://l/items/9"));
+        check(Making::Allowed, &look(status(500)), &Ok("https://l/items/9"));
+        let ours = OURS.replace("items/7", "items/9");
+        check(Making::Allowed, &look(page("", &ours)), &Ok("https://l/items/9"));
+        let both = format!("[{},{}]", ours.trim_matches(['[', ']']), OURS.trim_matches(['[', ']']));
+        check(Making::Allowed, &look(page("", &both)), &Ok("https://l/items/7"));
+        let later = both.replace("items/7", "items/10");
+        check(Making::Allowed, &look(page("", &later)), &Ok("https://l/items/9"));
         check(Making::Allowed, &[(FIRST, page(moodle, OTHERS)), (second, page("", OURS))], &Ok("https://l/items/7"));
         check(Making::Forbidden, &[(FIRST, page("", "[]"))], &Err(FailureReason::NotFound));
     }

@@ -417,6 +417,7 @@ mod tests {
 
     const LIST: &str = "*Get https://l/items?tag=t";
     const ITEM_7: &str = r#"[{"id":"https://l/items/7","tag":"t"}]"#;
+    const ITEM_9: &str = r#"[{"id":"https://l/items/9","tag":"t"}]"#;
     const SCORE_7: &str = "Post https://l/items/7/scores";
     const SCORE_9: &str = "Post https://l/items/9/scores";
     const MADE_9: &str = r#"{"id":"https://l/items/9"}"#;
@@ -438,6 +439,7 @@ mod tests {
             ("recall", Column(Some("https://elsewhere/7"))),
             (LIST, Says(200, "[]")),
             ("*Post https://l/items", Says(201, MADE_9)),
+            (LIST, Says(200, ITEM_9)),
             ("*remember https://l/items/9", Remembered),
             (SCORE_9, Says(200, "")),
         ];
@@ -473,6 +475,7 @@ mod tests {
             forget().into_iter().chain([
                 (LIST, Says(200, "[]")),
                 ("*Post https://l/items", Says(201, MADE_9)),
+                (LIST, Says(200, ITEM_9)),
                 ("*remember https://l/items/9", Remembered),
             ])
         };
@@ -501,7 +504,13 @@ mod tests {
                 (LIST, Says(200, "[]")),
             ]
         };
-        let remade = || [("*Post https://l/items", Says(201, MADE_9)), ("*remember https://l/items/9", Remembered)];
+        let remade = || {
+            [
+                ("*Post https://l/items", Says(201, MADE_9)),
+                (LIST, Says(200, ITEM_9)),
+                ("*remember https://l/items/9", Remembered),
+            ]
+        };
         let first = Standing::first(NOW);
         let talk = gone().into_iter().chain(remade()).chain([(SCORE_9, Lost)]).collect::<Vec<_>>();
         let verdict = play(SOUGHT, first, &talk);
