@@ -40,4 +40,5 @@ pub mod retry;
 pub mod score;
 pub mod time;
 pub mod transition;
+pub mod verification;
 pub mod watch;

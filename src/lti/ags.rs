@@ -20,6 +20,9 @@ pub(super) const SCOPE_LINEITEM: &str = "https://purl.imsglobal.org/spec/lti-ags
 /// The scope that looks for columns and makes none.
 pub(super) const SCOPE_LINEITEM_READONLY: &str = "https://purl.imsglobal.org/spec/lti-ags/scope/lineitem.readonly";
 
+/// The scope that reads results.
+pub(super) const SCOPE_RESULT: &str = "https://purl.imsglobal.org/spec/lti-ags/scope/result.readonly";
+
 /// The scope that writes scores.
 pub(super) const SCOPE_SCORE: &str = "https://purl.imsglobal.org/spec/lti-ags/scope/score";
 
@@ -30,21 +33,21 @@ const CANVAS_SUBMISSION: &str = "https://canvas.instructure.com/lti/submission";
 
 /// The scopes to ask for, within those that the launch granted: Canvas and Sakai refuse the whole request for one
 /// scope too many. Where only reading columns was granted, that is asked for in the place of making them.
-pub(super) fn scopes(target: &AgsTarget) -> Vec<String> {
+/// `work` is the scope of what is done in the column.
+pub(super) fn scopes(target: &AgsTarget, work: &'static str) -> Vec<String> {
     let granted = |scope: &&str| target.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|known| known == scope));
     let column = match target.column {
         Column::Known(_) => None,
         Column::Sought { .. } => [SCOPE_LINEITEM, SCOPE_LINEITEM_READONLY].into_iter().find(granted),
     };
-    let score = Some(SCOPE_SCORE).filter(granted);
-    column.into_iter().chain(score).map(str::to_owned).collect()
+    column.into_iter().chain(Some(work).filter(granted)).map(str::to_owned).collect()
 }
 
-/// The score URL of a column: `/scores` behind the path and before the query (AGS 2.0, score service; Moodle's line
-/// items have a query, and answer 400 when it is put in behind).
-fn score_url(column: &ServiceUrl) -> ServiceUrl {
+/// What lies below a column, its `scores` or `results`: behind the path and before the query (AGS 2.0, score service;
+/// Moodle's line items have a query, and answer 400 when it is put in behind).
+pub(super) fn below(column: &ServiceUrl, what: &str) -> ServiceUrl {
     let mut url = column.as_url().clone();
-    let path = format!("{}/scores", url.path().trim_end_matches('/'));
+    let path = format!("{}/{what}", url.path().trim_end_matches('/'));
     url.set_path(&path);
     url.set_fragment(None);
     // Scheme and host are the column's own, so this parses; a column that did not would answer for itself.
@@ -103,7 +106,7 @@ fn canvas_submission(event: &GradeEvent, standing: Standing) -> String {
 pub(super) fn score_request(column: &ServiceUrl, document: &str, token: &AccessToken) -> Request {
     Request {
         method: Method::Post,
-        url: score_url(column),
+        url: below(column, "scores"),
         headers: vec![
             ("content-type", SCORE_TYPE.to_owned()),
             ("accept", "*/*".to_owned()),
@@ -161,7 +164,7 @@ mod tests {
     #[test]
     fn scores_stands_before_the_query() {
         let check = |column: &str, want: &str| {
-            let url = score_url(&ServiceUrl::parse(column).expect("a URL"));
+            let url = below(&ServiceUrl::parse(column).expect("a URL"), "scores");
             assert_eq!(url.as_url().as_str(), want);
         };
         check("https://l/3/lineitem?type_id=1&a=%2B", "https://l/3/lineitem/scores?type_id=1&a=%2B");
@@ -173,7 +176,8 @@ mod tests {
 
     #[test]
     fn scopes_are_asked_for_within_the_launch() {
-        let check = |lis_data: &str, want: &[&str]| assert_eq!(scopes(&target(lis_data)), want, "{lis_data}");
+        let check =
+            |lis_data: &str, want: &[&str]| assert_eq!(scopes(&target(lis_data), SCOPE_SCORE), want, "{lis_data}");
         let sought = r#""lineitems":"https://l/","tag":"t""#;
         check(r#""lineitem":"https://l/1""#, &[SCOPE_SCORE]);
         check(sought, &[SCOPE_LINEITEM, SCOPE_SCORE]);

@@ -1,5 +1,7 @@
 //! The conversation of an AGS delivery: a token; the column, where it is not known; the score. Once in an attempt a
 //! refused token is replaced, and once a column that is gone is looked for again.
+//!
+//! The same conversation reads a grade where it does not write one: it makes no column, remembers none and locks none.
 
 use std::{mem, sync::Arc};
 
@@ -9,6 +11,7 @@ use super::{
     classify::{Ask, classify, speaks_of_user_or_course},
     columns::{self, ColumnSearch, Making, Progress},
     exchange::{Standing, Step, lost_thread},
+    results::{self, ResultSearch},
     wire::Answer,
     words::{self, Hidden},
 };
@@ -19,12 +22,15 @@ use crate::domain::{
     platform::{Registration, SigningKey},
     score::Points,
     time::Timestamp,
+    verification::Reading,
 };
 
 /// An AGS delivery under way.
 pub(super) struct AgsExchange {
     turn: Turn,
-    document: String,
+    errand: Errand,
+    /// What was read.
+    reading: Option<Reading>,
     /// Where the column has to be looked for.
     sought: Option<Sought>,
     request: TokenRequest,
@@ -33,6 +39,14 @@ pub(super) struct AgsExchange {
     refreshed: bool,
     /// What the event says of the registration, and was not believed.
     ignored_claims: Vec<&'static str>,
+}
+
+/// What is done in the column.
+enum Errand {
+    /// This score document is sent.
+    Write(String),
+    /// The result of this user is read.
+    Read(String),
 }
 
 /// A column that is known by what finds it.
@@ -65,6 +79,7 @@ enum Turn {
     Remember(Key, ServiceUrl),
     /// Send the score to this column.
     Score(ServiceUrl),
+    Read(Box<ResultSearch>),
     Done(Verdict),
 }
 
@@ -80,32 +95,63 @@ impl AgsExchange {
         signing_key: Arc<SigningKey>,
         standing: Standing,
     ) -> Self {
-        let scopes = ags::scopes(target);
+        let errand = Errand::Write(ags::score_document(&target.user_id, event, standing));
+        let maximum = event.score.as_ref().map(|score| score.maximum().clone());
+        let remade = if standing.column_was_remade { Remade::Earlier } else { Remade::Never };
+        Self::with(errand, target, (maximum, remade), registration, signing_key)
+    }
+
+    /// A look at the grade.
+    pub(super) fn inquiry(target: &AgsTarget, registration: Registration, signing_key: Arc<SigningKey>) -> Self {
+        Self::with(Errand::Read(target.user_id.clone()), target, (None, Remade::Never), registration, signing_key)
+    }
+
+    fn with(
+        errand: Errand,
+        target: &AgsTarget,
+        (maximum, remade): (Option<Points>, Remade),
+        registration: Registration,
+        signing_key: Arc<SigningKey>,
+    ) -> Self {
+        let (scope, refusal) = match &errand {
+            Errand::Write(_) => {
+                (ags::SCOPE_SCORE, "the launch did not grant the scope to write scores (lis_data.scope)")
+            }
+            Errand::Read(_) => {
+                (ags::SCOPE_RESULT, "the launch did not grant the scope to read results (lis_data.scope)")
+            }
+        };
+        let scopes = ags::scopes(target, scope);
         let is_asked = |wanted: &str| scopes.iter().any(|scope| scope == wanted);
-        let making = if is_asked(ags::SCOPE_LINEITEM) { Making::Allowed } else { Making::Forbidden };
+        let making = match &errand {
+            Errand::Read(_) => Making::Unwanted,
+            Errand::Write(_) if is_asked(ags::SCOPE_LINEITEM) => Making::Allowed,
+            Errand::Write(_) => Making::Forbidden,
+        };
         let (first, sought) = match &target.column {
-            Column::Known(url) => (Turn::Score(url.clone()), None),
+            Column::Known(url) => (errand.turn(url.clone()), None),
             Column::Sought { container, wanted } => {
                 let sought = Sought {
                     key: columns::key(&target.client_id, container, wanted),
                     container: container.clone(),
                     wanted: wanted.clone(),
                     making,
-                    maximum: event.score.as_ref().map(|score| score.maximum().clone()),
+                    maximum,
                     dead: None,
-                    remade: if standing.column_was_remade { Remade::Earlier } else { Remade::Never },
+                    remade,
                 };
                 (Turn::Recall(sought.key), Some(sought))
             }
         };
-        let turn = if is_asked(ags::SCOPE_SCORE) {
+        let turn = if is_asked(scope) {
             Turn::Token(Freshness::Any, Box::new(first))
         } else {
-            Turn::Done(no_score_scope())
+            Turn::Done(Verdict::without_reply(Finding::Failed(FailureReason::TokenRefused), refusal))
         };
         Self {
             turn,
-            document: ags::score_document(&target.user_id, event, standing),
+            errand,
+            reading: None,
             sought,
             ignored_claims: registration.ignored_claims.clone(),
             request: TokenRequest::new(Arc::new(registration), signing_key, scopes),
@@ -125,9 +171,18 @@ impl AgsExchange {
                 Step::RememberColumn { key: *key, url: Some(url.as_url().as_str().to_owned()) }
             }
             (Turn::Search(search), Some(token)) => Step::Send(search.request(token)),
-            (Turn::Score(column), Some(token)) => Step::Send(ags::score_request(column, &self.document, token)),
-            (Turn::Search(_) | Turn::Score(_), None) => Step::Done(lost_thread()),
+            (Turn::Read(search), Some(token)) => Step::Send(search.request(token)),
+            (Turn::Score(column), Some(token)) => match &self.errand {
+                Errand::Write(document) => Step::Send(ags::score_request(column, document, token)),
+                Errand::Read(_) => Step::Done(lost_thread()),
+            },
+            (Turn::Search(_) | Turn::Score(_) | Turn::Read(_), None) => Step::Done(lost_thread()),
         }
+    }
+
+    /// What was read.
+    pub(super) fn reading(&self) -> Option<Reading> {
+        self.reading
     }
 
     /// Whether the request that is polled now is the one with the score.
@@ -141,7 +196,8 @@ impl AgsExchange {
             Turn::Token(_, next) => next,
             turn => turn,
         };
-        matches!(turn, Turn::Forget(_) | Turn::Search(_) | Turn::Remember(..))
+        matches!(self.errand, Errand::Write(_))
+            && matches!(turn, Turn::Forget(_) | Turn::Search(_) | Turn::Remember(..))
     }
 
     /// Whether this attempt found its column gone and made it anew.
@@ -169,7 +225,7 @@ impl AgsExchange {
         let usable = remembered.and_then(|url| ServiceUrl::parse(url).ok());
         self.turn = match usable.filter(|url| url.origin() == sought.container.origin()) {
             Some(url) if sought.verdict_of(&url).is_some() => Turn::Forget(*key),
-            Some(url) => Turn::Score(url),
+            Some(url) => self.errand.turn(url),
             None => sought.search(),
         };
     }
@@ -190,6 +246,10 @@ impl AgsExchange {
             Turn::Search(mut search) => {
                 let progress = search.handle_reply(answer, now, hidden);
                 self.after_search(search, progress)
+            }
+            Turn::Read(mut search) => {
+                let progress = search.handle_reply(answer, now, hidden);
+                self.after_read(search, progress)
             }
             other => other,
         };
@@ -227,11 +287,26 @@ impl AgsExchange {
             (Progress::Found(url), Some(sought)) => match sought.verdict_of(&url) {
                 // The list still shows the column that answers 404: asking it again would change nothing.
                 Some(verdict) => Turn::Done(verdict.clone()),
+                None if matches!(self.errand, Errand::Read(_)) => self.errand.turn(url),
                 None => Turn::Remember(sought.key, url),
             },
-            (Progress::Found(url) | Progress::Made(url), None) => Turn::Score(url),
+            (Progress::Found(url) | Progress::Made(url), None) => self.errand.turn(url),
             (Progress::Ends(verdict), _) => match self.refresh(&verdict) {
                 Some(freshness) => Turn::Token(freshness, Box::new(Turn::Search(search))),
+                None => Turn::Done(verdict),
+            },
+        }
+    }
+
+    fn after_read(&mut self, search: Box<ResultSearch>, progress: results::Progress) -> Turn {
+        match progress {
+            results::Progress::Goes => Turn::Read(search),
+            results::Progress::Found(reading) => {
+                self.reading = Some(reading);
+                Turn::Done(Verdict::without_reply(Finding::Accepted, ""))
+            }
+            results::Progress::Ends(verdict) => match self.refresh(&verdict) {
+                Some(freshness) => Turn::Token(freshness, Box::new(Turn::Read(search))),
                 None => Turn::Done(verdict),
             },
         }
@@ -265,6 +340,16 @@ impl AgsExchange {
     }
 }
 
+impl Errand {
+    /// What comes when the column is known.
+    fn turn(&self, column: ServiceUrl) -> Turn {
+        match self {
+            Self::Write(_) => Turn::Score(column),
+            Self::Read(user_id) => Turn::Read(Box::new(ResultSearch::new(&column, user_id))),
+        }
+    }
+}
+
 impl Sought {
     fn search(&self) -> Turn {
         let making = match (self.making, self.remade) {
@@ -279,9 +364,4 @@ impl Sought {
     fn verdict_of(&self, column: &ServiceUrl) -> Option<&Verdict> {
         self.dead.as_ref().filter(|(dead, _)| dead == column).map(|(_, verdict)| verdict)
     }
-}
-
-fn no_score_scope() -> Verdict {
-    let finding = Finding::Failed(FailureReason::TokenRefused);
-    Verdict::without_reply(finding, "the launch did not grant the scope to write scores (lis_data.scope)")
 }

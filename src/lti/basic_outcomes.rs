@@ -1,5 +1,5 @@
-//! LTI 1.1 Basic Outcomes (LTI 1.1.1, section 6): the POX envelope of replaceResult and deleteResult, and what its
-//! reply says.
+//! LTI 1.1 Basic Outcomes (LTI 1.1.1, section 6): the POX envelopes of replaceResult, deleteResult and readResult, and
+//! what their replies say.
 //!
 //! The reply is read with a lenient scan and no XML parser: Open edX repeats the sourcedid unescaped in a reply that
 //! says success, Blackbaud's replies are malformed, Moodle calls them `text/html`. Only `imsx_codeMajor` decides.
@@ -19,6 +19,7 @@ use crate::domain::{
     outcome::FailureReason,
     platform::SharedSecret,
     time::Timestamp,
+    verification::{Grade, Reading},
 };
 
 /// One grade, and the outcome service that it goes to.
@@ -58,9 +59,27 @@ impl OutcomeErrand {
         Ok(Self { service, secret, score, extension })
     }
 
-    /// The signed request, with a message identifier, nonce and timestamp of its own.
+    /// What is only to be read.
+    pub(super) fn reading(service: OutcomeService, secret: SharedSecret) -> Self {
+        Self { service, secret, score: None, extension: None }
+    }
+
+    /// The signed request that writes or clears the grade, with a message identifier, nonce and timestamp of its own.
     pub(super) fn request(&self, now: Timestamp, luck: u128) -> Request {
-        let body = self.envelope(now, luck).into_bytes();
+        let (operation, result, details) = match &self.score {
+            Some(score) => ("replaceResult", self.result(score), self.submission_details(now)),
+            None => ("deleteResult", String::new(), String::new()),
+        };
+        self.signed(&self.envelope(operation, &result, &details, luck), now, luck)
+    }
+
+    /// The signed request that reads the grade.
+    pub(super) fn read_request(&self, now: Timestamp, luck: u128) -> Request {
+        self.signed(&self.envelope("readResult", "", "", luck), now, luck)
+    }
+
+    fn signed(&self, envelope: &str, now: Timestamp, luck: u128) -> Request {
+        let body = envelope.as_bytes().to_vec();
         let signer = Signer { key: &self.service.consumer_key, secret: &self.secret, now, luck };
         let authorization = signer.authorization(self.service.url.as_url(), &body);
         Request {
@@ -72,13 +91,8 @@ impl OutcomeErrand {
         }
     }
 
-    fn envelope(&self, now: Timestamp, luck: u128) -> String {
-        let operation = if self.score.is_some() { "replaceResult" } else { "deleteResult" };
+    fn envelope(&self, operation: &str, result: &str, details: &str, luck: u128) -> String {
         let sourcedid = escape_xml(&self.service.sourcedid);
-        let (result, details) = match &self.score {
-            Some(score) => (self.result(score), self.submission_details(now)),
-            None => (String::new(), String::new()),
-        };
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
              <imsx_POXEnvelopeRequest xmlns=\"http://www.imsglobal.org/services/ltiv1p1/xsd/imsoms_v1p0\">\
@@ -194,6 +208,22 @@ impl<'a> PoxStatus<'a> {
     }
 }
 
+/// What a readResult that succeeded says of the grade; the platform's text where that is no grade. Moodle and Canvas
+/// leave it empty where nothing was graded, and Blackboard says "success" there.
+pub(super) fn read_grade(body: &[u8]) -> Result<Reading, String> {
+    let text = String::from_utf8_lossy(body);
+    let Some(shown) = content(&text, "textString") else {
+        // An answer without any result is one that has none; a status alone does not say what was looked at.
+        return if content(&text, "readResultResponse").is_some() { Ok(Reading::Empty) } else { Err(String::new()) };
+    };
+    if shown.is_empty() || shown.eq_ignore_ascii_case("success") {
+        return Ok(Reading::Empty);
+    }
+    let number = if shown.contains('.') { shown.clone() } else { shown.replace(',', ".") };
+    let grade = number.parse().ok().and_then(|share| Grade::new(share, 1.0));
+    grade.map(Reading::Grade).ok_or(shown)
+}
+
 /// The text of the first element with this local name, whatever its prefix: decoded, on one line. Ends at its own
 /// closing tag, so markup inside, escaped or not, is part of the text.
 fn content(text: &str, name: &str) -> Option<String> {
@@ -277,6 +307,23 @@ mod tests {
     }
 
     #[test]
+    fn a_look_at_a_grade_is_signed_like_a_grade() {
+        let json = br#"{"session_id":"s","score":1,"max_score":1,"lis_data":{"lis_outcome_service_url":"https://l/o","lis_result_sourcedid":"{\"a\":1}","oauth_consumer_key":"k"}}"#;
+        let event = GradeEvent::parse(json, Door::Event).expect("an event");
+        let Destination::Lti11(service) = event.destination else { panic!("an LTI 1.1 event") };
+        let request =
+            OutcomeErrand::reading(service, SharedSecret::new("hush")).read_request(Timestamp::default(), 0xabc);
+        let body = String::from_utf8(request.body).expect("text");
+        assert!(body.contains("<imsx_messageIdentifier>00000000000000000000000000000abc</imsx_messageIdentifier>"));
+        assert!(body.contains(
+            "<imsx_POXBody><readResultRequest><resultRecord><sourcedGUID><sourcedId>{&quot;a&quot;:1}</sourcedId>\
+             </sourcedGUID></resultRecord></readResultRequest></imsx_POXBody>"
+        ));
+        assert_eq!(request.headers[0], ("content-type", "application/xml".to_owned()));
+        assert!(request.headers[1].1.starts_with("OAuth oauth_body_hash="));
+    }
+
+    #[test]
     fn a_reply_is_read_however_it_is_written() {
         let check = |body: &str, want: Option<(CodeMajor, &str, Option<&str>)>| {
             let got = PoxStatus::read(body.as_bytes());
@@ -313,6 +360,41 @@ mod tests {
         check("<html><body>Log in</body></html>", None);
         check("", None);
         check("<<<>>></", None);
+    }
+
+    #[test]
+    fn a_grade_is_read_from_whatever_a_platform_writes() {
+        let grade = |share| Ok(Reading::Grade(Grade::new(share, 1.0).expect("a grade")));
+        let check = |body: &str, want: Result<Reading, &str>| {
+            assert_eq!(read_grade(body.as_bytes()), want.map_err(str::to_owned), "{body}");
+        };
+        let result = |text: &str| {
+            format!(
+                "<imsx_POXBody><readResultResponse><result><resultScore><language>en</language>\
+                 <textString>{text}</textString></resultScore></result></readResultResponse></imsx_POXBody>"
+            )
+        };
+        check(&result("0.85"), grade(0.85));
+        check(&result(" 0.3333334\n"), grade(0.333_333_4));
+        check(&result("0"), grade(0.0));
+        check(&result("1.0"), grade(1.0));
+        check(&result("0,5"), grade(0.5));
+        check(&result("8.5e-1"), grade(0.85));
+        // Nothing was graded: Moodle and Canvas; Blackboard; an answer without a result.
+        check(&result(""), Ok(Reading::Empty));
+        check("<readResultResponse><result><resultScore><textString/></resultScore>", Ok(Reading::Empty));
+        check(&result("success"), Ok(Reading::Empty));
+        check("<imsx_POXBody><readResultResponse/></imsx_POXBody>", Ok(Reading::Empty));
+        // Malformed, as Blackbaud's: a tag that is never closed, one that is closed by another, a prefix that nobody made.
+        check("<readResultResponse><result><resultScore><textString>0.5</resultScore>", grade(0.5));
+        check("<readResultResponse><resultScore><language>en<textString>0.5", grade(0.5));
+        check("<ns0:readResultResponse><ns0:textString>0.5</ns0:textString>", grade(0.5));
+        // No number, and no answer to this question.
+        check(&result("A+"), Err("A+"));
+        check(&result("NaN"), Err("NaN"));
+        check(&result("1e999"), Err("1e999"));
+        check("<imsx_POXBody/>", Err(""));
+        check("", Err(""));
     }
 
     #[test]

@@ -25,6 +25,8 @@ use crate::domain::{
 pub(super) enum Ask {
     /// Write or clear a grade, LTI 1.1.
     Outcome,
+    /// Read a grade, LTI 1.1.
+    Reading,
     /// Take a delegated POST.
     Delegated,
     /// Take a score, AGS.
@@ -35,16 +37,23 @@ pub(super) enum Ask {
     Columns,
     /// Make a column.
     NewColumn,
+    /// List results, AGS.
+    Results,
 }
 
 impl Ask {
     fn bears_grade(self) -> bool {
         matches!(self, Self::Outcome | Self::Delegated | Self::Score)
     }
+
+    /// Whether it is answered by Basic Outcomes.
+    fn speaks_pox(self) -> bool {
+        matches!(self, Self::Outcome | Self::Reading)
+    }
 }
 
-/// Reads what came back. A success of [`Ask::Token`], [`Ask::Columns`] and [`Ask::NewColumn`] is read by those who ask;
-/// a success status that comes here had nothing inside that they could read.
+/// Reads what came back. A success of [`Ask::Token`], [`Ask::Columns`], [`Ask::NewColumn`] and [`Ask::Results`] is read by
+/// those who ask; a success status that comes here had nothing inside that they could read.
 pub(super) fn classify(ask: Ask, answer: &Answer, now: Timestamp, hidden: &Hidden) -> Verdict {
     let sight = Sight::of(ask, answer, hidden);
     let row = sight.row();
@@ -147,7 +156,7 @@ impl Body {
 
 impl<'a> Sight<'a> {
     fn of(ask: Ask, answer: &'a Answer, hidden: &'a Hidden) -> Self {
-        let pox = answer.as_ref().ok().filter(|_| ask == Ask::Outcome).and_then(|reply| PoxStatus::read(&reply.body));
+        let pox = answer.as_ref().ok().filter(|_| ask.speaks_pox()).and_then(|reply| PoxStatus::read(&reply.body));
         let status = answer.as_ref().map_or(0, |reply| reply.status);
         Self { ask, answer, hidden, status, pox, words: OnceCell::new() }
     }
@@ -290,7 +299,7 @@ static TABLE: [Row; 36] = {
         row("403", |s| s.status == 403, failed(Unauthorized), ""),
         row("404, 410", |s| matches!(s.status, 404 | 410), failed(NotFound), ""),
         row("1.1 processing", |s| s.is_code(&CodeMajor::Processing), failed(BadResponse),
-            "the platform is still at work on the grade, and does not say that it has it"),
+            "the platform is still at work, and does not say that it is done"),
         row("1.1 unsupported", |s| s.is_code(&CodeMajor::Unsupported), failed(Rejected), ""),
         // Canvas's own codes speak of the grade, also `signature_invalid`: that is the sourcedid's.
         row("1.1 Canvas code", |s| s.is_code(&CodeMajor::Failure) && s.pox.as_ref().is_some_and(|p| p.canvas_code().is_some()), failed(Rejected), ""),
@@ -311,13 +320,13 @@ static TABLE: [Row; 36] = {
             "a success status with the body of a refusal; Moodle stored nothing"),
         // Every other refusal, and then successes: an empty body or other JSON answers a score well.
         row("4xx", |s| matches!(s.status, 400..=499), failed(Rejected), ""),
-        row("a page", |s| s.is_success() && s.ask.bears_grade() && s.ask != Ask::Outcome && s.body() == Body::Markup, failed(BadResponse),
+        row("a page", |s| s.is_success() && s.ask.bears_grade() && !s.ask.speaks_pox() && s.body() == Body::Markup, failed(BadResponse),
             "a page, not the answer of a grade service"),
         row("broken body", |s| s.is_success() && s.body() == Body::Unreadable, failed(BadResponse), "the answer cannot be read"),
         row("delegated 2xx", |s| s.ask == Ask::Delegated && matches!(s.status, 200 | 201 | 204), Finding::Accepted, ""),
         row("delegated other 2xx", |s| s.ask == Ask::Delegated && s.is_success(), failed(BadResponse), "only 200, 201 and 204 say that it was taken"),
         row("score 2xx", |s| s.ask == Ask::Score && s.is_success(), Finding::Accepted, ""),
-        row("1.1 without success", |s| s.ask == Ask::Outcome && s.is_success(), failed(BadResponse), "a success status without an LTI success inside"),
+        row("1.1 without success", |s| s.ask.speaks_pox() && s.is_success(), failed(BadResponse), "a success status without an LTI success inside"),
         row("2xx without what was asked for", |s| matches!(s.status, 200..=299), failed(BadResponse), "a success status without what was asked for inside"),
     ]
 };
@@ -410,6 +419,9 @@ mod tests {
             (Ask::Outcome, plain(404, &pox("success", "")), "1.1 success", Finding::Accepted),
             (Ask::Outcome, plain(403, &pox("failure", "")), "403", failed(F::Unauthorized)),
             (Ask::Outcome, says("processing", ""), "1.1 processing", failed(F::BadResponse)),
+            (Ask::Reading, says("success", ""), "1.1 success", Finding::Accepted),
+            (Ask::Reading, says("unsupported", "readResult"), "1.1 unsupported", failed(F::Rejected)),
+            (Ask::Reading, plain(200, "<html>Log in</html>"), "1.1 without success", failed(F::BadResponse)),
             (Ask::Outcome, says("unsupported", ""), "1.1 unsupported", failed(F::Rejected)),
             (Ask::Outcome, plain(422, &canvas), "1.1 Canvas code", failed(F::Rejected)),
             (Ask::Outcome, says("failure", "Invalid signature in SourcedId"), "1.1 sourcedid", failed(F::Rejected)),
@@ -471,6 +483,7 @@ mod tests {
             (Ask::Outcome, plain(200, ""), "1.1 without success", failed(F::BadResponse)),
             (Ask::Outcome, plain(200, &pox("perhaps", "")), "1.1 without success", failed(F::BadResponse)),
             (Ask::Columns, plain(200, "{}"), "2xx without what was asked for", failed(F::BadResponse)),
+            (Ask::Results, plain(200, "{}"), "2xx without what was asked for", failed(F::BadResponse)),
             (Ask::Token, plain(200, "<html>"), "2xx without what was asked for", failed(F::BadResponse)),
             (Ask::Score, plain(999, ""), "not HTTP", failed(F::BadResponse)),
         ]
@@ -510,7 +523,7 @@ mod tests {
                 check(ask, reply(status, &[], ""), lost);
             }
         }
-        for ask in [Ask::Token, Ask::Columns, Ask::NewColumn] {
+        for ask in [Ask::Token, Ask::Columns, Ask::NewColumn, Ask::Reading, Ask::Results] {
             check(ask, fault(T::Timeout, Written::Perhaps, None), false);
             check(ask, reply(502, &[], ""), false);
         }
@@ -606,8 +619,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_back_is_read_in_few_words(status in 0_u16..700, ask in 0_usize..6, body in any_body(), header in "[ -~]{0,12}") {
-            let asks = [Ask::Outcome, Ask::Delegated, Ask::Score, Ask::Token, Ask::Columns, Ask::NewColumn];
+        fn whatever_comes_back_is_read_in_few_words(status in 0_u16..700, ask in 0_usize..8, body in any_body(), header in "[ -~]{0,12}") {
+            let reads = [Ask::Token, Ask::Columns, Ask::NewColumn, Ask::Reading, Ask::Results];
+            let asks = [&[Ask::Outcome, Ask::Delegated, Ask::Score][..], &reads].concat();
             let mut hidden = Hidden::default();
             hidden.add("hush-hush and more than that, much more");
             let names = ["retry-after", "content-type", "location", "x-rate-limit-remaining", "link"];

@@ -12,7 +12,7 @@ use super::{
     access_token::AccessToken,
     classify::{Ask, classify, may_have_been_done},
     json::{self, Object},
-    oauth1::escape,
+    pages::{self, Pages, own_words},
     wire::{Answer, Method, Reply, Request},
     words::Hidden,
 };
@@ -25,9 +25,6 @@ use crate::domain::{
 
 const CONTAINER_TYPE: &str = "application/vnd.ims.lis.v2.lineitemcontainer+json";
 const COLUMN_TYPE: &str = "application/vnd.ims.lis.v2.lineitem+json";
-
-/// How many pages of a list are read. A course has dozens of columns, and Canvas shows ten at a time.
-pub(super) const PAGES_MAX: u32 = 20;
 
 /// Open edX takes no longer label.
 const LABEL_CHARS_MAX: usize = 100;
@@ -49,6 +46,8 @@ pub(super) enum Making {
     Forbidden,
     /// It was made anew for this job already, and is gone again: somebody does not want it.
     Done,
+    /// Nobody wants one: what is looked for is a grade.
+    Unwanted,
 }
 
 /// The search for a column.
@@ -59,7 +58,7 @@ pub(super) struct ColumnSearch {
     /// The column as it would be made.
     document: String,
     turn: Turn,
-    pages: u32,
+    pages: Pages,
     /// The column that the platform made for the link, where the list has none with our own id as well.
     of_the_link: Option<ServiceUrl>,
     /// What came of a making that may have happened.
@@ -90,7 +89,17 @@ impl ColumnSearch {
     pub(super) fn new(container: ServiceUrl, wanted: WantedColumn, making: Making, maximum: Option<&Points>) -> Self {
         let document = new_column(&wanted, maximum);
         let turn = Turn::Look(filtered(&container, &wanted));
-        Self { container, wanted, making, document, turn, pages: 0, of_the_link: None, doubtful: None, made: None }
+        Self {
+            container,
+            wanted,
+            making,
+            document,
+            turn,
+            pages: Pages::default(),
+            of_the_link: None,
+            doubtful: None,
+            made: None,
+        }
     }
 
     /// What to send now.
@@ -116,7 +125,7 @@ impl ColumnSearch {
             return self.handle_made(answer, now, hidden);
         };
         let page = page.clone();
-        let listed = answer.as_ref().ok().and_then(|reply| Some((reply, columns(reply)?)));
+        let listed = answer.as_ref().ok().and_then(|reply| Some((reply, pages::entries(reply)?)));
         let progress = match listed {
             Some((reply, listed)) => self.handle_page(&page, reply, &listed),
             None => Progress::Ends(classify(Ask::Columns, answer, now, hidden)),
@@ -130,7 +139,6 @@ impl ColumnSearch {
     }
 
     fn handle_page(&mut self, page: &ServiceUrl, reply: &Reply, listed: &[Value]) -> Progress {
-        self.pages += 1;
         let fitting: Vec<&Value> = listed.iter().filter(|column| is_wanted(column, &self.wanted)).collect();
         if !fitting.is_empty() {
             let addresses = fitting.into_iter().filter_map(|column| self.address(column));
@@ -143,19 +151,13 @@ impl ColumnSearch {
             let of_the_link = listed.iter().find(|column| hangs_on_link(column, &self.wanted));
             self.of_the_link = of_the_link.and_then(|column| self.address(column));
         }
-        match next_page(reply, page) {
-            None => self.handle_end_of_list(reply),
-            Some(_) if self.pages >= PAGES_MAX => {
-                Progress::Ends(own_words(reply, "the list of columns has more than 20 pages and ours is not on them"))
-            }
-            Some(next) if next.origin() == self.container.origin() => {
+        match self.pages.after(page, reply) {
+            Ok(None) => self.handle_end_of_list(reply),
+            Ok(Some(next)) => {
                 self.turn = Turn::Look(next);
                 Progress::Goes
             }
-            Some(_) => Progress::Ends(own_words(
-                reply,
-                "the list of columns goes on at another address, which is not followed",
-            )),
+            Err(why) => Progress::Ends(own_words(reply, why)),
         }
     }
 
@@ -175,6 +177,7 @@ impl ColumnSearch {
             (None, Making::Done) => {
                 Progress::Ends(no_column(reply, "the column was made anew for this grade once, and is gone again"))
             }
+            (None, Making::Unwanted) => Progress::Ends(no_column(reply, "no column of the course fits")),
         }
     }
 
@@ -189,7 +192,7 @@ impl ColumnSearch {
             self.doubtful = Some(verdict);
         }
         self.made = made;
-        self.pages = 0;
+        self.pages = Pages::default();
         self.of_the_link = None;
         self.turn = Turn::Look(filtered(&self.container, &self.wanted));
         Progress::Goes
@@ -226,19 +229,6 @@ pub(super) fn page_request(page: &ServiceUrl, token: &AccessToken) -> Request {
     }
 }
 
-fn own_words(reply: &Reply, words: &str) -> Verdict {
-    let verdict = Verdict::without_reply(Finding::Failed(FailureReason::BadResponse), words);
-    Verdict { http_status: Some(reply.status), ..verdict }
-}
-
-/// The columns of a page; none where it is no list.
-pub(super) fn columns(reply: &Reply) -> Option<Vec<Value>> {
-    match json::read(&reply.body, '[') {
-        Some(Value::Array(columns)) if matches!(reply.status, 200..=299) => Some(columns),
-        _ => None,
-    }
-}
-
 /// Whether a column has everything that is wanted. Not every platform knows every filter, so the list is not trusted.
 fn is_wanted(column: &Value, wanted: &WantedColumn) -> bool {
     let has = |name: &str, want: Option<&String>| {
@@ -262,17 +252,11 @@ fn may_hang_on_link(wanted: &WantedColumn) -> bool {
     wanted.resource_link_id.is_some() && wanted.resource_id_origin == IdOrigin::Activity
 }
 
-/// The container with the filters behind its own query. Open edX's keys hold a `+`, which has to be `%2B`.
+/// The container with what is wanted as filters.
 fn filtered(container: &ServiceUrl, wanted: &WantedColumn) -> ServiceUrl {
     let resource_id = if may_hang_on_link(wanted) { &None } else { &wanted.resource_id };
     let filters = [("resource_link_id", &wanted.resource_link_id), ("resource_id", resource_id), ("tag", &wanted.tag)];
-    let filters = filters.into_iter().filter_map(|(name, want)| Some(format!("{name}={}", escape(want.as_ref()?))));
-    let mut url = container.as_url().clone();
-    let own = url.query().filter(|query| !query.is_empty()).map(str::to_owned);
-    let query: Vec<String> = own.into_iter().chain(filters).collect();
-    url.set_query(Some(&query.join("&")));
-    url.set_fragment(None);
-    ServiceUrl::parse(url.as_str()).unwrap_or_else(|_| container.clone())
+    pages::filtered(container, filters.into_iter().filter_map(|(name, want)| Some((name, want.as_deref()?))))
 }
 
 /// The document of a new column.
@@ -296,26 +280,6 @@ fn new_column(wanted: &WantedColumn, maximum: Option<&Points>) -> String {
 fn score_maximum(maximum: &Points) -> String {
     let value = maximum.value();
     if value.fract() == 0.0 && value < 1e15 { format!("{value:.0}") } else { maximum.as_json().to_owned() }
-}
-
-/// The `next` link of a page (RFC 8288). Moodle writes its quotes curly and its ampersands as `&amp;`.
-pub(super) fn next_page(reply: &Reply, page: &ServiceUrl) -> Option<ServiceUrl> {
-    let links = reply.headers.iter().filter(|(name, _)| name == "link").map(|(_, value)| value.as_str());
-    let target = links.flat_map(links_of).find(|(_, params)| is_next(params)).map(|(target, _)| target)?;
-    let url = page.as_url().join(&target.trim().replace("&amp;", "&")).ok()?;
-    ServiceUrl::parse(url.as_str()).ok()
-}
-
-/// The targets of a `Link` header, each with its parameters.
-fn links_of(header: &str) -> impl Iterator<Item = (&str, &str)> {
-    header.split('<').skip(1).filter_map(|link| link.split_once('>'))
-}
-
-fn is_next(params: &str) -> bool {
-    params.split(';').filter_map(|param| param.split_once('=')).any(|(name, value)| {
-        let mut relations = value.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-        name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
-    })
 }
 
 #[cfg(test)]
@@ -474,26 +438,6 @@ mod tests {
         check(Making::Allowed, &[empty(), (POST, broken()), empty()], &Err(FailureReason::BadResponse));
         check(Making::Allowed, &[empty(), (POST, status(500))], &Err(FailureReason::ServerError));
         check(Making::Allowed, &[empty(), (POST, status(403))], &Err(FailureReason::Unauthorized));
-    }
-
-    #[test]
-    fn the_next_link_is_found_in_any_writing() {
-        let check = |header: &str, want: Option<&str>| {
-            let answer = page(header, "[]").expect("a reply");
-            let next = next_page(&answer, &url("https://l/a/items?p=1"));
-            assert_eq!(next.as_ref().map(|next| next.as_url().as_str()), want, "{header}");
-        };
-        check("<https://l/b?p=2>; rel=\"next\"", Some("https://l/b?p=2"));
-        check("<https://l/b?a=1,2>;title=\"x\"; REL=Next", Some("https://l/b?a=1,2"));
-        check("<https://l/1>; rel=\"first\", </b?p=2>; rel=\"last next\"", Some("https://l/b?p=2"));
-        check("<https://l/b>; rel=\u{e2}\u{80}\u{9c}next\u{e2}\u{80}\u{9d}", Some("https://l/b"));
-        check("<?p=2>;rel='next'", Some("https://l/a/items?p=2"));
-        check("<https://l/1>; rel=\"prev\"", None);
-        check("<https://l/1>; rel=\"nextish\"", None);
-        check("<https://u:p@l/1>; rel=next", None);
-        check("rel=next", None);
-        check("<https://l/1", None);
-        check("", None);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! One delivery as a conversation: what to do next, and what was heard.
 //!
-//! LTI 1.1 and delegated deliveries are one request and one reply. AGS begins with a token, may have to find or make
-//! the column, and asks once more where the token had died or the column was gone.
+//! LTI 1.1 and delegated deliveries are one request and one reply; a platform that is still at work on the grade is
+//! asked back once. AGS begins with a token, may have to find or make the column, and asks once more where the token
+//! had died or the column was gone.
+//!
+//! The same conversation, as an [inquiry](Exchange::inquiry), reads a grade back and changes nothing.
 //!
 //! ```text
 //!   loop { match exchange.poll(now, luck) {
@@ -24,6 +27,7 @@ use super::{
     basic_outcomes::{OutcomeErrand, PoxStatus},
     classify::{Ask, classify},
     delegated,
+    outcome_exchange::OutcomeExchange,
     wire::{Answer, Request},
     words::{Confidential, Hidden},
 };
@@ -34,6 +38,7 @@ use crate::domain::{
     outcome::{FailureReason, Finding, Verdict},
     platform::{Registration, SharedSecret, SigningKey},
     time::Timestamp,
+    verification::{Reading, Sent},
 };
 
 /// What a delivery signs in with.
@@ -115,26 +120,21 @@ pub struct Exchange {
 }
 
 enum Talk {
-    /// LTI 1.1: signed anew each time.
-    Outcome(OutcomeErrand),
+    Outcome(Box<OutcomeExchange>),
     Delegated(Request),
     Ags(Box<AgsExchange>),
-    /// LTI 1.1 and delegated are over with the first reply.
+    /// Delegated is over with the first reply.
     Done(Verdict),
 }
 
 impl Exchange {
     /// An exchange for an event. Fails with the reason where nothing can be sent.
     pub fn new(event: &GradeEvent, credentials: Credentials, standing: Standing) -> Result<Self, FailureReason> {
-        let mut hidden = Hidden::default();
-        hidden.add(event.comment.as_deref().unwrap_or_default());
-        if let Credentials::Shared(secret) = &credentials {
-            hidden.add(secret.expose());
-        }
+        let hidden = hidden(event, &credentials);
         let talk = match (&event.destination, credentials) {
             (Destination::Lti11(service), Credentials::Shared(secret)) => {
-                hidden.add(service.sourcedid.as_str());
-                Talk::Outcome(OutcomeErrand::new(service.clone(), secret, event, standing)?)
+                let errand = OutcomeErrand::new(service.clone(), secret, event, standing)?;
+                Talk::Outcome(Box::new(OutcomeExchange::delivery(errand, Sent::of(event))))
             }
             (Destination::Delegated(endpoint), Credentials::Shared(secret)) => {
                 Talk::Delegated(delegated::request(endpoint, &secret, event)?)
@@ -148,6 +148,37 @@ impl Exchange {
         Ok(Self { talk, score_is_out: false, hidden, shown: None })
     }
 
+    /// An exchange that reads the grade of an event's cell back. It is over with a verdict as well: what was
+    /// [read](Self::reading), or why nothing could be.
+    pub fn inquiry(event: &GradeEvent, credentials: Credentials) -> Result<Self, FailureReason> {
+        let hidden = hidden(event, &credentials);
+        let talk = match (&event.destination, credentials) {
+            (Destination::Lti11(service), Credentials::Shared(secret)) => {
+                let errand = OutcomeErrand::reading(service.clone(), secret);
+                Talk::Outcome(Box::new(OutcomeExchange::inquiry(errand)))
+            }
+            (Destination::Delegated(_), _) => Talk::Done(Verdict::without_reply(
+                Finding::Failed(FailureReason::Rejected),
+                "a delegated delivery hands the grade to the client's own endpoint, which has no call to read it back",
+            )),
+            (Destination::Ags(target), Credentials::Platform { registration, key }) => {
+                Talk::Ags(Box::new(AgsExchange::inquiry(target, registration, key)))
+            }
+            (Destination::Lti11(_), _) => return Err(FailureReason::UnknownKey),
+            (Destination::Ags(_), _) => return Err(FailureReason::UnknownPlatform),
+        };
+        Ok(Self { talk, score_is_out: false, hidden, shown: None })
+    }
+
+    /// What an inquiry has read.
+    pub fn reading(&self) -> Option<Reading> {
+        match &self.talk {
+            Talk::Outcome(outcome) => outcome.reading(),
+            Talk::Ags(ags) => ags.reading(),
+            Talk::Delegated(_) | Talk::Done(_) => None,
+        }
+    }
+
     /// Keeps these secrets out of a platform's words, beside those that this exchange sends.
     pub fn keep(&mut self, confidential: Arc<Confidential>) {
         self.hidden.keep(confidential);
@@ -156,7 +187,7 @@ impl Exchange {
     /// What to do next. Call it once after each `handle_…`; `luck` must never repeat: nonces are made of it.
     pub fn poll(&mut self, now: Timestamp, luck: u128) -> Step {
         let (step, bears_score) = match &self.talk {
-            Talk::Outcome(errand) => (Step::Send(errand.request(now, luck)), true),
+            Talk::Outcome(outcome) => (outcome.poll(now, luck), outcome.sends_score()),
             Talk::Delegated(request) => (Step::Send(request.clone()), true),
             Talk::Ags(ags) => (ags.poll(), ags.sends_score()),
             Talk::Done(verdict) => (Step::Done(verdict.clone()), false),
@@ -171,17 +202,20 @@ impl Exchange {
     /// Takes in what came back for a [`Step::Send`].
     pub fn handle_reply(&mut self, answer: &Answer, now: Timestamp) {
         self.score_is_out = false;
-        let ask = match &mut self.talk {
-            Talk::Outcome(_) => Ask::Outcome,
-            Talk::Delegated(_) => Ask::Delegated,
+        match &mut self.talk {
+            Talk::Outcome(outcome) => outcome.handle_reply(answer, now, &self.hidden),
+            Talk::Delegated(_) => self.talk = Talk::Done(classify(Ask::Delegated, answer, now, &self.hidden)),
             Talk::Ags(ags) => return ags.handle_reply(answer, now, &self.hidden),
             Talk::Done(_) => return,
+        }
+        let is_accepted = match &self.talk {
+            Talk::Outcome(outcome) => outcome.is_accepted(),
+            Talk::Done(verdict) => verdict.finding == Finding::Accepted,
+            Talk::Delegated(_) | Talk::Ags(_) => false,
         };
-        let verdict = classify(ask, answer, now, &self.hidden);
-        if verdict.finding != Finding::Accepted {
+        if !is_accepted {
             self.shown = self.shown.or_else(|| family_of(answer));
         }
-        self.talk = Talk::Done(verdict);
     }
 
     /// Takes in the token of a [`Step::Token`], or why there is none.
@@ -247,6 +281,19 @@ fn family_of(answer: &Answer) -> Option<Family> {
     has_canvas_code.then_some(Family::Canvas)
 }
 
+/// What a platform may repeat and nobody may read, before anything was sent.
+fn hidden(event: &GradeEvent, credentials: &Credentials) -> Hidden {
+    let mut hidden = Hidden::default();
+    hidden.add(event.comment.as_deref().unwrap_or_default());
+    if let Credentials::Shared(secret) = credentials {
+        hidden.add(secret.expose());
+    }
+    if let Destination::Lti11(service) = &event.destination {
+        hidden.add(service.sourcedid.as_str());
+    }
+    hidden
+}
+
 /// For a driver that calls out of turn. A bug, but none that may take the worker down or pass for a delivery.
 pub(super) fn lost_thread() -> Verdict {
     Verdict::without_reply(Finding::Failed(FailureReason::BadResponse), "the delivery lost its thread: report this")
@@ -256,7 +303,7 @@ pub(super) fn lost_thread() -> Verdict {
 mod tests {
     use super::*;
     use crate::{
-        domain::{destination::ServiceUrl, event::Door, outcome::NotNewer},
+        domain::{destination::ServiceUrl, event::Door, outcome::NotNewer, verification::Grade},
         lti::{
             access_token,
             wire::{Reply, TransportFailure, TransportFault, Written},
@@ -276,6 +323,16 @@ mod tests {
     }
 
     fn exchange_of(lis_data: &str, standing: Standing) -> Exchange {
+        let (event, credentials) = event(lis_data);
+        Exchange::new(&event, credentials, standing).expect("an exchange")
+    }
+
+    fn inquiry(lis_data: &str) -> Exchange {
+        let (event, credentials) = event(lis_data);
+        Exchange::inquiry(&event, credentials).expect("an inquiry")
+    }
+
+    fn event(lis_data: &str) -> (GradeEvent, Credentials) {
         let json = format!(
             r#"{{"session_id":"s","score":8,"max_score":10,"comment":"hush-comment","lis_data":{{{lis_data}}}}}"#
         );
@@ -294,7 +351,7 @@ mod tests {
             },
             _ => Credentials::Shared(SharedSecret::new("hush-secret")),
         };
-        Exchange::new(&event, credentials, standing).expect("an exchange")
+        (event, credentials)
     }
 
     /// What the world gives back.
@@ -314,6 +371,9 @@ mod tests {
 
     fn told(step: &Step) -> String {
         match step {
+            Step::Send(request) if request.body.windows(10).any(|part| part == b"readResult") => {
+                format!("Read {}", request.url.as_url())
+            }
             Step::Send(request) => format!("{:?} {}", request.method, request.url.as_url()),
             Step::Token(_, Freshness::Any) => "token".to_owned(),
             Step::Token(_, Freshness::Not(_)) => "another token".to_owned(),
@@ -326,11 +386,14 @@ mod tests {
     /// Plays an exchange: what must be polled, and what is given back; then its verdict. `*` before a step: the column
     /// is locked while it is carried out.
     fn play(lis_data: &str, standing: Standing, talk: &[(&str, Give)]) -> Verdict {
-        let mut exchange = exchange_of(lis_data, standing);
+        play_on(&mut exchange_of(lis_data, standing), talk)
+    }
+
+    fn play_on(exchange: &mut Exchange, talk: &[(&str, Give)]) -> Verdict {
         for (number, (want, give)) in talk.iter().enumerate() {
             let step = exchange.poll(NOW, number as u128);
             let lock = if exchange.holds_column() { "*" } else { "" };
-            assert_eq!(format!("{lock}{}", told(&step)), *want, "step {number} of {lis_data}");
+            assert_eq!(format!("{lock}{}", told(&step)), *want, "step {number}");
             assert!(!format!("{step:?} {exchange:?}").contains("hush"), "{step:?}");
             let is_score = want.contains("Post") && !want.ends_with("/items");
             assert_eq!(exchange.interrupt().reply_lost, is_score, "step {number}");
@@ -413,6 +476,128 @@ mod tests {
         check(KNOWN, &[("token", Token("a")), (POST, Says(401, "")), ("another token", NoToken)], Err(F::TokenRefused));
         let limit = "403 Forbidden (Rate Limit Exceeded)";
         check(KNOWN, &[("token", Token("a")), (POST, Says(403, limit))], Err(F::RateLimited));
+    }
+
+    const WRITE: &str = "Post https://l/o?a=1";
+    const READ: &str = "Read https://l/o?a=1";
+    const AT_WORK: &str =
+        "<imsx_codeMajor>processing</imsx_codeMajor><imsx_description>In the queue</imsx_description>";
+
+    fn shows(grade: &str) -> &'static str {
+        let reply = format!(
+            "<imsx_codeMajor>success</imsx_codeMajor><readResultResponse><textString>{grade}</textString>\
+             </readResultResponse>"
+        );
+        Box::leak(reply.into_boxed_str())
+    }
+
+    #[test]
+    fn a_platform_that_is_still_at_work_is_asked_back() {
+        const CLEAR: &str = r#""lis_outcome_service_url":"https://l/o?a=1","lis_result_sourcedid":"hush-sourcedid","oauth_consumer_key":"key"},"operation":"delete","x":{"#;
+        let at_work = || (WRITE, Says(200, AT_WORK));
+        let check = |lis_data: &str, read: Give, want: Result<(), FailureReason>, words: &str| {
+            let verdict = check(lis_data, &[at_work(), (READ, read)], want);
+            assert!(verdict.message.contains(words), "{}", verdict.message);
+            // The platform has answered to the grade, so nothing of it was lost.
+            assert!(!verdict.reply_lost);
+            verdict
+        };
+        check(LTI11, Says(200, shows("0.8")), Ok(()), "");
+        check(LTI11, Says(200, shows("0.8000001")), Ok(()), "");
+        check(
+            LTI11,
+            Says(200, shows("0.5")),
+            Err(F::BadResponse),
+            "In the queue (the platform is still at work on the grade: read back, there is another one yet)",
+        );
+        check(LTI11, Says(200, shows("")), Err(F::BadResponse), "read back, there is none yet");
+        check(CLEAR, Says(200, shows("")), Ok(()), "");
+        check(CLEAR, Says(200, shows("0.8")), Err(F::BadResponse), "read back, there is another one yet");
+        let doubt = "it could not be read back";
+        check(LTI11, Says(200, AT_WORK), Err(F::BadResponse), doubt);
+        check(LTI11, Says(200, "<imsx_codeMajor>unsupported</imsx_codeMajor>"), Err(F::BadResponse), doubt);
+        check(LTI11, Says(200, "<html>Log in</html>"), Err(F::BadResponse), doubt);
+        check(LTI11, Says(401, ""), Err(F::BadResponse), doubt);
+        check(LTI11, Says(503, ""), Err(F::BadResponse), doubt);
+        check(LTI11, Lost, Err(F::BadResponse), doubt);
+        check(LTI11, Says(200, shows("A+ for hush-sourcedid")), Err(F::BadResponse), "A+ for [hidden]");
+        check(LTI11, Says(429, ""), Err(F::RateLimited), "");
+    }
+
+    #[test]
+    fn only_the_word_processing_itself_is_asked_back() {
+        for (status, reason) in
+            [(500, F::ServerError), (302, F::BadResponse), (401, F::Unauthorized), (404, F::NotFound)]
+        {
+            check(LTI11, &[(WRITE, Says(status, AT_WORK))], Err(reason));
+        }
+        check(LTI11, &[(WRITE, Says(200, "<imsx_codeMajor>perhaps</imsx_codeMajor>"))], Err(F::BadResponse));
+        check(LTI11, &[(WRITE, Says(422, AT_WORK)), (READ, Says(200, shows("0.8")))], Ok(()));
+    }
+
+    #[test]
+    fn an_inquiry_reads_and_writes_nothing() {
+        const RESULTS: &str = "Get https://l/1/results?t=2&user_id=hush-user";
+        const OURS: &str = r#"[{"userId":"hush-user","resultScore":80,"resultMaximum":100}]"#;
+        let check = |lis_data: &str, talk: &[(&str, Give)], want: Result<Reading, FailureReason>| {
+            let mut exchange = inquiry(lis_data);
+            let verdict = play_on(&mut exchange, talk);
+            let finding = want.map_or_else(Finding::Failed, |_| Finding::Accepted);
+            assert_eq!((verdict.finding, exchange.reading()), (finding, want.ok()), "{}", verdict.message);
+            assert!(!verdict.reply_lost);
+            verdict.message
+        };
+        let grade = |score, maximum| Ok(Reading::Grade(Grade::new(score, maximum).expect("a grade")));
+        check(LTI11, &[(READ, Says(200, shows("0.8")))], grade(0.8, 1.0));
+        check(LTI11, &[(READ, Says(200, shows("")))], Ok(Reading::Empty));
+        check(LTI11, &[(READ, Says(200, shows("A+")))], Err(F::BadResponse));
+        check(LTI11, &[(READ, Says(200, AT_WORK))], Err(F::BadResponse));
+        check(LTI11, &[(READ, Says(200, "<imsx_codeMajor>unsupported</imsx_codeMajor>"))], Err(F::Rejected));
+        check(LTI11, &[(READ, Lost)], Err(F::Timeout));
+        assert!(check(DELEGATED, &[], Err(F::Rejected)).contains("no call to read it back"));
+        check(KNOWN, &[("token", Token("a")), (RESULTS, Says(200, OURS))], grade(80.0, 100.0));
+        check(KNOWN, &[("token", NoToken)], Err(F::TokenRefused));
+        let again = [
+            ("token", Token("a")),
+            (RESULTS, Says(401, "")),
+            ("another token", Token("b")),
+            (RESULTS, Says(200, "[]")),
+        ];
+        check(KNOWN, &again, Ok(Reading::Empty));
+        let refused = [
+            ("token", Token("a")),
+            (RESULTS, Says(401, "no")),
+            ("another token", Token("b")),
+            (RESULTS, Says(401, "no")),
+        ];
+        assert!(
+            check(KNOWN, &refused, Err(F::Unauthorized))
+                .contains("without https://purl.imsglobal.org/spec/lti-ags/scope/result.readonly")
+        );
+        let granted = KNOWN.replace(
+            r#""client_id""#,
+            r#""scope":["https://purl.imsglobal.org/spec/lti-ags/scope/score"],"client_id""#,
+        );
+        assert!(check(&granted, &[], Err(F::TokenRefused)).contains("did not grant the scope to read results"));
+    }
+
+    #[test]
+    fn an_inquiry_finds_its_column_and_makes_remembers_and_locks_none() {
+        const LIST: &str = "Get https://l/items?tag=t";
+        const RESULTS: &str = "Get https://l/items/7/results?user_id=hush-user";
+        let check = |talk: &[(&str, Give)], want: Result<Reading, FailureReason>| {
+            let mut exchange = inquiry(SOUGHT);
+            let verdict = play_on(&mut exchange, talk);
+            let finding = want.map_or_else(Finding::Failed, |_| Finding::Accepted);
+            assert_eq!((verdict.finding, exchange.reading()), (finding, want.ok()), "{}", verdict.message);
+        };
+        let start = || ("token", Token("t"));
+        let known = || ("recall", Column(Some("https://l/items/7")));
+        check(&[start(), known(), (RESULTS, Says(200, "[]"))], Ok(Reading::Empty));
+        check(&[start(), known(), (RESULTS, Says(404, ""))], Err(F::NotFound));
+        let found = [start(), ("recall", Column(None)), (LIST, Says(200, ITEM_7)), (RESULTS, Says(200, "[]"))];
+        check(&found, Ok(Reading::Empty));
+        check(&[start(), ("recall", Column(None)), (LIST, Says(200, "[]"))], Err(F::NotFound));
     }
 
     const LIST: &str = "*Get https://l/items?tag=t";

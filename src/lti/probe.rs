@@ -9,8 +9,8 @@ use super::{
     access_token::{AccessToken, TokenRequest},
     ags::{SCOPE_LINEITEM, SCOPE_LINEITEM_READONLY, SCOPE_SCORE},
     classify::{Ask, classify},
-    columns::{self, PAGES_MAX},
-    json,
+    columns, json,
+    pages::{self, Pages},
     wire::{Answer, Method, Reply, Request},
     words::{self, Confidential, Hidden},
 };
@@ -71,7 +71,7 @@ pub fn published_keys(reply: &Reply) -> Option<Vec<(String, String)>> {
 #[derive(Debug)]
 pub struct ColumnCount {
     page: ServiceUrl,
-    pages: u32,
+    pages: Pages,
     columns: usize,
 }
 
@@ -94,7 +94,7 @@ pub enum Walk {
 impl ColumnCount {
     /// A walk that begins at a container.
     pub fn new(container: ServiceUrl) -> Self {
-        Self { page: container, pages: 0, columns: 0 }
+        Self { page: container, pages: Pages::default(), columns: 0 }
     }
 
     /// What to send now.
@@ -106,22 +106,18 @@ impl ColumnCount {
     pub fn handle_reply(&mut self, answer: &Answer, now: Timestamp, confidential: Arc<Confidential>) -> Walk {
         let mut hidden = Hidden::default();
         hidden.keep(confidential);
-        let listed = answer.as_ref().ok().and_then(|reply| Some((reply, columns::columns(reply)?)));
+        let listed = answer.as_ref().ok().and_then(|reply| Some((reply, pages::entries(reply)?)));
         let Some((reply, listed)) = listed else {
             return Walk::Ends(classify(Ask::Columns, answer, now, &hidden));
         };
         self.columns += listed.len();
-        self.pages += 1;
-        let cut = match columns::next_page(reply, &self.page) {
-            None => "",
-            Some(next) if next.origin() != self.page.origin() => {
-                "the list goes on at another address, which is not followed"
-            }
-            Some(_) if self.pages >= PAGES_MAX => "there are more than 20 pages",
-            Some(next) => {
+        let cut = match self.pages.after(&self.page, reply) {
+            Ok(None) => "",
+            Ok(Some(next)) => {
                 self.page = next;
                 return Walk::Goes;
             }
+            Err(why) => why,
         };
         Walk::Counted { columns: self.columns, cut }
     }

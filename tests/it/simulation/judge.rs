@@ -43,23 +43,37 @@ impl Platform {
             return (pox("failure", "no sourcedid"), None);
         };
         let grade = match between(&body, "<textString>", "</textString>").map(str::parse) {
-            Some(Ok(part)) if body.contains("<replaceResultRequest>") => Grade::Points(part, 1.0),
-            None if body.contains("<deleteResultRequest>") => Grade::Cleared,
+            Some(Ok(part)) if body.contains("<replaceResultRequest>") => Some(Grade::Points(part, 1.0)),
+            None if body.contains("<deleteResultRequest>") => Some(Grade::Cleared),
+            None if body.contains("<readResultRequest>") => None,
             _ => return (pox("unsupported", "what is this"), None),
         };
-        let mut heard = Heard { cell: cell.to_owned(), grade, timestamp: None, applied: false };
+        let mut heard = grade.map(|grade| Heard { cell: cell.to_owned(), grade, timestamp: None, applied: false });
         let sent: i64 = field("oauth_timestamp").parse().unwrap_or(0);
         if field("oauth_consumer_key") != format!("key-{}", self.number) {
-            return (pox("failure", "Invalid consumer key"), Some(heard));
+            return (pox("failure", "Invalid consumer key"), heard);
         }
         if (sent - now.as_secs()).abs() > SKEW_SECS_MAX {
-            return (pox("failure", "Timestamp too old"), Some(heard));
+            return (pox("failure", "Timestamp too old"), heard);
         }
         if !self.nonces.insert(field("oauth_nonce").to_owned()) {
-            return (pox("failure", "Duplicate nonce detected"), Some(heard));
+            return (pox("failure", "Duplicate nonce detected"), heard);
         }
-        self.write(&mut heard, job);
-        (pox("success", "done"), Some(heard))
+        match &mut heard {
+            Some(heard) => self.write(heard, job),
+            None => return (self.shown(cell), None),
+        }
+        (pox("success", "done"), heard)
+    }
+
+    /// What a readResult answers.
+    fn shown(&self, cell: &str) -> Answer {
+        let text = match self.book.get(cell).map(|entry| entry.grade) {
+            Some(Grade::Points(given, maximum)) => (given / maximum).to_string(),
+            _ => String::new(),
+        };
+        let result = format!("<readResultResponse><textString>{text}</textString></readResultResponse>");
+        reply(200, &format!("<imsx_codeMajor>success</imsx_codeMajor>{result}"))
     }
 
     fn passback(&mut self, request: &Request, job: JobId) -> (Answer, Option<Heard>) {
@@ -196,6 +210,12 @@ fn not_newer(words: NotNewerWords, is_same: bool) -> Answer {
         NotNewerWords::OpenEdx if is_same => reply(400, "a score already exists for the provided timestamp"),
         NotNewerWords::OpenEdx => reply(400, "the score was updated to a later point in time"),
     }
+}
+
+/// The cell that a readResult names.
+pub(super) fn cell_read(request: &Request) -> Option<String> {
+    let body = String::from_utf8_lossy(&request.body);
+    body.contains("<readResultRequest>").then(|| between(&body, "<sourcedId>", "</sourcedId>").map(str::to_owned))?
 }
 
 /// The column of a score request.

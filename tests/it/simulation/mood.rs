@@ -34,7 +34,7 @@ pub(super) enum Mood {
     LosesColumns,
     /// 400 for good.
     Refuses,
-    /// A success status around a failure.
+    /// A success status around a failure, or around a grade that it is still at work on.
     Hollow,
     /// Replies late, some too late.
     Slow,

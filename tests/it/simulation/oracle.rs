@@ -91,6 +91,8 @@ pub(super) struct Known {
     pub(super) gone: bool,
     /// How often its grade was written at the platform.
     pub(super) applied: u32,
+    /// How often the platform, asked back in the present attempt, showed its grade.
+    pub(super) shown: u32,
     /// Whether a request with its score went out in the present attempt.
     pub(super) sent: bool,
     /// Whether the present attempt began while its platform was held.
@@ -288,7 +290,8 @@ impl Oracle {
         self.keys.insert(event, id);
         self.arrived.insert(event);
         let wait = Wait::none(&self.times);
-        let known = Known { job, event, gone: false, applied: 0, sent: false, held: false, asked: None, wait };
+        let known =
+            Known { job, event, gone: false, applied: 0, shown: 0, sent: false, held: false, asked: None, wait };
         self.jobs.insert(id, known);
     }
 
@@ -299,7 +302,7 @@ impl Oracle {
             return self.broken("an attempt is of a job that is there", id.to_string());
         };
         let due = known.job.queued().map(|queued| queued.due);
-        (known.sent, known.asked) = (false, None);
+        (known.sent, known.shown, known.asked) = (false, 0, None);
         let order = job.order();
         self.must(changed || due.is_some_and(|due| due <= at), "no attempt begins before it is due", || {
             format!("{id} is due {due:?}, and began at {at}")
@@ -562,6 +565,16 @@ impl Oracle {
         if let Some(known) = self.jobs.get_mut(&id) {
             known.asked = rules::asked(reply, now);
         }
+    }
+
+    /// A platform was asked what stands in a cell.
+    pub(super) fn shown(&mut self, id: JobId, cell: String, grade: Grade, platform: usize) {
+        let Some(known) = self.jobs.get_mut(&id) else {
+            return self.broken("a grade is read by a job that is there", id.to_string());
+        };
+        let (want, name) = (self.grades[known.event], self.names[known.event].clone());
+        known.shown += u32::from(rules::is_that_grade(want, grade));
+        self.must((platform, cell) == name, "a job reads its own cell", || id.to_string());
     }
 
     /// A platform heard a grade.

@@ -229,7 +229,8 @@ fn delivered(step: &Step<'_>) -> Result<(), String> {
     let (platform, _) = step.oracle.names[step.known.event];
     let swept = step.oracle.jobs.values().any(|known| known.gone && known.job.cell == step.job.cell);
     let guessed = (step.oracle.foreign[platform] || swept) && step.job.lost_a_reply();
-    need(step.known.applied > 0 || guessed, || "the platform never got it".to_owned())
+    // What a platform shows when it is asked back is there, whichever job of the cell has brought it.
+    need(step.known.applied > 0 || step.known.shown > 0 || guessed, || "the platform never got it".to_owned())
 }
 
 fn superseded(step: &Step<'_>) -> Result<(), String> {

@@ -16,10 +16,10 @@ use super::{
     broker::Broker,
     climate::{Climate, Clocks},
     disk::{Condition, FakeDisk},
-    ends,
+    ends, judge,
     oracle::{Broken, Oracle},
     outside::{Happening, Keys, Outside, Parcel, Return, Stats},
-    plan::{GENESIS, Way, origin},
+    plan::{GENESIS, Grade, Way, origin},
     platform::Platform,
     process::{Gone, Inward, Local, Process, lose_connection, send_again},
     world::{Chance, Trace, World},
@@ -337,6 +337,10 @@ impl Universe {
         };
         let (now, timeout) = (out.world.now(), out.climate.timeout);
         let handled = out.platforms[number].handle(&request, job, now, timeout, &mut out.world.chance);
+        if let Some(cell) = judge::cell_read(&request) {
+            let grade = out.platforms[number].book.get(&cell).map_or(Grade::Cleared, |entry| entry.grade);
+            out.oracle.shown(job, cell, grade, number);
+        }
         let status = handled
             .answer
             .as_ref()

@@ -1,0 +1,244 @@
+//! Whether a gradebook has what was sent: the grade that was read back, held against that of the event.
+//!
+//! Platforms keep fewer digits than they are sent (Moodle: five behind the point, in single precision) and rescale to
+//! the maximum of their own column, so shares of the maximum are compared and not points. Nothing here asks anybody.
+
+use std::fmt;
+
+use super::{
+    destination::Destination,
+    event::{GradeEvent, Operation},
+};
+
+/// How far two shares of a maximum may lie apart and still be one grade: the fifth digit behind the point of a column
+/// that has a maximum of one.
+const PRECISION: f64 = 1e-5;
+
+/// A grade as it stands in a gradebook: finite numbers, and a maximum above 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grade {
+    score: f64,
+    maximum: f64,
+}
+
+impl Grade {
+    /// A grade of `score` out of `maximum`; none where these are no numbers of a gradebook.
+    pub fn new(score: f64, maximum: f64) -> Option<Self> {
+        (score.is_finite() && maximum.is_finite() && maximum > 0.0).then_some(Self { score, maximum })
+    }
+
+    /// The points.
+    pub fn score(self) -> f64 {
+        self.score
+    }
+
+    /// The points that could be had.
+    pub fn maximum(self) -> f64 {
+        self.maximum
+    }
+
+    fn share(self) -> f64 {
+        self.score / self.maximum
+    }
+
+    /// Whether this is `sent` as a platform keeps it: rounded, rescaled, and cut at its maximum where it takes no more.
+    fn is_kept_from(self, sent: Self) -> bool {
+        let (there, sent) = (self.share(), sent.share());
+        let is_near = |a: f64, b: f64| (a - b).abs() <= PRECISION * a.abs().max(b.abs()).max(1.0);
+        is_near(there, sent) || (sent > 1.0 && is_near(there, 1.0))
+    }
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", Number(self.score), Number(self.maximum))
+    }
+}
+
+/// A number in few letters.
+struct Number(f64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.abs();
+        if size != 0.0 && !(1e-6..1e15).contains(&size) { write!(f, "{:e}", self.0) } else { self.0.fmt(f) }
+    }
+}
+
+/// What an event wants to stand in its cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sent {
+    /// A grade, in the numbers that the platform is told.
+    Grade(Grade),
+    /// None: the grade was cleared.
+    Cleared,
+    /// The event has no score, only a state.
+    StateOnly,
+}
+
+impl Sent {
+    /// What is sent of an event. LTI 1.1 knows shares of one alone.
+    pub fn of(event: &GradeEvent) -> Self {
+        let Some(score) = event.score.as_ref().filter(|_| event.operation == Operation::Replace) else {
+            return match event.operation {
+                Operation::Delete => Self::Cleared,
+                Operation::Replace => Self::StateOnly,
+            };
+        };
+        let grade = match event.destination {
+            Destination::Lti11(_) => score.normalised_text().parse().ok().and_then(|share| Grade::new(share, 1.0)),
+            Destination::Delegated(_) | Destination::Ags(_) => {
+                Grade::new(score.given().value(), score.maximum().value())
+            }
+        };
+        grade.map_or(Self::StateOnly, Self::Grade)
+    }
+}
+
+/// What a platform says that stands in a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reading {
+    /// Nothing.
+    Empty,
+    /// This grade.
+    Grade(Grade),
+}
+
+/// What a reading says of a job. A closed set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Comparison {
+    /// The cell is as the event wants it.
+    Same,
+    /// It holds another grade.
+    Different {
+        /// That one.
+        there: Grade,
+    },
+    /// It holds nothing, and should.
+    Nothing,
+    /// Nobody knows.
+    CannotBeRead {
+        /// Why, in sentences.
+        why: String,
+    },
+}
+
+impl Comparison {
+    /// Holds what was read against what was sent.
+    pub fn of(sent: Sent, reading: Reading) -> Self {
+        match (sent, reading) {
+            (Sent::StateOnly, _) => {
+                Self::CannotBeRead { why: "The event has no score, so there is no grade to compare.".to_owned() }
+            }
+            (Sent::Cleared, Reading::Empty) => Self::Same,
+            (Sent::Grade(_), Reading::Empty) => Self::Nothing,
+            (Sent::Grade(sent), Reading::Grade(there)) if there.is_kept_from(sent) => Self::Same,
+            (_, Reading::Grade(there)) => Self::Different { there },
+        }
+    }
+
+    /// The stable text name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Different { .. } => "different",
+            Self::Nothing => "nothing",
+            Self::CannotBeRead { .. } => "cannot_be_read",
+        }
+    }
+
+    /// What was found, in a sentence or two for an admin.
+    pub fn sentence(&self, sent: Sent) -> String {
+        match (self, sent) {
+            (Self::Same, Sent::Grade(sent)) => format!("The LMS has the grade that was sent, {sent}."),
+            (Self::Same, _) => "The grade was cleared, and the LMS has none.".to_owned(),
+            (Self::Different { there }, Sent::Grade(sent)) => format!(
+                "The LMS has {there}, and {sent} was sent: a teacher has changed it, or another grade has come since."
+            ),
+            (Self::Different { there }, _) => format!(
+                "The LMS has {there}, and the grade was to be cleared: a teacher has entered one, or one has come since."
+            ),
+            (Self::Nothing, Sent::Grade(sent)) => format!(
+                "The LMS has no grade, and {sent} was sent: it was cleared since, or the student is not enrolled \
+                 (Moodle takes such grades by LTI 1.1 and keeps none)."
+            ),
+            (Self::Nothing, _) => "The LMS has no grade.".to_owned(),
+            (Self::CannotBeRead { why }, _) => why.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Door;
+
+    fn grade(score: f64, maximum: f64) -> Grade {
+        Grade::new(score, maximum).expect("a grade")
+    }
+
+    #[test]
+    fn a_grade_is_compared_as_a_platform_keeps_it() {
+        let check = |sent: (f64, f64), there: (f64, f64), want: &str| {
+            let sent = Sent::Grade(grade(sent.0, sent.1));
+            let found = Comparison::of(sent, Reading::Grade(grade(there.0, there.1)));
+            assert_eq!(found.name(), want, "{sent:?} {there:?}");
+            assert!(found.sentence(sent).ends_with('.'));
+        };
+        // Moodle: single precision, and five digits behind the point of the column's own points.
+        check((0.333_333_333_333_333, 1.0), (0.333_333_4, 1.0), "same");
+        check((1.0, 3.0), (33.333_33, 100.0), "same");
+        check((0.333_333_333_333_333, 1.0), (0.333_33, 1.0), "same");
+        // Rescaled to the column's own maximum.
+        check((8.0, 10.0), (80.0, 100.0), "same");
+        check((8.0, 10.0), (8.0, 100.0), "different");
+        check((0.0, 10.0), (0.0, 100.0), "same");
+        check((0.8, 1.0), (0.801, 1.0), "different");
+        check((0.0, 1.0), (0.001, 1.0), "different");
+        // Cut at the maximum, or not.
+        check((11.0, 10.0), (10.0, 10.0), "same");
+        check((11.0, 10.0), (11.0, 10.0), "same");
+        check((11.0, 10.0), (9.0, 10.0), "different");
+        check((10.0, 10.0), (11.0, 10.0), "different");
+    }
+
+    #[test]
+    fn nothing_is_right_where_the_grade_was_cleared_and_nowhere_else() {
+        let (sent, there) = (Sent::Grade(grade(8.0, 10.0)), Reading::Grade(grade(8.0, 10.0)));
+        let check = |sent: Sent, reading: Reading, name: &str, words: &str| {
+            let found = Comparison::of(sent, reading);
+            assert_eq!(found.name(), name);
+            assert!(found.sentence(sent).contains(words), "{}", found.sentence(sent));
+        };
+        check(sent, there, "same", "8 of 10");
+        check(sent, Reading::Empty, "nothing", "no grade, and 8 of 10 was sent");
+        check(Sent::Cleared, Reading::Empty, "same", "The grade was cleared");
+        check(Sent::Cleared, there, "different", "8 of 10, and the grade was to be cleared");
+        check(Sent::StateOnly, there, "cannot_be_read", "no score");
+    }
+
+    #[test]
+    fn what_is_sent_is_told_in_the_numbers_of_the_delivery() {
+        const LTI11: &str =
+            r#""lis_outcome_service_url":"https://l/o","lis_result_sourcedid":"s","oauth_consumer_key":"k""#;
+        const AGS: &str = r#""lti_version":"1.3","client_id":"c","user_id":"u","lineitem":"https://l/1""#;
+        let check = |members: &str, lis_data: &str, want: Sent| {
+            let json = format!(r#"{{"session_id":"s",{members},"lis_data":{{{lis_data}}}}}"#);
+            let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect(&json);
+            assert_eq!(Sent::of(&event), want, "{json}");
+        };
+        check(r#""score":8,"max_score":10"#, LTI11, Sent::Grade(grade(0.8, 1.0)));
+        check(r#""score":12,"max_score":10"#, LTI11, Sent::Grade(grade(1.0, 1.0)));
+        check(r#""score":12,"max_score":10"#, AGS, Sent::Grade(grade(12.0, 10.0)));
+        check(r#""score":8,"max_score":10,"operation":"delete""#, AGS, Sent::Cleared);
+        check(r#""operation":"delete""#, LTI11, Sent::Cleared);
+        check(r#""activity_progress":"Started""#, AGS, Sent::StateOnly);
+    }
+
+    #[test]
+    fn a_grade_is_told_in_few_letters() {
+        assert_eq!(grade(0.1 + 0.2, 1.0).to_string(), "0.30000000000000004 of 1");
+        assert_eq!(grade(1e300, 1e-300).to_string(), "1e300 of 1e-300");
+        assert_eq!((Grade::new(f64::NAN, 1.0), Grade::new(1.0, 0.0)), (None, None));
+    }
+}
