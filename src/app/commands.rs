@@ -28,6 +28,7 @@ use crate::{
         cli::{
             self, Cli, CliError, Command, LocalWorker, Screen, check, demo, export, failures, jobs, keys, lms, stats,
             submit::{self, BrokerTarget, NotPublished, Publish},
+            verify,
         },
         log,
     },
@@ -54,6 +55,7 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
         },
         Command::Failures(command) => failures::run(command, &local, screen).await,
         Command::Jobs(command) => jobs::run(command, &local, screen).await,
+        Command::Verify(args) => verify::run(args, &local, screen).await,
         Command::Stats(args) => stats::run(args, &local, screen).await,
         Command::Export(args) => export(args, &load_config(path)?),
         Command::Keys(keys::Command::Generate(args)) => {

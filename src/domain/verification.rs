@@ -7,7 +7,9 @@ use std::fmt;
 
 use super::{
     destination::Destination,
-    event::{GradeEvent, Operation},
+    event::{GradeEvent, GradingProgress, Operation},
+    job::StateName,
+    outcome::{FailureReason, Finding, Verdict},
 };
 
 /// How far two shares of a maximum may lie apart and still be one grade: the fifth digit behind the point of a column
@@ -127,14 +129,32 @@ impl Comparison {
     /// Holds what was read against what was sent.
     pub fn of(sent: Sent, reading: Reading) -> Self {
         match (sent, reading) {
-            (Sent::StateOnly, _) => {
-                Self::CannotBeRead { why: "The event has no score, so there is no grade to compare.".to_owned() }
-            }
+            (Sent::StateOnly, _) => Self::CannotBeRead { why: NO_SCORE.to_owned() },
             (Sent::Cleared, Reading::Empty) => Self::Same,
             (Sent::Grade(_), Reading::Empty) => Self::Nothing,
             (Sent::Grade(sent), Reading::Grade(there)) if there.is_kept_from(sent) => Self::Same,
             (_, Reading::Grade(there)) => Self::Different { there },
         }
+    }
+
+    /// What is known without asking the platform; nothing where it has to be asked.
+    pub fn without_a_look(event: &GradeEvent) -> Option<Self> {
+        let why = match (&event.destination, Sent::of(event)) {
+            (Destination::Delegated(_), _) => DELEGATED,
+            (_, Sent::StateOnly) => NO_SCORE,
+            _ => return None,
+        };
+        Some(Self::CannotBeRead { why: why.to_owned() })
+    }
+
+    /// For a platform that did not show the grade.
+    pub fn unread(verdict: &Verdict) -> Self {
+        let why = match verdict.finding {
+            Finding::Failed(reason) | Finding::Unsendable(reason) => unread(reason),
+            Finding::Accepted | Finding::NotNewer(_) => unread(FailureReason::BadResponse),
+        };
+        let words = if verdict.message.is_empty() { String::new() } else { format!(" ({})", verdict.message) };
+        Self::CannotBeRead { why: format!("{why}{words}.") }
     }
 
     /// The stable text name.
@@ -147,8 +167,8 @@ impl Comparison {
         }
     }
 
-    /// What was found, in a sentence or two for an admin.
-    pub fn sentence(&self, sent: Sent) -> String {
+    /// What was found, in a sentence or two.
+    fn sentence(&self, sent: Sent) -> String {
         match (self, sent) {
             (Self::Same, Sent::Grade(sent)) => format!("The LMS has the grade that was sent, {sent}."),
             (Self::Same, _) => "The grade was cleared, and the LMS has none.".to_owned(),
@@ -166,6 +186,68 @@ impl Comparison {
             (Self::CannotBeRead { why }, _) => why.clone(),
         }
     }
+}
+
+const NO_SCORE: &str = "The event has no score, so there is no grade to compare.";
+
+const DELEGATED: &str = "A delegated delivery hands the grade to the client's own endpoint, and there is no call that \
+    would read it back: ask the LMS behind it.";
+
+/// Why a grade could not be read, and what to do: a sentence without its full stop.
+const fn unread(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::Connection => {
+            "The platform could not be reached: check that its address is right and that it is up"
+        }
+        FailureReason::Timeout => "The platform did not answer in time: ask again when it is quick again",
+        FailureReason::Tls => "No secure connection could be made: check the platform's certificate",
+        FailureReason::BlockedDestination => {
+            "The address is not one that this worker may call: check [egress] and the hosts of the LTI key"
+        }
+        FailureReason::Unauthorized => {
+            "The platform does not accept our signature or token for reading: check the shared secret, or that the \
+             tool's registration there has the scope result.readonly"
+        }
+        FailureReason::TokenRefused => {
+            "There is no token to read grades with: check client_id and token_aud, and that the registration at the \
+             platform and the launch (lis_data.scope) have the scope result.readonly"
+        }
+        FailureReason::NotFound => "The gradebook column is not there: look whether a teacher has deleted it",
+        FailureReason::Rejected => {
+            "The platform refuses to have this grade read: the student may not be enrolled, the activity may be gone, \
+             or it lets no grade be read at all, as Open edX does by LTI 1.1"
+        }
+        FailureReason::RateLimited => "The platform gets too many requests: ask again later",
+        FailureReason::ServerError => "The platform failed on its own side: ask again later",
+        FailureReason::BadResponse => "The answer was none from which a grade can be read: check the service URL",
+        FailureReason::UnknownKey => {
+            "There is no secret for this consumer key, or no signing key: add it to [[lti_keys]] or [[signing_keys]]"
+        }
+        FailureReason::UnknownPlatform => {
+            "No registered platform fits this client_id, or more than one does: complete [[platforms]]"
+        }
+        FailureReason::InvalidScore => "The event cannot be read any more",
+    }
+}
+
+/// What an admin reads: what was found, and what the job itself has to say to it.
+pub fn detail(comparison: &Comparison, sent: Sent, event: &GradeEvent, state: StateName) -> String {
+    let found = comparison.sentence(sent);
+    let is_final = event.grading_progress.is_none_or(|progress| progress == GradingProgress::FullyGraded);
+    let progress = match (comparison, sent) {
+        (Comparison::Nothing | Comparison::Different { .. }, Sent::Grade(_)) if !is_final => {
+            " The event's grading_progress is not FullyGraded: most platforms keep no such grade."
+        }
+        _ => "",
+    };
+    let of_the_job = match state {
+        StateName::Delivered => "",
+        StateName::Queued => " The job is still queued: its grade may not have been sent yet.",
+        StateName::Flagged => " The job is flagged: as far as it knows, the platform did not take its grade.",
+        StateName::Superseded => " The job is superseded: a newer grade of this cell took its place.",
+        StateName::Discarded => " The job was discarded: its grade was given up.",
+    };
+    format!("{found}{progress}{of_the_job}")
 }
 
 #[cfg(test)]
@@ -233,6 +315,62 @@ mod tests {
         check(r#""score":8,"max_score":10,"operation":"delete""#, AGS, Sent::Cleared);
         check(r#""operation":"delete""#, LTI11, Sent::Cleared);
         check(r#""activity_progress":"Started""#, AGS, Sent::StateOnly);
+    }
+
+    #[test]
+    fn why_a_grade_cannot_be_read_is_said_with_the_platforms_words() {
+        for reason in FailureReason::ALL {
+            let verdict = Verdict::without_reply(Finding::Failed(reason), "its words");
+            let found = Comparison::unread(&verdict);
+            let sentence = found.sentence(Sent::Cleared);
+            assert!(sentence.ends_with(" (its words).") && sentence.len() > 40, "{sentence}");
+            assert_eq!(found.name(), "cannot_be_read");
+        }
+        let silent = Verdict::without_reply(Finding::Unsendable(FailureReason::UnknownKey), "");
+        assert!(Comparison::unread(&silent).sentence(Sent::Cleared).ends_with("[[signing_keys]]."));
+    }
+
+    #[test]
+    fn what_the_job_knows_is_said_too() {
+        let event = |members: &str| {
+            let json = format!(
+                r#"{{"session_id":"s","score":8,"max_score":10{members},"lis_data":{{"lti_version":"1.3","client_id":"c","user_id":"u","lineitem":"https://l/1"}}}}"#
+            );
+            GradeEvent::parse(json.as_bytes(), Door::Event).expect(&json)
+        };
+        let check = |members: &str, comparison: Comparison, state: StateName, words: &[&str]| {
+            let event = event(members);
+            let told = detail(&comparison, Sent::of(&event), &event, state);
+            assert!(words.iter().all(|words| told.contains(words)), "{told}");
+            assert_eq!(told.matches(". ").count() + 1, words.len(), "{told}");
+        };
+        check("", Comparison::Same, StateName::Delivered, &["8 of 10"]);
+        check("", Comparison::Same, StateName::Flagged, &["8 of 10", "is flagged"]);
+        check("", Comparison::Nothing, StateName::Queued, &["no grade", "still queued"]);
+        check("", Comparison::Nothing, StateName::Superseded, &["no grade", "superseded"]);
+        check("", Comparison::Nothing, StateName::Discarded, &["no grade", "discarded"]);
+        let pending = r#","grading_progress":"Pending""#;
+        check(pending, Comparison::Nothing, StateName::Delivered, &["no grade", "not FullyGraded"]);
+        check(pending, Comparison::Same, StateName::Delivered, &["8 of 10"]);
+        assert_eq!(Comparison::without_a_look(&event("")), None);
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_not_asked_for() {
+        let check = |json: &str, words: &str| {
+            let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect(json);
+            let known = Comparison::without_a_look(&event).expect(json);
+            assert_eq!(known.name(), "cannot_be_read");
+            assert!(known.sentence(Sent::of(&event)).contains(words));
+        };
+        check(
+            r#"{"session_id":"s","score":8,"max_score":10,"lis_data":{"lti_version":"1.3","grade_passback_url":"https://c/p","oauth_consumer_key":"k"}}"#,
+            "delegated",
+        );
+        check(
+            r#"{"session_id":"s","activity_progress":"Started","lis_data":{"lti_version":"1.3","client_id":"c","user_id":"u","lineitem":"https://l/1"}}"#,
+            "no score",
+        );
     }
 
     #[test]

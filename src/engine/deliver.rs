@@ -99,9 +99,6 @@ async fn converse(shared: &Shared, job: &Job) -> Ending {
 /// Puts the event and its keys together. What is missing is known before anything is sent. `shown` is what the platform's
 /// replies have shown it to be.
 pub fn prepare(registry: &dyn Registry, job: &Job, shown: Option<Family>) -> Result<Exchange, Verdict> {
-    let unsendable = |(reason, why)| Verdict::without_reply(Finding::Unsendable(reason), why);
-    let event = job.event().map_err(|refused| unsendable((FailureReason::InvalidScore, refused.detail)))?;
-    let credentials = credentials(registry, &event).map_err(unsendable)?;
     let standing = Standing {
         ags_timestamp: job.ags_timestamp,
         occurred_at: job.occurred_at,
@@ -109,8 +106,23 @@ pub fn prepare(registry: &dyn Registry, job: &Job, shown: Option<Family>) -> Res
         column_was_remade: job.remade_its_column(),
         shown,
     };
-    let mut exchange = Exchange::new(&event, credentials, standing)
-        .map_err(|reason| unsendable((reason, reason.advice().to_owned())))?;
+    open(registry, job, |event, credentials| Exchange::new(event, credentials, standing))
+}
+
+/// The same for a look at what the platform has.
+pub(super) fn prepare_inquiry(registry: &dyn Registry, job: &Job) -> Result<Exchange, Verdict> {
+    open(registry, job, Exchange::inquiry)
+}
+
+fn open(
+    registry: &dyn Registry,
+    job: &Job,
+    begin: impl FnOnce(&GradeEvent, Credentials) -> Result<Exchange, FailureReason>,
+) -> Result<Exchange, Verdict> {
+    let unsendable = |(reason, why)| Verdict::without_reply(Finding::Unsendable(reason), why);
+    let event = job.event().map_err(|refused| unsendable((FailureReason::InvalidScore, refused.detail)))?;
+    let credentials = credentials(registry, &event).map_err(unsendable)?;
+    let mut exchange = begin(&event, credentials).map_err(|reason| unsendable((reason, reason.advice().to_owned())))?;
     exchange.keep(registry.confidential());
     Ok(exchange)
 }
@@ -145,7 +157,8 @@ async fn carry(shared: &Shared, platform: &Origin, mut exchange: Exchange) -> En
     }
 }
 
-async fn carry_on(shared: &Shared, platform: &Origin, exchange: &mut Exchange) -> Verdict {
+/// Carries the conversation out to its end.
+pub(super) async fn carry_on(shared: &Shared, platform: &Origin, exchange: &mut Exchange) -> Verdict {
     let world = &shared.world;
     let within = shared.options.timeout;
     let mut column: Option<OwnedMutexGuard<()>> = None;

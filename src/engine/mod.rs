@@ -4,7 +4,7 @@
 //! It decides nothing that `domain` and `lti` can decide, and it knows of the world only what `ports` offers. Parts:
 //! [`admit`] (events in), [`recover`] (what a start finds), [`dispatch_loop`] (one loop, one event enum),
 //! [`deliver`] (one attempt), [`manage`] (what admins do), [`retain`] (forgetting old jobs),
-//! [`set_back`] (a clock that goes back).
+//! [`set_back`] (a clock that goes back), [`verify`] (a grade read back).
 
 pub mod admit;
 pub mod deliver;
@@ -14,10 +14,11 @@ pub mod recover;
 pub mod retain;
 pub mod set_back;
 mod tokens;
+pub mod verify;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -173,6 +174,8 @@ struct Shared {
     tokens: Tokens,
     columns: Columns,
     families: Families,
+    /// Places for looks at grades.
+    verifying: Semaphore,
     inbox: mpsc::UnboundedSender<Happening>,
     /// Cancelled when attempts under way must end at once.
     abort: CancellationToken,
@@ -193,6 +196,7 @@ impl Engine {
             tokens: Tokens::default(),
             columns: Columns::default(),
             families: Families::default(),
+            verifying: Semaphore::new(verify::AT_ONCE_MAX),
             inbox: inbox.sender,
             abort: CancellationToken::new(),
         };

@@ -12,6 +12,7 @@ mod replay_many;
 pub mod server;
 mod show_job;
 mod stats;
+mod verify_job;
 pub mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -93,6 +94,7 @@ pub fn calls() -> Vec<Call> {
         Call::get("/api/v1/platforms", READ, platforms::list),
         Call::post("/api/v1/jobs/{id}/replay", OPERATE, change_job::replay),
         Call::post("/api/v1/jobs/{id}/discard", OPERATE, change_job::discard),
+        Call::post("/api/v1/jobs/{id}/verify", OPERATE, verify_job::handle),
         Call::post("/api/v1/replay", OPERATE, replay_many::handle),
         Call::post("/api/v1/platforms/{name}/pause", OPERATE, platforms::pause),
         Call::post("/api/v1/platforms/{name}/resume", OPERATE, platforms::resume),

@@ -6,9 +6,9 @@
 //!
 //! ```text
 //! run, demo                     arguments only: the service and the demo are started elsewhere
-//! submit  ── batches ─┐
-//! failures, jobs, stats ── connect ── client ── a worker's API
-//!     └── filter      └── answers ── job_table, job_page ── output
+//! submit  ── batches ─────────┐
+//! failures, jobs, stats, verify ── connect ── client ── a worker's API
+//!     └── filter              └── answers ── job_table, job_page ── output
 //! lms                           a simulated LMS, until it is told to stop
 //! export                        what the store's own export writes
 //! keys                          what `config` makes, printed or written
@@ -35,6 +35,7 @@ pub mod stats;
 pub mod submit;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 mod when;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -84,6 +85,8 @@ pub enum Command {
     /// See jobs in any state
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// Read a job's grade back from the LMS, and say whether it is what was sent
+    Verify(verify::VerifyArgs),
     /// Count the jobs, and show how each platform is doing
     Stats(stats::StatsArgs),
     /// Write the jobs of a stopped store as NDJSON, and save what can be read of a damaged one
@@ -173,6 +176,8 @@ mod tests {
             &format!("failures discard {ID}"),
             "jobs list --state queued",
             &format!("jobs show {ID} --json"),
+            &format!("verify {ID}"),
+            &format!("verify {ID} --json"),
             "stats --json",
             "export",
             "export jobs.ndjson --salvage",
@@ -213,6 +218,8 @@ mod tests {
         check("failures list --limit 0", "1..=100000");
         check("jobs list --state lost", "superseded");
         check("jobs show", "<ID>");
+        check("verify", "<JOB>");
+        check("verify 17", "is not a job id");
         check("submit", "<FILE>");
         check("submit - --queue q", "--amqp");
         check("submit - --amqp amqp://h --queue q --exchange e", "--exchange");

@@ -16,6 +16,7 @@ mod load;
 mod neighbours;
 mod oracle;
 pub(crate) mod power_cuts;
+mod read_back;
 mod refusals;
 mod secrecy;
 mod synced;
