@@ -16,7 +16,7 @@ use passback::{
     domain::{
         destination::{Destination, Origin, ServiceUrl},
         event::{Door, EVENT_BYTES_MAX, GradeEvent},
-        job::{IdempotencyKey, JobId},
+        job::{IdempotencyKey, JobId, StateName},
         ledger::{Answer, Arrival, Mode, Order, Rules, Work},
         notice::Source,
         outcome::{FailureReason, Finding, Verdict},
@@ -24,6 +24,7 @@ use passback::{
         retry::RetryPolicy,
         time::{Draw, Timestamp},
         transition::Trial,
+        verification::{Comparison, Reading, Sent, detail},
     },
     lti::{
         access_token,
@@ -123,11 +124,13 @@ pub(crate) fn lms_replies(bytes: &[u8]) {
     let json = format!(r#"{{"session_id":"s","score":8,"max_score":10,"lis_data":{{{lis_data}}}}}"#);
     let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect("a good event");
     let exchange = Exchange::new(&event, credentials(&event), Standing::first(NOW)).expect("an exchange");
-    let verdict = converse(exchange, &replies);
+    let (verdict, _) = converse(exchange, &replies);
     check_verdict(&verdict);
     // What was sent to this platform, and may come back from it.
     let sent_secret = which % 4 < 2;
     assert!(!(sent_secret && verdict.message.contains(SECRET)), "{:?}", verdict.message);
+    let looked = read_back(&event, &replies);
+    assert!(!(sent_secret && looked.contains(SECRET)), "{looked:?}");
     if let Some(Ok(first)) = replies.first() {
         token_reply(first);
     }
@@ -136,7 +139,22 @@ pub(crate) fn lms_replies(bytes: &[u8]) {
 /// The most steps that a delivery can take: two searches of twenty pages, each with a second look, and some more.
 const STEPS_MAX: u128 = 200;
 
-fn converse(mut exchange: Exchange, replies: &[Heard]) -> Verdict {
+/// The grade of an event, read from these replies: what an admin is told of it.
+fn read_back(event: &GradeEvent, replies: &[Heard]) -> String {
+    let inquiry = Exchange::inquiry(event, credentials(event)).expect("an inquiry");
+    let (verdict, reading) = converse(inquiry, replies);
+    check_verdict(&verdict);
+    assert!(!verdict.reply_lost, "no grade was sent");
+    assert_eq!(verdict.finding == Finding::Accepted, reading.is_some());
+    let sent = Sent::of(event);
+    let comparison = reading.map_or_else(|| Comparison::unread(&verdict), |reading| Comparison::of(sent, reading));
+    let told = detail(&comparison, sent, event, StateName::Delivered);
+    assert!(told.len() < 2_000 && !told.chars().any(char::is_control), "{told:?}");
+    told
+}
+
+/// Carries a conversation to its end: its verdict, and what it has read.
+fn converse(mut exchange: Exchange, replies: &[Heard]) -> (Verdict, Option<Reading>) {
     let silence = Ok(Reply::default());
     let mut heard = replies.iter().chain(std::iter::repeat(replies.last().unwrap_or(&silence)));
     let mut remembered = None;
@@ -153,7 +171,7 @@ fn converse(mut exchange: Exchange, replies: &[Heard]) -> Verdict {
                 remembered = url;
                 exchange.handle_remembered();
             }
-            Step::Done(verdict) => return verdict,
+            Step::Done(verdict) => return (verdict, exchange.reading()),
         }
     }
     panic!("a delivery that never ends");

@@ -78,6 +78,9 @@ fn change() -> impl Strategy<Value = Change> {
             "1e999",
             "-",
             "imsx_codeMajor",
+            "<textString>",
+            "processing",
+            "resultScore",
             "link: <",
             "rel=next",
             "eyJ",
@@ -199,6 +202,8 @@ fn the_largest_inputs_are_read_in_a_moment() {
         "<imsx_codeMajor>",
         "</imsx_codeMajor",
         "<imsx_description>",
+        "<textString>",
+        "<readResultResponse>",
         "{",
         "[[",
         "{\"a\":",
@@ -218,10 +223,17 @@ fn the_largest_inputs_are_read_in_a_moment() {
         "user ",
     ];
     let pox = "<imsx_codeMajor>failure</imsx_codeMajor><imsx_description>";
+    let shown = "<imsx_codeMajor>success</imsx_codeMajor><textString>";
+    let result = r#"[{"userId":"u","resultScore":"#;
     for piece in pieces {
-        for (kind, head) in
-            [(0_u8, format!("422\n\n{pox}")), (1, "404\n\n".into()), (2, "400\n\n".into()), (3, "200\n\n".into())]
-        {
+        for (kind, head) in [
+            (0_u8, format!("422\n\n{pox}")),
+            (0, format!("200\n\n{shown}")),
+            (2, format!("200\n\n{result}")),
+            (1, "404\n\n".into()),
+            (2, "400\n\n".into()),
+            (3, "200\n\n".into()),
+        ] {
             let body = piece.repeat((BODY - head.len()) / piece.len());
             in_a_moment(piece, || checks::lms_replies(&[&[kind], head.as_bytes(), body.as_bytes()].concat()));
         }
