@@ -10,13 +10,14 @@ use super::{
 use crate::{
     config::lti::Platform,
     domain::{
+        destination::ServiceUrl,
         outcome::Verdict,
         platform::{Registration, SigningKey},
     },
     lti::{
         access_token::{self, AccessToken, TokenRequest},
         probe::{self, Purpose},
-        wire::Reply,
+        wire::{Answer, Reply},
     },
     ports::Registry as _,
 };
@@ -27,9 +28,9 @@ pub(super) async fn section(road: Road<'_>, platform: &Platform) -> Vec<Finding>
     if let Some(registration) = platform.registration() {
         try_tokens(road, &mut section, registration).await;
     }
-    let token_origin = platform.token_url.as_ref().map(crate::domain::destination::ServiceUrl::origin);
+    let token_origin = platform.token_url.as_ref().map(ServiceUrl::origin);
     if let Some(origin) = platform.origin.as_ref().filter(|origin| Some(*origin) != token_origin.as_ref()) {
-        let url = crate::domain::destination::ServiceUrl::parse(&format!("{}/", origin.as_str()));
+        let url = ServiceUrl::parse(&format!("{}/", origin.as_str()));
         if let Ok(url) = url {
             reach::visit(road, &mut section, &url, "origin").await;
         }
@@ -76,10 +77,20 @@ pub(super) struct Refused {
 
 /// A question to the token endpoint, answered.
 struct Exchange {
-    answer: crate::lti::wire::Answer,
+    answer: Answer,
     ahead_millis: Option<i64>,
+    /// By whose clock the assertion was signed that was answered.
+    signed_by: SignedBy,
     granted: Result<AccessToken, Verdict>,
     request: TokenRequest,
+}
+
+/// Whose clock gave the times of an assertion.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SignedBy {
+    OurClock,
+    /// Ours was refused for its times, and the platform had said its own.
+    TheirClock,
 }
 
 impl TokenDesk {
@@ -102,7 +113,10 @@ impl TokenDesk {
         match &exchange.granted {
             Ok(token) => {
                 let missing = probe::missing_scopes(token, &exchange.request);
-                if missing.is_empty() {
+                if missing.is_empty() && exchange.signed_by == SignedBy::TheirClock {
+                    let seen = "a token was given only when the assertion was signed by the platform's own clock";
+                    section.warn("token", seen, "AGS does with that; LTI 1.1 does not: keep both clocks right");
+                } else if missing.is_empty() {
                     section.ok("token", "a token was given for the scope score");
                 } else {
                     let advice = Cause::Scope.advice(&self.registration, &self.signing_key.kid);
@@ -164,11 +178,18 @@ impl TokenDesk {
         let request = TokenRequest::new(registration, signing_key, purpose.scopes());
         let clock = road.scene.clock;
         let asked_at = clock.now();
-        let answer = road.send(request.assertion_request(asked_at, clock.luck())?).await;
-        let answered_at = clock.now();
+        let mut answer = road.send(request.assertion_request(asked_at, clock.luck())?).await;
+        let mut answered_at = clock.now();
         let ahead_millis = answer.as_ref().ok().and_then(|reply| clock::ahead_millis(reply, asked_at, answered_at));
+        let mut signed_by = SignedBy::OurClock;
+        // As the worker does.
+        if let Some(theirs) = access_token::clock_of(&answer, answered_at) {
+            answer = road.send(request.assertion_request(theirs, clock.luck())?).await;
+            answered_at = clock.now();
+            signed_by = SignedBy::TheirClock;
+        }
         let granted = access_token::read_discreetly(&answer, answered_at, road.scene.registry.confidential());
-        Ok(Exchange { answer, ahead_millis, granted, request })
+        Ok(Exchange { answer, ahead_millis, signed_by, granted, request })
     }
 
     async fn refused(&self, road: Road<'_>, reply: &Reply, verdict: &Verdict, ahead_millis: Option<i64>) -> Refused {

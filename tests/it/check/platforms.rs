@@ -89,7 +89,7 @@ async fn a_registration_that_differs_from_the_platforms_is_named_by_what_differs
 async fn a_clock_that_is_off_is_measured() {
     let ahead = platform(Options { clock_skew_ms: -120_000, ..Options::default() }).await;
     ahead.names("platform clock failed", "s ahead of the platform's", "set this machine's clock");
-    ahead.names("platform token failed", "HTTP 401", "does not accept the times");
+    ahead.names("platform token warning", "signed by the platform's own clock", "LTI 1.1 does not");
     let seconds = |checked: &super::scene::Checked| {
         let clock = checked.all().iter().find(|finding| finding["step"] == "clock").expect("a finding");
         clock["seen"].as_str().and_then(|seen| seen.split(' ').find_map(|word| word.parse::<i64>().ok()))
