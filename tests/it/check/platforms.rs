@@ -186,6 +186,19 @@ async fn a_way_that_is_closed_is_named_before_anything_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_says_nothing_is_given_up_in_time() {
+    let server = Server::start(|stream| async move {
+        let _open = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let settings =
+        format!("{LOCAL}[delivery]\ntimeout = \"1s\"\n{}", registered(&format!("http://{}/token", server.address)));
+    let silent = Scene::new(&settings).check(&[]).await;
+    silent.names_only("platform connection failed", "did not answer within 1 s", "a firewall");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn columns_that_cannot_be_read_are_named() {
     let lms = lms(Options::default()).await;
     let scene = Scene::new(&settings(&lms));
