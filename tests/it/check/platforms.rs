@@ -3,7 +3,7 @@
 use passback::simulator::{Client, Fault, FaultKind, Jwks, Options, Route, SCOPE_RESULT_READONLY, SCOPE_SCORE};
 use serde_json::Value;
 
-use super::scene::{Scene, key_set, lms, registered, settings};
+use super::scene::{SECRET, Scene, key_set, lms, registered, settings};
 use crate::{
     service::{
         broker::{Broker, unique},
@@ -236,6 +236,34 @@ async fn a_key_set_that_is_not_ours_is_named() {
     let page = scene.check(&["--jwks-url", &format!("http://{}/jwks", page.address)]).await;
     page.names_only("jwks fetch failed", "without a key set", "/.well-known/jwks.json");
 }
+
+/// The grade itself is read, never written; a wrong secret shows at the signature.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_is_named_by_a_signed_read() {
+    let lms = lms(Options::default()).await;
+    let outcomes = lms.outcomes_url();
+    let asked = ["--outcome-url", &outcomes, "--key", "key-1", "--sourcedid", "ann"];
+    let right = Scene::new(&settings(&lms));
+    let none_yet = right.check(&asked).await;
+    assert!(none_yet.troubles().is_empty(), "{:#}", none_yet.document);
+    none_yet.is_well("lti 1.1", "grade", "there is none yet");
+    let wrong = Scene::new(&settings(&lms).replace(SECRET, "hush-hush")).check(&asked).await;
+    wrong.names_only("lti 1.1 signature failed", "signature", "check the secret of the key \"key-1\"");
+    let unsupported = FaultKind::Status { code: 200, body: Some(UNSUPPORTED.to_owned()), retry_after: None };
+    lms.set_fault(Route::Lti11, Fault::always(unsupported)).expect("a fault");
+    right.check(&asked).await.names_only("lti 1.1 grade warning", "readResult", "does not read grades back");
+    let gone = FaultKind::Failure { description: "SourcedId hash not valid".to_owned() };
+    lms.set_fault(Route::Lti11, Fault::always(gone)).expect("a fault");
+    right.check(&asked).await.names_only("lti 1.1 grade failed", "SourcedId hash", "one and the same launch");
+    lms.set_fault(Route::Lti11, Fault::always(FaultKind::Html)).expect("a fault");
+    right.check(&asked).await.names_only("lti 1.1 grade failed", "maintenance", "correct the outcome URL");
+    assert!(lms.gradebook().is_empty(), "nothing was written");
+}
+
+/// As Open edX answers what it does not do.
+const UNSUPPORTED: &str = "<imsx_POXEnvelopeResponse><imsx_codeMajor>unsupported</imsx_codeMajor>\
+    <imsx_description>Target does not support the requested operation: readResult is not supported.</imsx_description>\
+    </imsx_POXEnvelopeResponse>";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_service_without_its_key_is_named() {
