@@ -85,7 +85,7 @@ impl Refusal<'_> {
         let says = |known: &[&str]| {
             known.iter().any(|known| if known.contains(' ') { words.contains(known) } else { parts.contains(known) })
         };
-        let is_far_off = self.ahead_millis.is_none_or(|ahead| ahead.abs() >= CLOCKS_AGREE_MILLIS);
+        let is_far_off = self.ahead_millis.is_none_or(|ahead| ahead.unsigned_abs() >= CLOCKS_AGREE_MILLIS);
         let rows = [
             (says(&CLOCK_WORDS) && (is_far_off || !says(&AUDIENCE_WORDS)), Cause::Clock),
             (says(&AUDIENCE_WORDS), Cause::Audience),
@@ -99,7 +99,7 @@ impl Refusal<'_> {
 }
 
 /// Clocks that are no further apart are not what a platform means.
-const CLOCKS_AGREE_MILLIS: i64 = 3_000;
+const CLOCKS_AGREE_MILLIS: u64 = 3_000;
 
 /// Moodle "Cannot handle token with iat prior to …", "Expired token"; others name the claims.
 const CLOCK_WORDS: [&str; 9] =
@@ -195,6 +195,8 @@ impl std::fmt::Display for Place<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         domain::time::Timestamp,
@@ -250,5 +252,33 @@ mod tests {
         let body = r#"{"error":"invalid_client","error_description":"check aud, iat and exp"}"#;
         assert_eq!(cause(400, body, None, Some(0)), Cause::Audience);
         assert_eq!(cause(400, body, None, Some(120_000)), Cause::Clock);
+    }
+
+    proptest! {
+        /// Whatever comes back, there is a cause and a sentence of a bounded length.
+        #[test]
+        fn every_reply_has_its_advice(
+            status in 100_u16..600,
+            body in proptest::collection::vec(any::<u8>(), 0..300),
+            plain_status in proptest::option::of(100_u16..600),
+            ahead_millis in proptest::option::of(any::<i64>()),
+        ) {
+            let reply = Reply { status, headers: Vec::new(), body };
+            let now = Timestamp::from_secs(1_800_000_000);
+            if let Err(verdict) = access_token::read(&Ok(reply.clone()), now) {
+                let cause = Refusal { reply: &reply, verdict: &verdict, plain_status, ahead_millis }.cause();
+                let token_url = ServiceUrl::parse("https://lms.example.edu/token?ticket=hush").expect("a URL");
+                let registration = Registration {
+                    name: None,
+                    client_id: "c".to_owned(),
+                    token_audience: "a".to_owned(),
+                    token_url,
+                    deployment_id: None,
+                    ignored_claims: Vec::new(),
+                };
+                let advice = cause.advice(&registration, "k");
+                prop_assert!((40..500).contains(&advice.len()) && !advice.contains("hush"), "{advice}");
+            }
+        }
     }
 }

@@ -65,6 +65,8 @@ fn judge_folder(section: &mut Section, folder: &Folder) {
         judge_room(section, room);
     }
     match (folder.store_bytes, folder.in_use) {
+        // A folder that is closed to us shows nothing of what is in it.
+        (None, _) if folder.written.is_err() => {}
         (None, _) => section.ok("use", "there is no store in it yet"),
         (Some(bytes), true) => section.ok("use", format!("a worker runs here; the store has {}", size(bytes))),
         (Some(bytes), false) => section.ok("use", format!("no worker runs here; the store has {}", size(bytes))),

@@ -125,6 +125,8 @@ impl ColumnCount {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::lti::access_token;
 
@@ -170,5 +172,22 @@ mod tests {
             Purpose::ReadColumns.scopes().iter().map(|scope| short_scope(scope)).collect::<Vec<_>>(),
             ["lineitem.readonly"]
         );
+    }
+
+    proptest! {
+        /// A list that goes on for ever is left after a bounded number of pages, and no bytes break its reader.
+        #[test]
+        fn a_count_ends_whatever_comes(body in ".{0,200}", link in ".{0,60}", page in any::<bool>()) {
+            let container = ServiceUrl::parse("https://lms.example.edu/lineitems").expect("a URL");
+            let mut count = ColumnCount::new(container);
+            let link = if page { "<?page=2>; rel=next".to_owned() } else { link };
+            let body = if page { "[{}]".to_owned() } else { body };
+            let _ = published_keys(&reply(200, &[], &body));
+            let goes = |_: &u32| {
+                let answer = Ok(reply(200, &[("link", &link)], &body));
+                matches!(count.handle_reply(&answer, NOW, Arc::default()), Walk::Goes)
+            };
+            prop_assert!((0..100).take_while(goes).count() <= 20);
+        }
     }
 }
