@@ -18,6 +18,7 @@ use super::{
 use crate::domain::{
     destination::{AgsTarget, Column, ServiceUrl, WantedColumn},
     event::GradeEvent,
+    family::Family,
     outcome::{FailureReason, Finding, Verdict},
     platform::{Registration, SigningKey},
     score::Points,
@@ -34,6 +35,7 @@ pub(super) struct AgsExchange {
     /// Where the column has to be looked for.
     sought: Option<Sought>,
     request: TokenRequest,
+    family: Option<Family>,
     token: Option<AccessToken>,
     /// One new token in an attempt.
     refreshed: bool,
@@ -155,6 +157,7 @@ impl AgsExchange {
             sought,
             ignored_claims: registration.ignored_claims.clone(),
             request: TokenRequest::new(Arc::new(registration), signing_key, scopes),
+            family: Family::of(&event.destination),
             token: None,
             refreshed: false,
         }
@@ -264,8 +267,9 @@ impl AgsExchange {
         if let Some(freshness) = self.refresh(&verdict) {
             return Turn::Token(freshness, Box::new(Turn::Score(column)));
         }
-        let is_gone =
-            answer.as_ref().is_ok_and(|reply| reply.status == 404 && !speaks_of_user_or_course(reply, hidden));
+        let is_gone = answer
+            .as_ref()
+            .is_ok_and(|reply| self.may_mean_gone(reply.status) && !speaks_of_user_or_course(reply, hidden));
         match &mut self.sought {
             Some(sought) if is_gone && sought.dead.is_none() => {
                 sought.dead = Some((column, verdict));
@@ -273,6 +277,12 @@ impl AgsExchange {
             }
             _ => Turn::Done(verdict),
         }
+    }
+
+    /// Whether a column that is gone is told by this status. Sakai says 400 to almost everything; a look at the list
+    /// does no harm where it meant something else.
+    fn may_mean_gone(&self, status: u16) -> bool {
+        status == 404 || (status == 400 && self.family == Some(Family::Sakai))
     }
 
     fn after_search(&mut self, search: Box<ColumnSearch>, progress: Progress) -> Turn {

@@ -85,7 +85,7 @@ pub(super) fn may_have_been_done(answer: &Answer) -> bool {
 /// Whether the words of a refusal speak of the user or the course, so that no column is at fault (Brightspace: 404
 /// "User in requested score does not exist"). Words with a slash are left out: they are addresses. So is what we sent.
 pub(super) fn speaks_of_user_or_course(reply: &Reply, hidden: &Hidden) -> bool {
-    const SUBJECTS: [&str; 8] = ["user", "student", "learner", "enrol", "member", "course", "context", "org"];
+    const SUBJECTS: [&str; 9] = ["user", "student", "learner", "enrol", "member", "course", "context", "org", "site"];
     let words = words::redact(&words::readable(&reply.body), hidden).to_lowercase();
     let mut parts = words
         .split(|c: char| c.is_whitespace() || "\"',;(){}[]<>".contains(c))

@@ -678,6 +678,35 @@ mod tests {
     }
 
     #[test]
+    fn sakai_says_400_of_a_column_that_is_gone() {
+        let talk = |body, listed| {
+            let first = [
+                ("token", Token("t")),
+                ("recall", Column(Some("https://l/imsblis/lti13/lineitems/s/7"))),
+                ("Post https://l/imsblis/lti13/lineitems/s/7/scores", Says(400, body)),
+            ];
+            let look = [
+                ("recall", Column(Some("https://l/imsblis/lti13/lineitems/s/7"))),
+                ("*remember nothing", Remembered),
+                ("*Get https://l/imsblis/lti13/lineitems/s?tag=t", Says(200, listed)),
+            ];
+            (first, look)
+        };
+        let sakai = SOUGHT.replace("https://l/items", "https://l/imsblis/lti13/lineitems/s");
+        let (first, look) = talk(r#"{"error":"Could not load column"}"#, r#"[{"id":"8","tag":"t"}]"#);
+        let then = [
+            ("*remember https://l/imsblis/lti13/lineitems/8", Remembered),
+            ("Post https://l/imsblis/lti13/lineitems/8/scores", Says(200, "")),
+        ];
+        check(&sakai, &first.into_iter().chain(look).chain(then).collect::<Vec<_>>(), Ok(()));
+        let (first, _) = talk(r#"{"error":"User does not belong to site"}"#, "");
+        check(&sakai, &first.into_iter().collect::<Vec<_>>(), Err(F::Rejected));
+        // The column is still on the list, so the words meant something else.
+        let (first, look) = talk(r#"{"error":"?"}"#, r#"[{"id":"https://l/imsblis/lti13/lineitems/s/7","tag":"t"}]"#);
+        check(&sakai, &first.into_iter().chain(look).collect::<Vec<_>>(), Err(F::Rejected));
+    }
+
+    #[test]
     fn a_column_is_made_anew_once_for_a_job() {
         let gone = || {
             vec![
