@@ -261,7 +261,11 @@ impl<'a> Envelope<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{BASE, NOW_MS, answer, call, oauth_header, platform, reason, replace_result};
+    use super::super::faults::Trouble;
+    use super::super::manners::Likeness;
+    use super::super::testing::{
+        BASE, NOW_MS, answer, call, oauth_header, platform, platform_like, reason, replace_result,
+    };
     use super::*;
 
     const NOW_S: i64 = NOW_MS / 1000;
@@ -349,5 +353,63 @@ mod tests {
         assert!(send("readResult", "s", "5").await.contains("<textString></textString>"));
         assert!(send("growResult", "s", "6").await.contains("<imsx_codeMajor>unsupported<"));
         assert!(send("replaceResult", "gone", "7").await.contains("User not found"));
+    }
+
+    /// What a platform answers to this operation for this sourcedid: status and words.
+    async fn asked(like: Likeness, operation: &str, sourced_id: &str, score: &str, now_ms: i64) -> (u16, String) {
+        let platform = platform_like(Some(like));
+        platform.faults.change_refused(|refused| {
+            refused.insert("stranger".to_owned(), Trouble::NotEnrolled);
+            refused.insert("locked".to_owned(), Trouble::Locked);
+        });
+        let path = format!("{}?a=1", platform.outcomes_path());
+        let body = replace_result(sourced_id, score).replace("replaceResult", operation);
+        // Open edX alone leaves the query out of what is signed.
+        let signed = if like == Likeness::OpenEdx { platform.outcomes_path() } else { &path };
+        let header = oauth_header(&format!("{BASE}{signed}"), &body, "n", NOW_S);
+        let headers = [("content-type", "application/xml"), ("user-agent", "us"), ("authorization", &header)];
+        let answer = answer(&platform, &call("POST", &path, &headers, &body), now_ms).await;
+        (answer.status.as_u16(), words(&answer).to_owned())
+    }
+
+    #[tokio::test]
+    async fn each_platform_refuses_a_stranger_in_its_own_way() {
+        let check = async |like: Likeness, sourced_id: &str, status: u16, part: &str| {
+            let (got, words) = asked(like, "replaceResult", sourced_id, "0.5", NOW_MS).await;
+            assert_eq!(got, status, "{like}: {words}");
+            assert!(words.contains(part), "{like}: {part}: {words}");
+        };
+        check(Likeness::Moodle, "stranger", 200, "<imsx_codeMajor>success<").await;
+        check(Likeness::Moodle, "locked", 200, "failure</imsx_codeMajor>").await;
+        check(Likeness::Moodle, "locked", 200, ">Grade replace response<").await;
+        check(Likeness::Canvas, "stranger", 422, "<ext_canvas_error_code>user_not_in_course<").await;
+        check(Likeness::OpenEdx, "stranger", 200, ">User not found.<").await;
+        check(Likeness::Sakai, "stranger", 200, "<imsx_codeMajor>failure<").await;
+        check(Likeness::Brightspace, "stranger", 200, "<imsx_codeMajor>failure<").await;
+        check(Likeness::Blackboard, "stranger", 200, ">Incorrect sourcedId<").await;
+        // Its success repeats the sourcedid unescaped.
+        check(Likeness::OpenEdx, "a&lt;b", 200, "Score for a<b is now 0.5").await;
+    }
+
+    #[tokio::test]
+    async fn each_platform_has_its_own_clock_and_operations() {
+        let hour_later = NOW_MS + 3_600_000;
+        let check = async |like: Likeness, operation: &str, score: &str, now_ms: i64, status: u16, part: &str| {
+            let (got, words) = asked(like, operation, "s", score, now_ms).await;
+            assert!(got == status && words.contains(part), "{like} {operation} {score}: {got} {words}");
+        };
+        let (replace, read) = ("replaceResult", "readResult");
+        check(Likeness::Moodle, replace, "1", hour_later, 200, "Message signature not valid").await;
+        check(Likeness::Moodle, replace, "1", NOW_MS - 86_400_000, 200, ">success<").await;
+        check(Likeness::Canvas, replace, "1", hour_later, 200, ">success<").await;
+        check(Likeness::Canvas, replace, "1", NOW_MS + 5_401_000, 401, "Timestamp too old").await;
+        check(Likeness::OpenEdx, replace, "1", NOW_MS + 86_400_000, 200, ">success<").await;
+        check(Likeness::OpenEdx, read, "1", NOW_MS, 200, ">unsupported<").await;
+        check(Likeness::OpenEdx, replace, "0,5", NOW_MS, 500, "").await;
+        check(Likeness::Canvas, replace, "1.5", NOW_MS, 422, ">bad_score<").await;
+        check(Likeness::Moodle, replace, "1.5", NOW_MS, 200, "not between 0.0 and 1.0").await;
+        check(Likeness::Moodle, read, "1", NOW_MS, 200, "<textString></textString>").await;
+        check(Likeness::Blackboard, read, "1", NOW_MS, 200, "<textString>success</textString>").await;
+        check(Likeness::Canvas, "growResult", "1", NOW_MS, 422, ">unsupported<").await;
     }
 }

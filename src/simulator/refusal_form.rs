@@ -30,6 +30,7 @@ pub(super) fn dress(form: ErrorBody, place: Place<'_>, request: &Call, answer: A
         }
         ErrorBody::InStatusLine => json!({"status": status.as_u16(), "reason": reason, "request": path}).to_string(),
         ErrorBody::Errors => json!({"errors": {"type": kind(status), "message": reason}}).to_string(),
+        ErrorBody::Error => json!({"error": reason}).to_string(),
         ErrorBody::Detail => json!({"detail": reason}).to_string(),
         ErrorBody::StatusAndMessage => json!({"status": status.as_u16(), "message": reason}).to_string(),
         ErrorBody::Text => reason.clone(),

@@ -14,6 +14,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use super::manners::Likeness;
 use super::message::{Answer, Call};
 use super::options::{Client, Consumer, Jwks, Options};
 use super::platform::Platform;
@@ -34,7 +35,11 @@ pub(super) fn options() -> Options {
 }
 
 pub(super) fn platform() -> Platform {
-    Platform::new(options(), BASE.to_owned()).expect("sensible options")
+    platform_like(None)
+}
+
+pub(super) fn platform_like(like: Option<Likeness>) -> Platform {
+    Platform::new(Options { like, ..options() }, BASE.to_owned()).expect("sensible options")
 }
 
 pub(super) fn call(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Call {

@@ -334,6 +334,8 @@ pub(in super::super) enum ErrorBody {
     Errors,
     /// `{"detail"}`.
     Detail,
+    /// `{"error"}`.
+    Error,
     /// The words alone.
     Text,
     /// `{"status", "message"}`.

@@ -330,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_each_manner_with_how_it_is_known() {
+        let page = include_str!("../../../docs/simulated-lms.md");
+        let sections: Vec<&str> = page.split("\n## ").skip(1).collect();
+        assert_eq!(sections.len(), Likeness::ALL.len());
+        for (likeness, section) in Likeness::ALL.into_iter().zip(sections) {
+            let lines = likeness.lines();
+            let listed = lines.iter().map(|line| format!("| {} | {} |", line.known.word(), line.says));
+            let rows: Vec<&str> = section.lines().skip(4).filter(|row| !row.is_empty()).collect();
+            assert_eq!(rows, listed.collect::<Vec<_>>(), "{likeness}: docs/simulated-lms.md is not what the code has");
+        }
+    }
+
+    #[test]
     fn what_was_seen_or_read_is_not_called_a_guess() {
         let guesses = |likeness: Likeness| likeness.lines().iter().filter(|line| line.known == Known::Modelled).count();
         assert!(guesses(Likeness::Moodle) < guesses(Likeness::Blackboard));

@@ -76,9 +76,9 @@ const OUTCOMES: OutcomeManners = OutcomeManners {
 const TOKEN: TokenManners = TokenManners {
     token_type: source("a token is a Bearer", "Bearer"),
     reply_type: source("a grant is application/json", "application/json"),
-    errors: modelled(
-        "errors are 400 with a description",
-        TokenErrors { invalid_client: 400, form: TokenErrorForm::Described, time_code: "invalid_client" },
+    errors: source(
+        "errors are 400 with a code alone",
+        TokenErrors { invalid_client: 400, form: TokenErrorForm::CodeAlone, time_code: "invalid_client" },
     ),
     audience: source("aud is not looked at", Audience::Unchecked),
     times: source(
@@ -117,7 +117,7 @@ const AGS: AgsManners = AgsManners {
     foreign_link: modelled("a resourceLinkId of another site is 400", 400),
     gone: source("a line item that is gone is 400", 400),
     lost_query: modelled("line items have no query to lose", 400),
-    errors: modelled("refusals are plain words", ErrorBody::Text),
+    errors: source("refusals are JSON with the words as error", ErrorBody::Error),
     results: modelled("results are on the scale of the column", ResultScale::OfColumn),
 };
 
