@@ -142,7 +142,7 @@ impl ColumnSearch {
         let fitting: Vec<&Value> = listed.iter().filter(|column| is_wanted(column, &self.wanted)).collect();
         if !fitting.is_empty() {
             let addresses = fitting.into_iter().filter_map(|column| self.address(column));
-            return match addresses.min_by(|a, b| age(a).cmp(&age(b))) {
+            return match eldest(addresses) {
                 Some(url) => Progress::Found(url),
                 None => Progress::Ends(own_words(reply, "the column's id is no address on the container's platform")),
             };
@@ -206,11 +206,22 @@ impl ColumnSearch {
     }
 }
 
-/// Sorts columns by the time of their making, as far as addresses tell: platforms count them. Whoever finds two goes by
-/// the same one then.
-fn age(column: &ServiceUrl) -> (usize, &str) {
-    let address = column.as_url().as_str();
-    (address.len(), address)
+/// The column that was there first: two workers that each made one must end with the same. Where ids differ in their
+/// numbers alone, the lowest; else the list is in its order of making.
+fn eldest(columns: impl Iterator<Item = ServiceUrl>) -> Option<ServiceUrl> {
+    columns.reduce(|first, next| {
+        let (known, other) = (numbers(&first), numbers(&next));
+        if known.0 == other.0 && other.1 < known.1 { next } else { first }
+    })
+}
+
+/// The words of an address's path, and the numbers between them. A number is told by its length and its digits, so
+/// none is too large.
+fn numbers(url: &ServiceUrl) -> (Vec<&str>, Vec<(usize, &str)>) {
+    let path = url.as_url().path();
+    let words = path.split(|c: char| c.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
+    let digits = path.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    (words, digits.map(|digits| digits.trim_start_matches('0')).map(|digits| (digits.len(), digits)).collect())
 }
 
 fn no_column(reply: &Reply, words: &str) -> Verdict {
