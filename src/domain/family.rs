@@ -1,9 +1,7 @@
 //! Which LMS a platform is, as far as its addresses tell. It changes no rule: it decides what Canvas is told beyond the
 //! standards, and in whose words an admin is advised. An address that tells nothing is treated by the standards alone.
 
-use url::Url;
-
-use super::destination::Destination;
+use super::destination::{Destination, ServiceUrl};
 
 /// An LMS whose manners are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,17 +77,19 @@ impl Family {
             Destination::Delegated(_) => Some(None),
             Destination::Ags(_) => None,
         };
-        named.unwrap_or_else(|| Self::of_url(destination.service_url().as_url()))
+        named.unwrap_or_else(|| Self::of_service(destination.service_url()))
+    }
+
+    /// The family whose service URL this is.
+    pub fn of_service(url: &ServiceUrl) -> Option<Self> {
+        let url = url.as_url();
+        let host = url.host_str().unwrap_or_default();
+        let by_path = PATHS.iter().find(|(path, _)| url.path().contains(path)).map(|(_, family)| *family);
+        by_path.or_else(|| HOSTS.iter().find(|(domain, _)| host.ends_with(domain)).map(|(_, family)| *family))
     }
 
     fn from_word(word: &str) -> Option<Self> {
         WORDS.iter().find(|(known, _)| word.trim().eq_ignore_ascii_case(known)).map(|(_, family)| *family)
-    }
-
-    fn of_url(url: &Url) -> Option<Self> {
-        let host = url.host_str().unwrap_or_default();
-        let by_path = PATHS.iter().find(|(path, _)| url.path().contains(path)).map(|(_, family)| *family);
-        by_path.or_else(|| HOSTS.iter().find(|(domain, _)| host.ends_with(domain)).map(|(_, family)| *family))
     }
 }
 

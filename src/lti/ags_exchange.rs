@@ -157,7 +157,7 @@ impl AgsExchange {
             sought,
             ignored_claims: registration.ignored_claims.clone(),
             request: TokenRequest::new(Arc::new(registration), signing_key, scopes),
-            family: Family::of(&event.destination),
+            family: Family::of_service(target.column.url()),
             token: None,
             refreshed: false,
         }
