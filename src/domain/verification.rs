@@ -176,12 +176,16 @@ impl Comparison {
                 "The LMS has {there}, and {sent} was sent: a teacher has changed it, or another grade has come since."
             ),
             (Self::Different { there }, _) => format!(
-                "The LMS has {there}, and the grade was to be cleared: a teacher has entered one, or one has come since."
+                "The LMS has {there}, and the grade was to be cleared: a teacher has entered one, one has come \
+                 since, or the platform keeps a grade when it is told to clear it, as Open edX does by AGS."
             ),
-            (Self::Nothing, Sent::Grade(sent)) => format!(
-                "The LMS has no grade, and {sent} was sent: it was cleared since, or the student is not enrolled \
-                 (Moodle takes such grades by LTI 1.1 and keeps none)."
-            ),
+            (Self::Nothing, Sent::Grade(sent)) => {
+                let zero = if sent.score == 0.0 { "; and Open edX shows no grade of 0 points" } else { "" };
+                format!(
+                    "The LMS has no grade, and {sent} was sent: it was cleared since, or the student is not enrolled \
+                     (Moodle takes such grades by LTI 1.1 and keeps none){zero}."
+                )
+            }
             (Self::Nothing, _) => "The LMS has no grade.".to_owned(),
             (Self::CannotBeRead { why }, _) => why.clone(),
         }
@@ -294,6 +298,7 @@ mod tests {
         };
         check(sent, there, "same", "8 of 10");
         check(sent, Reading::Empty, "nothing", "no grade, and 8 of 10 was sent");
+        check(Sent::Grade(grade(0.0, 10.0)), Reading::Empty, "nothing", "Open edX shows no grade of 0");
         check(Sent::Cleared, Reading::Empty, "same", "The grade was cleared");
         check(Sent::Cleared, there, "different", "8 of 10, and the grade was to be cleared");
         check(Sent::StateOnly, there, "cannot_be_read", "no score");

@@ -3,9 +3,10 @@
 
 use std::process::Command;
 
+use futures_util::future::join_all;
 use passback::simulator::{
-    Client, Consumer, Fault, FaultKind, Jwks, Options, Route, SCOPE_LINEITEM, SCOPE_RESULT_READONLY, SCOPE_SCORE,
-    SimulatedLms,
+    Client, Consumer, Fault, FaultKind, Jwks, Likeness, Options, Route, SCOPE_LINEITEM, SCOPE_RESULT_READONLY,
+    SCOPE_SCORE, SimulatedLms,
 };
 use serde_json::{Value, json};
 
@@ -104,6 +105,47 @@ async fn a_delivered_grade_is_there_until_somebody_changes_or_clears_it() {
     }
     assert_eq!(lms.line_items("class").len(), 1, "a look makes no column");
     assert!(lms.refusals().is_empty(), "{:?}", lms.refusals());
+}
+
+/// As each platform rounds, rescales and words it: a third of the points, which no gradebook keeps as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_platforms_own_way_to_show_a_grade_is_understood() {
+    join_all(Likeness::ALL.map(a_third_is_there_until_it_is_changed_or_cleared)).await;
+}
+
+async fn a_third_is_there_until_it_is_changed_or_cleared(like: Likeness) {
+    let consumers = vec![Consumer::new(KEY, "sesame-open-1")];
+    let options = Options { consumers, auto_columns: true, like: Some(like), ..Options::default() };
+    let lms = SimulatedLms::start(options).await.expect("a platform");
+    let token_aud = lms.describe().token_aud;
+    let config = format!("{}token_aud = \"{token_aud}\"\n", hasty(&lms));
+    let worker = worker(&lms, &config, ALL_SCOPES).await;
+    for event in [lti11 as fn(&SimulatedLms, &str, u32) -> Value, ags] {
+        let mut third = event(&lms, "7", 1);
+        third["max_score"] = 3.into();
+        let id = end(&worker, &third, "delivered").await;
+        let found = verify(&worker, &id).await;
+        let lets_nothing_be_read = like == Likeness::OpenEdx && third["lis_data"]["lti_version"].is_null();
+        if lets_nothing_be_read {
+            unread(&found, "rejected", &["as Open edX does"]);
+            continue;
+        }
+        assert_eq!(found["result"], "same", "{like:?}: {found}");
+        // Half of it is not the same, and none of it neither.
+        let mut half = event(&lms, "7", 1);
+        half["max_score"] = 6.into();
+        end(&worker, &half, "delivered").await;
+        check(&verify(&worker, &id).await, "different", "of");
+        let mut clearing = event(&lms, "7", 0);
+        clearing["operation"] = "delete".into();
+        let cleared = end(&worker, &clearing, "delivered").await;
+        // Open edX takes a score without points, and keeps the grade that it has.
+        let (of_the_grade, of_the_clearing) =
+            if like == Likeness::OpenEdx { ("different", "different") } else { ("nothing", "same") };
+        assert_eq!(verify(&worker, &id).await["result"], of_the_grade, "{like:?}");
+        let found = verify(&worker, &cleared).await;
+        assert_eq!(found["result"], of_the_clearing, "{like:?}: {found}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
