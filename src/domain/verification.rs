@@ -213,8 +213,8 @@ const fn unread(reason: FailureReason) -> &'static str {
              tool's registration there has the scope result.readonly"
         }
         FailureReason::TokenRefused => {
-            "There is no token to read grades with: check client_id and token_aud, and that the registration at the \
-             platform and the launch (lis_data.scope) have the scope result.readonly"
+            "There is no token to read grades with: check client_id and token_aud, that the platform can fetch our JWKS, \
+             and that the registration there and the launch (lis_data.scope) have the scope result.readonly"
         }
         FailureReason::NotFound => "The gradebook column is not there: look whether a teacher has deleted it",
         FailureReason::Rejected => {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     delivery::{KEY, ags, lms, lti11, settings, signing_key},
-    worker::{QUICK, Worker},
+    worker::{LOCAL, QUICK, Worker, free_address},
 };
 
 /// What no retry mends is flagged at once, so that a test need not wait for it.
@@ -266,6 +266,38 @@ async fn a_wrong_secret_and_a_missing_scope_or_registration_are_named() {
     keyless["lis_data"]["oauth_consumer_key"] = "key-9".into();
     let id = end(&other, &keyless, "flagged").await;
     unread(&verify(&other, &id).await, "unknown_key", &["[[lti_keys]]", "key-9"]);
+}
+
+/// What stands between us and a platform stands between us and a look at it too, and is named the same way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_on_the_way_to_the_platform_is_named() {
+    let lms = lms().await;
+    let known = |jwks| lms.add_client(Client::new("tool-1", jwks)).expect("a client");
+    let flagged = async |config: &str, event: &Value| {
+        let worker = Worker::started(config).await;
+        let id = end(&worker, event, "flagged").await;
+        verify(&worker, &id).await
+    };
+    let event = ags(&lms, "ann", 8);
+    // Our key was rotated away, or the platform cannot fetch our keys.
+    known(Jwks::Inline(json!({"keys": []})));
+    unread(
+        &flagged(&hasty(&lms), &event).await,
+        "token_refused",
+        &["can fetch our JWKS", "no key of the tool is called"],
+    );
+    known(Jwks::Url(format!("http://{}/jwks.json", free_address())));
+    unread(&flagged(&hasty(&lms), &event).await, "token_refused", &["may not be able to fetch our JWKS"]);
+    // An audience that is not the platform's.
+    let wrong_aud = format!("{}token_aud = \"https://x.example\"\n", hasty(&lms));
+    let mut other = Worker::started(&wrong_aud).await;
+    known(Jwks::Url(other.url("/.well-known/jwks.json")));
+    let id = end(&other, &event, "flagged").await;
+    unread(&verify(&other, &id).await, "token_refused", &["token_aud", "aud"]);
+    assert_eq!(other.stop().await, Some(0));
+    // An address that this worker may not call.
+    let shut_in = hasty(&lms).replace(LOCAL, "");
+    unread(&flagged(&shut_in, &lti11(&lms, "ann", 8)).await, "blocked_destination", &["[egress]"]);
 }
 
 /// Looks wait for no delivery and no delivery waits for them; and there is an end to how many are at once.
