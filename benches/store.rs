@@ -27,7 +27,7 @@ use passback::{
         destination::Origin,
         event::{Door, GradeEvent},
         job::{IdempotencyKey, JobId},
-        ledger::{Answer, Arrival, Order, Rules, Work},
+        ledger::{Answer, Arrival, Order, Outcomes, Rules, Work},
         notice::{Notice, Source},
         outcome::{Finding, Verdict},
         retry::RetryPolicy,
@@ -177,7 +177,7 @@ impl Bench {
     fn open(folder: &Path) -> Self {
         let options = Options {
             path: folder.into(),
-            rules: Rules { retry: RetryPolicy::default(), supersede: true },
+            rules: Rules { retry: RetryPolicy::default(), supersede: true, outcomes: Outcomes::Dropped },
             sink: Box::new(drop),
             observer: Arc::new(Nobody),
             clock: Arc::new(StandingClock),

@@ -6,6 +6,7 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 use crate::{
     domain::{
         destination::{AgsTarget, Origin},
+        drawer::{Drawer, Note},
         event::{Door, Refused},
         job::{Job, JobId, StateName},
         ledger::{Answer, Arrival, DueEntry, Order, PlatformRecord, Report},
@@ -53,6 +54,12 @@ pub trait JobStore: Send + Sync + 'static {
 
     /// The URL of a column that was found or made.
     fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError>;
+
+    /// Up to `limit` notes of a drawer behind `after`, in the order of their keys.
+    fn notes(&self, drawer: Drawer, after: Option<&[u8]>, limit: usize) -> Result<Vec<Note>, StoreError>;
+
+    /// What the note under a key says.
+    fn note(&self, drawer: Drawer, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// A job.
     fn job(&self, id: JobId) -> Result<Option<Job>, StoreError>;

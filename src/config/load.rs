@@ -183,7 +183,10 @@ mod tests {
     use super::*;
     use crate::{
         config::{rsa, tokens::Role},
-        domain::{ledger::Rules, retry::RetryPolicy},
+        domain::{
+            ledger::{Outcomes, Rules},
+            retry::RetryPolicy,
+        },
     };
 
     fn from_parts(file: Option<(&str, &Path)>, env: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
@@ -215,7 +218,10 @@ mod tests {
             (config.delivery.timeout, config.delivery.drain),
             (Duration::from_secs(30), Duration::from_secs(25))
         );
-        assert_eq!(config.rules(), Rules { retry: RetryPolicy::default(), supersede: true });
+        assert_eq!(
+            config.rules(),
+            Rules { retry: RetryPolicy::default(), supersede: true, outcomes: Outcomes::Dropped }
+        );
         assert!(!config.egress.allow_http && !config.egress.allow_private && config.egress.allow_hosts.is_empty());
         assert!(!config.lti.allow_unregistered && config.tokens.is_empty() && config.platforms.is_empty());
     }

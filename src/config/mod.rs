@@ -39,7 +39,7 @@ pub use self::{
     load::{ConfigError, LoadOptions, Sources},
     tree::Place,
 };
-use crate::domain::ledger::Rules;
+use crate::domain::ledger::{Outcomes, Rules};
 
 /// The whole configuration. The default is that of a worker without a file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -75,7 +75,7 @@ const LISTS: [&str; 4] = ["lti_keys", "signing_keys", "platforms", "tokens"];
 impl Config {
     /// What the ledger decides by.
     pub fn rules(&self) -> Rules {
-        Rules { retry: self.retry.policy(), supersede: self.delivery.supersede }
+        Rules { retry: self.retry.policy(), supersede: self.delivery.supersede, outcomes: Outcomes::Dropped }
     }
 
     /// What is allowed and yet hardly what was meant, each in a sentence.

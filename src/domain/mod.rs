@@ -27,6 +27,7 @@
 pub mod advice;
 pub mod destination;
 pub mod dispatch;
+pub mod drawer;
 pub mod ending;
 pub mod event;
 pub mod family;

@@ -17,7 +17,7 @@ use passback::{
     domain::{
         event::{Door, GradeEvent},
         job::IdempotencyKey,
-        ledger::{Answer, Arrival, Order, Report, Rules, Work},
+        ledger::{Answer, Arrival, Order, Outcomes, Report, Rules, Work},
         notice::{Notice, Source},
         retry::RetryPolicy,
         time::{Draw, Timestamp},
@@ -58,7 +58,7 @@ impl Observer for Ears {
 }
 
 pub(crate) fn rules() -> Rules {
-    Rules { retry: RetryPolicy::default(), supersede: true }
+    Rules { retry: RetryPolicy::default(), supersede: true, outcomes: Outcomes::Dropped }
 }
 
 /// So small that a few dozen jobs fill parts, settle them, and write and renew runs.

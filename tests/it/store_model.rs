@@ -14,8 +14,11 @@ use passback::{
     adapters::store::Store,
     domain::{
         destination::{GradeCell, Origin},
+        drawer::Drawer,
         job::{IdempotencyKey, Job, JobId, Place, StateName},
-        ledger::{self, Answer, Books, CellEntry, DueEntry, Ended, Mode, Order, PlatformRecord, Report, Rules, Work},
+        ledger::{
+            self, Answer, Books, CellEntry, DueEntry, Ended, Mode, Order, Outcomes, PlatformRecord, Report, Rules, Work,
+        },
         outcome::{FailureReason, Finding, NotNewer, RetryAfter, Verdict},
         time::{Draw, Timestamp},
         transition::Trial,
@@ -36,6 +39,7 @@ pub(crate) struct Model {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) platforms: BTreeMap<Origin, PlatformRecord>,
     pub(crate) columns: BTreeMap<[u8; 16], String>,
+    pub(crate) notes: BTreeMap<(Drawer, Vec<u8>), Vec<u8>>,
     /// Jobs that the ledger has read.
     reads: usize,
 }
@@ -85,6 +89,13 @@ impl Books for Model {
         }
     }
 
+    fn put_note(&mut self, drawer: Drawer, key: &[u8], record: Option<&[u8]>) {
+        match record {
+            Some(record) => drop(self.notes.insert((drawer, key.to_vec()), record.to_vec())),
+            None => drop(self.notes.remove(&(drawer, key.to_vec()))),
+        }
+    }
+
     fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Ended, Infallible> {
         let kept = |job: &&Job| matches!(job.state_name(), StateName::Queued | StateName::Flagged);
         let old = self.jobs.values().filter(|job| !kept(job) && job.ended_at.is_some_and(|at| at < moment));
@@ -104,6 +115,7 @@ pub(crate) enum Step {
     Discard(Index),
     Platform { which: u8, paused: bool },
     Column { which: u8, length: Option<u16> },
+    Note { which: u8, length: Option<u16> },
     Prune,
     Reopen,
 }
@@ -137,6 +149,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Vec<(Step, u32)>>> {
         1 => any::<Index>().prop_map(Step::Discard),
         1 => (0..3_u8, any::<bool>()).prop_map(|(which, paused)| Step::Platform { which, paused }),
         1 => (0..3_u8, prop::option::of(0..20_000_u16)).prop_map(|(which, length)| Step::Column { which, length }),
+        2 => (0..6_u8, prop::option::weighted(0.7, 0..4_096_u16)).prop_map(|(which, length)| Step::Note { which, length }),
         1 => Just(Step::Prune),
         1 => Just(Step::Reopen),
     ];
@@ -174,6 +187,11 @@ pub(crate) fn order_of(step: &Step, ids: &[JobId], now: Timestamp, luck: u128) -
         Step::Column { which, length } => {
             Work::PutColumn { key: [*which; 16], url: length.map(|length| "u".repeat(length.into())) }
         }
+        Step::Note { which, length } => Work::PutNote {
+            drawer: Drawer::ALL[usize::from(*which % 3)],
+            key: vec![*which; 1 + usize::from(*which)],
+            record: length.map(|length| vec![*which; length.into()]),
+        },
         Step::Prune => Work::Prune { ended_before: Timestamp::from_secs(now.as_secs() - 3_600), limit: 10_000 },
         Step::Reopen => return None,
     };
@@ -296,6 +314,18 @@ impl Pair {
             assert_eq!(all_due(store, &origin(which)), self.due(&origin(which)));
             let key = [which; 16];
             assert_eq!(store.column(key).expect("reading works").as_ref(), self.model.columns.get(&key));
+        }
+        for drawer in Drawer::ALL {
+            let expected: Vec<_> = self.model.notes.iter().filter(|((known, _), _)| *known == drawer).collect();
+            let mut after: Option<Vec<u8>> = None;
+            for ((_, key), record) in expected {
+                // One at a time, so that each is found from the one before.
+                let note = store.notes(drawer, after.as_deref(), 1).expect("reading works").pop().expect("a note");
+                assert_eq!((&note.key, &note.record), (key, record));
+                assert_eq!(store.note(drawer, key).expect("reading works").as_ref(), Some(record));
+                after = Some(key.clone());
+            }
+            assert_eq!(store.notes(drawer, after.as_deref(), 10).expect("reading works"), []);
         }
         let platforms: BTreeMap<_, _> =
             store.platforms().expect("reading works").into_iter().map(|known| (known.origin.clone(), known)).collect();
@@ -423,8 +453,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_does_what_a_plain_map_does(groups in steps(), supersede in any::<bool>()) {
-        let mut pair = Pair::new(Rules { supersede, ..rules() });
+    fn the_store_does_what_a_plain_map_does(groups in steps(), supersede in any::<bool>(), noted in any::<bool>()) {
+        let outcomes = if noted { Outcomes::Noted } else { Outcomes::Dropped };
+        let mut pair = Pair::new(Rules { supersede, outcomes, ..rules() });
         let mut now = Timestamp::from_secs(1_790_000_000);
         for group in &groups {
             pair.run(group, &mut now);

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     domain::{
         destination::Origin,
+        drawer::{Drawer, Note},
         job::{Job, JobId},
         ledger::{Answer, DueEntry, Order, PlatformRecord, Report, Rules, carry_out},
         time::Timestamp,
@@ -187,6 +188,16 @@ impl Reader {
     /// The URL of a column that was found or made.
     pub fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {
         self.told(self.shelf.column(key))
+    }
+
+    /// Notes of a drawer; see [`JobStore::notes`](crate::ports::JobStore::notes).
+    pub fn notes(&self, drawer: Drawer, after: Option<&[u8]>, limit: usize) -> Result<Vec<Note>, StoreError> {
+        self.told(self.shelf.notes(drawer, after, limit))
+    }
+
+    /// What a note says.
+    pub fn note(&self, drawer: Drawer, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.told(self.shelf.note(drawer, key))
     }
 
     /// A job.

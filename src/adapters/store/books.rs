@@ -23,6 +23,7 @@ use super::{
 };
 use crate::domain::{
     destination::{GradeCell, Origin},
+    drawer::Drawer,
     job::{IdempotencyKey, Job, JobId},
     ledger::{Books, CellEntry, Ended, PlatformRecord},
     time::Timestamp,
@@ -97,7 +98,7 @@ impl OpenBooks {
 
     /// Turns the batch into what a commit writes; `tally` is the one before it.
     pub(super) fn draft(&mut self, tally: &Tally) -> Result<Draft, Fault> {
-        let Batch { jobs, platforms, columns, .. } = self.overlay.take();
+        let Batch { jobs, platforms, columns, notes, .. } = self.overlay.take();
         let mut changes = Changes::new();
         for platform in platforms.into_values() {
             let record = platforms::encode(&platform);
@@ -107,6 +108,7 @@ impl OpenBooks {
         for (digest, url) in columns {
             self.replace_long(&mut changes, &keys::column(digest), url.as_deref().map(str::as_bytes))?;
         }
+        changes.extend(notes.into_iter().map(|((drawer, key), record)| (keys::note(drawer, &key), record)));
         let jobs: BTreeMap<_, _> = jobs.into_iter().collect();
         if jobs.is_empty() {
             return Ok(Draft { changes, ..Draft::default() });
@@ -301,6 +303,10 @@ impl Books for OpenBooks {
 
     fn put_column(&mut self, key: [u8; 16], url: Option<&str>) {
         self.overlay.put_column(key, url);
+    }
+
+    fn put_note(&mut self, drawer: Drawer, key: &[u8], record: Option<&[u8]>) {
+        self.overlay.put_note(drawer, key, record);
     }
 
     fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Ended, Fault> {

@@ -241,7 +241,7 @@ impl Check<'_> {
         for record in self.shelf.disk.scan_prefix(&[]) {
             let (key, value) = record?;
             self.report.records += 1;
-            let of_its_own = [keys::COLUMN, keys::PLATFORM_COUNTS, keys::LEDGER[0], keys::VERSION[0]];
+            let of_its_own = [keys::COLUMN, keys::NOTE, keys::PLATFORM_COUNTS, keys::LEDGER[0], keys::VERSION[0]];
             self.implied += u64::from(key.first().is_some_and(|kind| of_its_own.contains(kind)));
             self.report.expect(value.len() <= VALUE_BYTES_MAX, || {
                 format!("record {}: it is too long to be safe", keys::shown(&key))

@@ -140,7 +140,10 @@ mod tests {
     use super::*;
     use crate::{
         adapters::store::{Thresholds, file::SledFile},
-        domain::{ledger::Rules, retry::RetryPolicy},
+        domain::{
+            ledger::{Outcomes, Rules},
+            retry::RetryPolicy,
+        },
     };
 
     /// The end of an attempt was in doubt and is there; asked again it is "not now", so nobody notes it. Should the start
@@ -149,7 +152,7 @@ mod tests {
     fn what_is_not_under_way_on_disk_has_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let disk = Box::new(SledFile::open(folder.path()).expect("a disk"));
-        let rules = Rules { retry: RetryPolicy::default(), supersede: true };
+        let rules = Rules { retry: RetryPolicy::default(), supersede: true, outcomes: Outcomes::Dropped };
         let bookkeeper = Bookkeeper::open(disk, rules, &Thresholds::default()).expect("a store");
         let mut doubt = Doubt::at_start(&bookkeeper);
         doubt.begun.insert(JobId::from_bytes([7; 16]));

@@ -82,6 +82,10 @@ pub fn export(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError>
     for record in shelf.disk.scan_prefix(&[keys::COLUMN]) {
         lines.column(&record?.0)?;
     }
+    for record in shelf.disk.scan_prefix(&[keys::NOTE]) {
+        let (key, record) = record?;
+        lines.note(&key, &record)?;
+    }
     for record in shelf.disk.scan_prefix(&[keys::STATES]) {
         let (key, states) = record?;
         lines.part(&key, &states)?;
@@ -97,6 +101,12 @@ pub fn salvage(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError
     let (columns, gap) = salvage::around_damage(&disk, keys::COLUMN);
     let columns: Vec<_> = columns.map(|(key, _)| key.to_vec()).collect();
     let mut unread = gap.get();
+    let notes: Vec<_> = {
+        let (notes, gap) = salvage::around_damage(&disk, keys::NOTE);
+        let notes = notes.map(|(key, record)| (key.to_vec(), record.to_vec())).collect();
+        unread += gap.get();
+        notes
+    };
     let parts: Vec<_> = {
         let (parts, gap) = salvage::around_damage(&disk, keys::STATES);
         let parts = parts.map(|(key, _)| key.to_vec()).collect();
@@ -109,6 +119,9 @@ pub fn salvage(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError
     lines.begin()?;
     for key in columns {
         lines.column(&key)?;
+    }
+    for (key, record) in notes {
+        lines.note(&key, &record)?;
     }
     for key in parts {
         match shelf.disk.get(&key) {
@@ -162,6 +175,14 @@ impl Lines<'_> {
             self.summary.columns += 1;
         }
         Ok(())
+    }
+
+    fn note(&mut self, key: &[u8], record: &[u8]) -> Result<(), ExportError> {
+        let Some((drawer, key)) = keys::read_note(key) else {
+            return Ok(());
+        };
+        let text = String::from_utf8_lossy(record);
+        self.line(&json!({ "kind": "note", "drawer": drawer.name(), "key": hex(key), "record": text }))
     }
 
     fn part(&mut self, key: &[u8], states: &[u8]) -> Result<(), ExportError> {

@@ -10,6 +10,7 @@
 //! | `p` number (piece) | a platform |
 //! | `n` number / 64 | its queued and flagged jobs, 64 platforms a record |
 //! | `x` digest (piece) | the URL of a column that was found or made |
+//! | `k` drawer, key | a note |
 //! | `m` | last id, jobs by state, how far parts are settled and marks are in runs |
 //! | `v` | the version of the format |
 //!
@@ -18,7 +19,7 @@
 use std::collections::BTreeMap;
 
 use super::{disk::VALUE_BYTES_MAX, memory::Due};
-use crate::domain::{job::JobId, time::Timestamp};
+use crate::domain::{drawer::Drawer, job::JobId, time::Timestamp};
 
 pub(super) const EVENTS: u8 = b'b';
 pub(super) const STATES: u8 = b's';
@@ -28,6 +29,7 @@ pub(super) const RUN: u8 = b'r';
 pub(super) const PLATFORM: u8 = b'p';
 pub(super) const PLATFORM_COUNTS: u8 = b'n';
 pub(super) const COLUMN: u8 = b'x';
+pub(super) const NOTE: u8 = b'k';
 pub(super) const LEDGER: &[u8] = b"m";
 pub(super) const VERSION: &[u8] = b"v";
 
@@ -93,6 +95,27 @@ pub(super) fn platform_counts(shelf: u32) -> Vec<u8> {
 /// The key of a column.
 pub(super) fn column(digest: [u8; 16]) -> Vec<u8> {
     join(&[&[COLUMN], &digest])
+}
+
+/// The key of a note.
+pub(super) fn note(drawer: Drawer, key: &[u8]) -> Vec<u8> {
+    join(&[&notes_of(drawer), key])
+}
+
+/// What the keys of a drawer's notes begin with.
+pub(super) fn notes_of(drawer: Drawer) -> [u8; 2] {
+    let code = match drawer {
+        Drawer::Audit => 1,
+        Drawer::Bulk => 2,
+        Drawer::Outcomes => 3,
+    };
+    [NOTE, code]
+}
+
+/// The drawer of a note, and its key there.
+pub(super) fn read_note(key: &[u8]) -> Option<(Drawer, &[u8])> {
+    let drawer = Drawer::ALL.into_iter().find(|drawer| key.starts_with(&notes_of(*drawer)))?;
+    Some((drawer, &key[2..]))
 }
 
 /// The job id that follows the kind of a key.

@@ -91,6 +91,7 @@ pub use self::{
 use crate::{
     domain::{
         destination::Origin,
+        drawer::{Drawer, Note},
         job::{Job, JobId},
         ledger::{Answer, DueEntry, Order, PlatformRecord, Rules},
         time::Timestamp,
@@ -272,6 +273,14 @@ impl JobStore for Store {
         self.read(|reader| reader.column(key))
     }
 
+    fn notes(&self, drawer: Drawer, after: Option<&[u8]>, limit: usize) -> Result<Vec<Note>, StoreError> {
+        self.read(|reader| reader.notes(drawer, after, limit))
+    }
+
+    fn note(&self, drawer: Drawer, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|reader| reader.note(drawer, key))
+    }
+
     fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.read(|reader| reader.job(id))
     }
@@ -339,7 +348,7 @@ mod tests {
     use crate::domain::{
         event::{Door, GradeEvent},
         job::IdempotencyKey,
-        ledger::{Arrival, Work},
+        ledger::{Arrival, Outcomes, Work},
         notice::{Notice, Source},
         retry::RetryPolicy,
         time::Draw,
@@ -370,7 +379,7 @@ mod tests {
     fn options(folder: &tempfile::TempDir) -> Options {
         Options {
             path: folder.path().into(),
-            rules: Rules { retry: RetryPolicy::default(), supersede: true },
+            rules: Rules { retry: RetryPolicy::default(), supersede: true, outcomes: Outcomes::Dropped },
             sink: Box::new(drop),
             observer: Arc::new(Nobody),
             clock: Arc::new(Nobody),

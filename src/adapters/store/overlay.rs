@@ -10,6 +10,7 @@ use std::{
 use super::spread::JobMap;
 use crate::domain::{
     destination::{GradeCell, Origin},
+    drawer::Drawer,
     job::{IdempotencyKey, Job, JobId},
     ledger::{CellEntry, PlatformRecord},
 };
@@ -41,6 +42,9 @@ impl<'a> Change<'a> {
     }
 }
 
+/// Where a note lies.
+type NoteKey = (Drawer, Vec<u8>);
+
 /// What the orders of a batch have changed.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -49,6 +53,8 @@ pub(super) struct Batch {
     pub(super) platforms: BTreeMap<Origin, PlatformRecord>,
     /// None: forgotten.
     pub(super) columns: HashMap<[u8; 16], Option<String>>,
+    /// None: taken out.
+    pub(super) notes: BTreeMap<NoteKey, Option<Vec<u8>>>,
     /// New jobs by cell and by key.
     cells: HashMap<GradeCell, Vec<JobId>>,
     keys: HashMap<IdempotencyKey, JobId>,
@@ -64,6 +70,7 @@ struct Slip {
     gone: Vec<(GradeCell, JobId)>,
     platforms: Vec<PlatformRecord>,
     columns: Vec<([u8; 16], Option<String>)>,
+    notes: Vec<(NoteKey, Option<Vec<u8>>)>,
 }
 
 /// An order that removed very many jobs leaves a large map behind, which would be walked with each order after it.
@@ -158,6 +165,11 @@ impl Overlay {
         self.order.columns.push((digest, url.map(str::to_owned)));
     }
 
+    /// A note is put into a drawer, or taken out.
+    pub(super) fn put_note(&mut self, drawer: Drawer, key: &[u8], record: Option<&[u8]>) {
+        self.order.notes.push(((drawer, key.to_vec()), record.map(<[u8]>::to_vec)));
+    }
+
     /// The order in hand is done: its changes belong to the batch.
     pub(super) fn keep_order(&mut self) {
         let Self { batch, order } = self;
@@ -169,6 +181,7 @@ impl Overlay {
         }
         batch.platforms.extend(order.platforms.drain(..).map(|platform| (platform.origin.clone(), platform)));
         batch.columns.extend(order.columns.drain(..));
+        batch.notes.extend(order.notes.drain(..));
         if order.jobs.capacity() > SLIP_JOBS_KEPT {
             order.jobs = JobMap::default();
         }

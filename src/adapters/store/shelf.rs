@@ -22,6 +22,7 @@ use super::{
 use crate::{
     domain::{
         destination::{GradeCell, Origin},
+        drawer::{Drawer, Note},
         job::{Job, JobId},
         ledger::{DueEntry, PlatformRecord},
         time::Timestamp,
@@ -200,6 +201,22 @@ impl Shelf {
             return Ok(None);
         };
         String::from_utf8(url).map(Some).map_err(|_| Fault::Damaged { key, why: Damage::Text("url") })
+    }
+
+    /// Up to `limit` notes of a drawer behind `after`, in the order of their keys.
+    pub(super) fn notes(&self, drawer: Drawer, after: Option<&[u8]>, limit: usize) -> Result<Vec<Note>, Fault> {
+        let prefix = keys::notes_of(drawer);
+        let from = after.map_or_else(|| prefix.to_vec(), |after| [&keys::note(drawer, after)[..], &[0]].concat());
+        let _memory = self.memory();
+        let records = self.disk.scan(&from, &end_of(prefix.to_vec())).take(limit);
+        records
+            .map(|record| record.map(|(key, value)| Note { key: key[2..].to_vec(), record: value.to_vec() }))
+            .collect()
+    }
+
+    /// A note.
+    pub(super) fn note(&self, drawer: Drawer, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self.disk.get(&keys::note(drawer, key))?.map(|record| record.to_vec()))
     }
 
     /// A page of jobs, newest first.

@@ -5,9 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Answer, Arrival, Books, CellEntry, Mode, PlatformRecord, Report, Rules, due_entry};
+use super::{Answer, Arrival, Books, CellEntry, Mode, Outcomes, PlatformRecord, Report, Rules, due_entry};
 use crate::domain::{
     destination::{Delivery, Destination, GradeCell, Origin},
+    drawer::{Drawer, JobEnd},
     event::GradeEvent,
     job::{IdempotencyKey, Job, JobId, JobState, Place, Queued, StateName},
     notice::Notice,
@@ -351,6 +352,10 @@ impl<B: Books> Desk<'_, B> {
 
     fn save(&mut self, job: Job) -> Arc<Job> {
         self.report.queued.extend(due_entry(&job));
+        if let (Outcomes::Noted, Some(end)) = (self.rules.outcomes, JobEnd::of(&job)) {
+            let note = end.note();
+            self.books.put_note(Drawer::Outcomes, &note.key, Some(&note.record));
+        }
         let job = Arc::new(job);
         self.books.put(Arc::clone(&job));
         job

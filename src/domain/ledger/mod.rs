@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 use self::desk::Desk;
 use super::{
     destination::{Delivery, GradeCell, Origin},
+    drawer::Drawer,
     event::{Door, GradeEvent},
     job::{IdempotencyKey, Job, JobId, JobState, Place, Queued},
     notice::{Notice, Source},
@@ -27,6 +28,18 @@ pub struct Rules {
     pub retry: RetryPolicy,
     /// `[delivery] supersede`: a newer grade takes the place of older queued ones.
     pub supersede: bool,
+    /// What becomes of the ends of jobs.
+    pub outcomes: Outcomes,
+}
+
+/// Whether the ends of jobs are published (`[amqp] outcomes_exchange`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcomes {
+    /// Nobody wants to know of them.
+    #[default]
+    Dropped,
+    /// Each is noted with the job, and waits until it is published.
+    Noted,
 }
 
 /// A job of a cell: all that is asked of it when another one of its cell changes. So a cell may keep thousands of jobs,
@@ -111,6 +124,8 @@ pub trait Books {
     fn put_platform(&mut self, platform: PlatformRecord);
     /// Remembers the URL of a column that was found or made, under the digest of what finds it; `None` forgets it.
     fn put_column(&mut self, key: [u8; 16], url: Option<&str>);
+    /// Puts a note into a drawer, in the place of the one that lies there; `None` takes it out.
+    fn put_note(&mut self, drawer: Drawer, key: &[u8], record: Option<&[u8]>);
     /// Up to `limit` delivered, superseded or discarded jobs that ended before `moment`.
     fn ended_before(&mut self, moment: Timestamp, limit: usize) -> Result<Ended, Self::Error>;
 }
@@ -230,6 +245,15 @@ pub enum Work {
         /// Its URL; `None` forgets it.
         url: Option<String>,
     },
+    /// Put a note into a drawer.
+    PutNote {
+        /// Which drawer.
+        drawer: Drawer,
+        /// Where the note lies.
+        key: Vec<u8>,
+        /// What it says; `None` takes it out.
+        record: Option<Vec<u8>>,
+    },
     /// Remove old ended jobs.
     Prune {
         /// Those that ended before.
@@ -333,6 +357,10 @@ pub fn carry_out<B: Books>(
         }
         Work::PutColumn { key, url } => {
             desk.books.put_column(key, url.as_deref());
+            Ok(Answer::Done)
+        }
+        Work::PutNote { drawer, key, record } => {
+            desk.books.put_note(drawer, &key, record.as_deref());
             Ok(Answer::Done)
         }
         Work::Prune { ended_before, limit } => desk.prune(ended_before, limit),

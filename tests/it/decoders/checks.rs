@@ -17,7 +17,7 @@ use passback::{
         destination::{Destination, Origin, ServiceUrl},
         event::{Door, EVENT_BYTES_MAX, GradeEvent},
         job::{IdempotencyKey, JobId, StateName},
-        ledger::{Answer, Arrival, Mode, Order, Rules, Work},
+        ledger::{Answer, Arrival, Mode, Order, Outcomes, Rules, Work},
         notice::Source,
         outcome::{FailureReason, Finding, Verdict},
         platform::{Registration, SharedSecret, SigningKey},
@@ -277,7 +277,7 @@ fn held(key: &[u8], value: &[u8]) -> Result<Record, Fault> {
 const SMALL: Thresholds = Thresholds { part_jobs: 4, young_jobs: 6, run_marks: 8 };
 
 fn rules() -> Rules {
-    Rules { retry: RetryPolicy::default(), supersede: true }
+    Rules { retry: RetryPolicy::default(), supersede: true, outcomes: Outcomes::Dropped }
 }
 
 /// Records of every kind, as a store writes them.

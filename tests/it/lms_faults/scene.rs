@@ -10,7 +10,7 @@ use passback::{
         dispatch::Limits,
         event::Door,
         job::{Job, JobId},
-        ledger::Rules,
+        ledger::{Outcomes, Rules},
         notice::{Notice, Source},
         outcome::FailureReason,
         platform::{Registration, SharedSecret, SigningKey},
@@ -75,7 +75,7 @@ impl Scene {
     pub(crate) fn start(transport: HttpTransport, base: &str, timeout: Duration) -> Self {
         let wait = Duration::from_millis(50);
         let retry = RetryPolicy { initial: wait, multiplier: 1.0, max: wait, jitter: 0.0, ..RetryPolicy::default() };
-        let store = Arc::new(MapStore::new(Rules { retry, supersede: true }));
+        let store = Arc::new(MapStore::new(Rules { retry, supersede: true, outcomes: Outcomes::Dropped }));
         let inbox = Inbox::new();
         store.tell(inbox.report_sink());
         let world = World {

@@ -21,6 +21,7 @@ use passback::{
     config::{Config, load::LoadOptions},
     domain::{
         destination::Origin,
+        drawer::{Drawer, Note},
         event::Refused,
         job::{Job, JobId},
         ledger::{Answer, Arrival, DueEntry, Mode, Order, PlatformRecord, Work},
@@ -238,6 +239,14 @@ impl JobStore for DoomedStore {
 
     fn platforms(&self) -> Result<Vec<PlatformRecord>, StoreError> {
         self.inner.platforms()
+    }
+
+    fn notes(&self, drawer: Drawer, after: Option<&[u8]>, limit: usize) -> Result<Vec<Note>, StoreError> {
+        self.inner.notes(drawer, after, limit)
+    }
+
+    fn note(&self, drawer: Drawer, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.note(drawer, key)
     }
 
     fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {

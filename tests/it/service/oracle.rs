@@ -20,7 +20,7 @@ use passback::{
     config::{lti::SigningKeyConfig, rsa, secret::Secret},
     domain::{
         job::{Job, StateName},
-        ledger::Rules,
+        ledger::{Outcomes, Rules},
         notice::Notice,
         retry::RetryPolicy,
         time::Timestamp,
@@ -240,7 +240,7 @@ impl Books {
     pub(crate) fn read(store: &Path) -> Result<Self, OpenError> {
         let options = Options {
             path: store.to_owned(),
-            rules: Rules { retry: RetryPolicy::default(), supersede: true },
+            rules: Rules { retry: RetryPolicy::default(), supersede: true, outcomes: Outcomes::Dropped },
             sink: Box::new(drop),
             observer: Arc::new(Nobody),
             clock: Arc::new(SystemClock),

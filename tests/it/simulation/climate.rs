@@ -8,7 +8,7 @@ use passback::{
     adapters::store::Thresholds,
     domain::{
         dispatch::Limits,
-        ledger::Rules,
+        ledger::{Outcomes, Rules},
         retry::{Permanent, RetryPolicy},
     },
 };
@@ -159,7 +159,7 @@ fn rules(chance: &mut Chance, storm: Duration) -> Rules {
         permanent: if chance.hits(0.25) { Permanent::Flag } else { Permanent::Retry },
         hold: chance.span(10 * MINUTE, 72 * HOUR),
     };
-    Rules { retry, supersede: chance.hits(0.5) }
+    Rules { retry, supersede: chance.hits(0.5), outcomes: Outcomes::Dropped }
 }
 
 fn thresholds(chance: &mut Chance) -> Thresholds {

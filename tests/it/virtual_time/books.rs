@@ -13,6 +13,7 @@ use std::{
 use passback::{
     domain::{
         destination::{GradeCell, Origin},
+        drawer::{Drawer, Note},
         job::{IdempotencyKey, Job, JobId, StateName},
         ledger::{self, Answer, Books, CellEntry, DueEntry, Ended, Order, PlatformRecord, Report, Rules},
         time::Timestamp,
@@ -30,6 +31,7 @@ struct Maps {
     due: BTreeMap<Origin, BTreeMap<(Timestamp, JobId), GradeCell>>,
     platforms: BTreeMap<Origin, PlatformRecord>,
     columns: BTreeMap<[u8; 16], String>,
+    notes: BTreeMap<(Drawer, Vec<u8>), Vec<u8>>,
 }
 
 impl Maps {
@@ -91,6 +93,13 @@ impl Books for Maps {
         match url {
             Some(url) => drop(self.columns.insert(key, url.into())),
             None => drop(self.columns.remove(&key)),
+        }
+    }
+
+    fn put_note(&mut self, drawer: Drawer, key: &[u8], record: Option<&[u8]>) {
+        match record {
+            Some(record) => drop(self.notes.insert((drawer, key.to_vec()), record.to_vec())),
+            None => drop(self.notes.remove(&(drawer, key.to_vec()))),
         }
     }
 
@@ -205,6 +214,19 @@ impl JobStore for MapStore {
     fn platforms(&self) -> Result<Vec<PlatformRecord>, StoreError> {
         self.reads()?;
         Ok(self.maps().platforms.values().cloned().collect())
+    }
+
+    fn notes(&self, drawer: Drawer, after: Option<&[u8]>, limit: usize) -> Result<Vec<Note>, StoreError> {
+        self.reads()?;
+        let is_behind = |key: &[u8]| after.is_none_or(|after| key > after);
+        let maps = self.maps();
+        let notes = maps.notes.iter().filter(|((known, key), _)| *known == drawer && is_behind(key));
+        Ok(notes.take(limit).map(|((_, key), record)| Note { key: key.clone(), record: record.clone() }).collect())
+    }
+
+    fn note(&self, drawer: Drawer, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reads()?;
+        Ok(self.maps().notes.get(&(drawer, key.to_vec())).cloned())
     }
 
     fn column(&self, key: [u8; 16]) -> Result<Option<String>, StoreError> {

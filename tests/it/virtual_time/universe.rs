@@ -15,7 +15,7 @@ use passback::{
         dispatch::Limits,
         event::Door,
         job::{Job, JobId, StateName},
-        ledger::Rules,
+        ledger::{Outcomes, Rules},
         notice::{Notice, Source},
         outcome::FailureReason,
         platform::{Registration, SharedSecret, SigningKey},
@@ -150,7 +150,8 @@ impl Universe {
     pub(crate) fn started_with(limits: Limits) -> Self {
         let clock = Arc::new(WallClock::new());
         let facts = Arc::new(Facts { clock: Arc::clone(&clock), told: Mutex::default() });
-        let store = Arc::new(MapStore::new(Rules { retry: limits.retry, supersede: true }));
+        let store =
+            Arc::new(MapStore::new(Rules { retry: limits.retry, supersede: true, outcomes: Outcomes::Dropped }));
         let lms = Arc::new(Platforms::new());
         let mut universe = Self { clock, store, lms, facts, limits, running: None };
         universe.start();
