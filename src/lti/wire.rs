@@ -40,7 +40,7 @@ impl fmt::Debug for Request {
 pub struct Reply {
     /// The status.
     pub status: u16,
-    /// Header names in lower case, with those values that are text.
+    /// Header names in lower case, with their values; what is no UTF-8 in them is replaced.
     pub headers: Vec<(String, String)>,
     /// The body, complete and within the transport's limit.
     pub body: Vec<u8>,

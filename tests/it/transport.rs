@@ -172,6 +172,20 @@ async fn a_whole_reply_comes_back_as_it_is() {
     assert_eq!(reply.headers.iter().filter(|(name, _)| name == "x-a").count(), 2);
 }
 
+/// Moodle writes its `Link` so.
+#[tokio::test]
+async fn a_header_that_is_not_ascii_is_read() {
+    let server = Server::saying(
+        "HTTP/1.1 200 OK\r\nLink: <https://m/2>; rel=\u{201c}next\u{201d}\r\nContent-Length: 2\r\n\r\n[]",
+    )
+    .await;
+    let reply: Reply = post(&transport(open_rules()), &server.http(), AMPLE).await.expect("a reply");
+    assert_eq!(reply.header("link"), Some("<https://m/2>; rel=\u{201c}next\u{201d}"));
+    let server = Server::saying(b"HTTP/1.1 200 OK\r\nX-Latin: caf\xe9\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
+    let reply: Reply = post(&transport(open_rules()), &server.http(), AMPLE).await.expect("a reply");
+    assert_eq!(reply.header("x-latin"), Some("caf\u{fffd}"));
+}
+
 #[tokio::test]
 async fn a_request_says_who_sends_it_and_is_written_as_signed() {
     let (tell, mut told) = tokio::sync::mpsc::channel(4);

@@ -243,9 +243,10 @@ async fn read_reply(mut response: Response, host: &str, progress: &Progress) -> 
     if response.content_length().is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(too_large());
     }
-    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    // Not only ASCII: the quotes of Moodle's `Link` are curly.
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = response.headers().iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?))).collect();
+    let headers = headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
     let mut reply = wire::Reply { status: response.status().as_u16(), headers, body: Vec::new() };
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error, host, progress))? {
         if reply.body.len() + chunk.len() > BODY_BYTES_MAX {
