@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use url::Url;
+
 use super::{
     exchange::Standing,
     oauth1::Signer,
@@ -78,10 +80,24 @@ impl OutcomeErrand {
         self.signed(&self.envelope("readResult", "", "", luck), now, luck)
     }
 
+    /// The address with as much of it as the platform counts to the signature: Open edX goes by the parameters of the
+    /// header alone, others by those of the query as well.
+    fn signed_url(&self) -> Cow<'_, Url> {
+        let url = self.service.url.as_url();
+        match Family::of_service(&self.service.url) {
+            Some(Family::OpenEdx) if url.query().is_some() => {
+                let mut without_query = url.clone();
+                without_query.set_query(None);
+                Cow::Owned(without_query)
+            }
+            _ => Cow::Borrowed(url),
+        }
+    }
+
     fn signed(&self, envelope: &str, now: Timestamp, luck: u128) -> Request {
         let body = envelope.as_bytes().to_vec();
         let signer = Signer { key: &self.service.consumer_key, secret: &self.secret, now, luck };
-        let authorization = signer.authorization(self.service.url.as_url(), &body);
+        let authorization = signer.authorization(&self.signed_url(), &body);
         Request {
             method: Method::Post,
             url: self.service.url.clone(),
@@ -321,6 +337,26 @@ mod tests {
         ));
         assert_eq!(request.headers[0], ("content-type", "application/xml".to_owned()));
         assert!(request.headers[1].1.starts_with("OAuth oauth_body_hash="));
+    }
+
+    #[test]
+    fn the_query_is_signed_but_for_open_edx() {
+        let authorization = |url: &str| {
+            let lis_data =
+                format!(r#"{{"lis_outcome_service_url":"{url}","lis_result_sourcedid":"s","oauth_consumer_key":"k"}}"#);
+            let json = format!(r#"{{"session_id":"s","score":1,"max_score":1,"lis_data":{lis_data}}}"#);
+            let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect(&json);
+            let Destination::Lti11(service) = event.destination.clone() else { panic!("an LTI 1.1 event") };
+            let now = Timestamp::from_secs(1_800_000_000);
+            let errand = OutcomeErrand::new(service, SharedSecret::new("hush"), &event, Standing::first(now));
+            let request = errand.expect("an errand").request(now, 1);
+            assert_eq!(request.url.as_url().as_str(), url, "it goes where it was told to");
+            request.headers[1].1.clone()
+        };
+        let moodle = "https://m/mod/lti/service.php";
+        assert_ne!(authorization(moodle), authorization(&format!("{moodle}?a=1")));
+        let open_edx = "https://e/courses/c/xblock/u/handler_noauth/outcome_service_handler";
+        assert_eq!(authorization(open_edx), authorization(&format!("{open_edx}?a=1")));
     }
 
     #[test]
