@@ -4,4 +4,4 @@
 mod certificates;
 mod house;
 mod platforms;
-mod scene;
+pub(crate) mod scene;

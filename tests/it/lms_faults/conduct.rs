@@ -100,6 +100,10 @@ fn good_answer(path: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
+fn path_of(request: &str) -> Option<&str> {
+    request.split(' ').nth(1)
+}
+
 /// A platform on a loopback port. What it does next stands in its scripts; after their end it is good.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
@@ -107,8 +111,8 @@ pub(crate) struct Script {
     token: Arc<Mutex<VecDeque<Conduct>>>,
     /// For all others.
     score: Arc<Mutex<VecDeque<Conduct>>>,
-    /// The paths that were asked for.
-    seen: Arc<Mutex<Vec<String>>>,
+    /// The requests that came, to the byte.
+    heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Script {
@@ -128,12 +132,17 @@ impl Script {
 
     /// The paths that were asked for so far.
     pub(crate) fn seen(&self) -> Vec<String> {
-        self.seen.lock().expect("no panic").clone()
+        self.heard().iter().map(|request| path_of(request).unwrap_or_default().to_owned()).collect()
     }
 
-    fn next(&self, path: &str) -> Conduct {
-        self.seen.lock().expect("no panic").push(path.to_owned());
-        let script = if path == "/token" { &self.token } else { &self.score };
+    /// The requests that came so far, head and body.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        self.heard.lock().expect("no panic").clone()
+    }
+
+    fn next(&self, request: &str) -> Conduct {
+        self.heard.lock().expect("no panic").push(request.to_owned());
+        let script = if path_of(request) == Some("/token") { &self.token } else { &self.score };
         script.lock().expect("no panic").pop_front().unwrap_or(Conduct::Good)
     }
 
@@ -141,8 +150,8 @@ impl Script {
     pub(crate) async fn serve(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
         loop {
             let request = read_request(stream).await;
-            let Some(path) = request.split(' ').nth(1) else { return false };
-            let conduct = self.next(path);
+            let Some(path) = path_of(&request) else { return false };
+            let conduct = self.next(&request);
             if !conduct.treat(stream, path).await {
                 return matches!(conduct, Conduct::Resets);
             }

@@ -28,11 +28,11 @@ use super::{
 };
 use crate::transport::{Authority, Server};
 
-const NAME: &str = "lms.example.edu";
+pub(crate) const NAME: &str = "lms.example.edu";
 
 /// What the first connection meets, before a single byte of a request is written.
 #[derive(Clone)]
-enum Handshake {
+pub(crate) enum Handshake {
     /// A certificate that will not do.
     With(TlsAcceptor),
     /// A server that speaks HTTP on this port.
@@ -60,7 +60,7 @@ impl Handshake {
 }
 
 /// A server whose first connection fails as told, and which is well after that.
-async fn server(first: Handshake, well: TlsAcceptor, script: Script) -> Server {
+pub(crate) async fn server(first: Handshake, well: TlsAcceptor, script: Script) -> Server {
     let connections = Arc::new(AtomicUsize::new(0));
     Server::start(move |stream| {
         let (first, well, script) = (first.clone(), well.clone(), script.clone());
@@ -76,7 +76,7 @@ async fn server(first: Handshake, well: TlsAcceptor, script: Script) -> Server {
     .await
 }
 
-fn to_loopback() -> Lookup {
+pub(crate) fn to_loopback() -> Lookup {
     Arc::new(|_| Box::pin(async { Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]) }))
 }
 

@@ -4,7 +4,7 @@
 //!
 //! What the transport alone makes of each is tested in `transport`; what the whole program shows, in `service`.
 
-mod conduct;
-mod handshakes;
+pub(crate) mod conduct;
+pub(crate) mod handshakes;
 mod replies;
-mod scene;
+pub(crate) mod scene;

@@ -3,18 +3,15 @@
 use std::{future::Future, time::Duration};
 
 use futures_util::StreamExt as _;
-use passback::{
-    adapters::transport::{EgressRules, HttpTransport, Options},
-    domain::{
-        advice::advice,
-        job::{Job, StateName},
-        outcome::{AttemptOutcome, FailureReason},
-    },
+use passback::domain::{
+    advice::advice,
+    job::{Job, StateName},
+    outcome::{AttemptOutcome, FailureReason},
 };
 
 use super::{
     conduct::{Conduct, Script},
-    scene::{AMPLE, SHORT, Scene, event},
+    scene::{AMPLE, SHORT, Scene, event, open_transport},
 };
 use crate::service::worker::wait_for;
 
@@ -75,11 +72,6 @@ fn cases() -> Vec<Case> {
         case(Says(504, "gateway"), ServerError, Some(504), "gateway", Lost::Yes),
         case(Says(429, "slow down"), RateLimited, Some(429), "slow down", Lost::No),
     ]
-}
-
-fn open_transport() -> HttpTransport {
-    let egress = EgressRules { allow_http: true, allow_private: true, ..EgressRules::default() };
-    HttpTransport::new(Options { egress, ..Options::default() }).expect("a transport")
 }
 
 /// The first attempt met the conduct and ended in time, saying what it must and telling no secret; and there was a second.

@@ -1,10 +1,19 @@
-//! The real engine on the real transport and the real clock, with a store of plain maps, room for one attempt in all, and
-//! a schedule short enough for a test.
+//! The real engine on the real transport and the real clock, with a store of plain maps and a schedule short enough for a
+//! test. What else a test needs of it stands in its [`Setting`].
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use passback::{
-    adapters::{clock::SystemClock, transport::HttpTransport},
+    adapters::{
+        clock::SystemClock,
+        transport::{self, EgressRules, HttpTransport},
+    },
     domain::{
         destination::{AgsTarget, ServiceUrl},
         dispatch::Limits,
@@ -14,10 +23,11 @@ use passback::{
         notice::{Notice, Source},
         outcome::FailureReason,
         platform::{Registration, SharedSecret, SigningKey},
-        retry::RetryPolicy,
+        retry::{Permanent, RetryPolicy},
+        time::{Draw, Timestamp},
     },
     engine::{Engine, EngineHandle, Inbox, Options, World},
-    ports::{Incoming, Intake, JobStore, Observer, Registry},
+    ports::{Clock, Incoming, Intake, JobStore, Observer, Registry, Transport},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -30,20 +40,93 @@ pub(crate) const SHORT: Duration = Duration::from_secs(1);
 /// The same where nothing is to.
 pub(crate) const AMPLE: Duration = Duration::from_secs(20);
 
+/// Between two tries, where nothing else is said.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// What a scene is set up with.
+pub(crate) struct Setting {
+    pub(crate) token_url: String,
+    pub(crate) token_audience: String,
+    /// The secret of every consumer key.
+    pub(crate) secret: &'static str,
+    pub(crate) timeout: Duration,
+    /// Attempts under way, in all and at one platform.
+    pub(crate) room: usize,
+    pub(crate) retry: RetryPolicy,
+    /// `[delivery] supersede`.
+    pub(crate) supersede: bool,
+}
+
+impl Setting {
+    /// There is room for one attempt in all: a second one proves that the first has given its slot back.
+    pub(crate) fn with_tokens_from(token_url: &str, timeout: Duration) -> Self {
+        Self {
+            token_url: token_url.to_owned(),
+            token_audience: token_url.to_owned(),
+            secret: "sesame-open-1",
+            timeout,
+            room: 1,
+            retry: RetryPolicy { initial: WAIT, multiplier: 1.0, max: WAIT, jitter: 0.0, ..RetryPolicy::default() },
+            supersede: true,
+        }
+    }
+
+    /// What looks permanent is flagged at once: so a test sees what does.
+    pub(crate) fn flagging(self) -> Self {
+        Self { retry: RetryPolicy { permanent: Permanent::Flag, ..self.retry }, ..self }
+    }
+
+    /// Nothing is tried again for an hour, and `Retry-After` is obeyed up to six.
+    pub(crate) fn patient(self) -> Self {
+        let (initial, max) = (Duration::from_secs(3600), Duration::from_secs(6 * 3600));
+        Self { retry: RetryPolicy { initial, max, ..self.retry }, ..self }
+    }
+}
+
 /// An engine at work.
 pub(crate) struct Scene {
     pub(crate) handle: EngineHandle,
+    pub(crate) clock: Arc<AheadClock>,
     store: Arc<MapStore>,
     _task: JoinSet<()>,
 }
 
+/// The machine's clock, and how far it was set forward.
+#[derive(Default)]
+pub(crate) struct AheadClock {
+    ahead_secs: AtomicU64,
+}
+
+impl AheadClock {
+    /// Sets it forward.
+    pub(crate) fn jump(&self, secs: u64) {
+        self.ahead_secs.fetch_add(secs, Ordering::SeqCst);
+    }
+}
+
+impl Clock for AheadClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + Duration::from_secs(self.ahead_secs.load(Ordering::SeqCst))
+    }
+
+    fn draw(&self) -> Draw {
+        SystemClock.draw()
+    }
+
+    fn luck(&self) -> u128 {
+        SystemClock.luck()
+    }
+}
+
 struct Keys {
     token_url: String,
+    token_audience: String,
+    secret: &'static str,
 }
 
 impl Registry for Keys {
     fn shared_secret(&self, _: &str, _: &str) -> Result<SharedSecret, FailureReason> {
-        Ok(SharedSecret::new("sesame-open-1"))
+        Ok(SharedSecret::new(self.secret))
     }
 
     fn registration(&self, target: &AgsTarget) -> Result<Registration, FailureReason> {
@@ -51,7 +134,7 @@ impl Registry for Keys {
             name: None,
             client_id: target.client_id.clone(),
             token_url: ServiceUrl::parse(&self.token_url).map_err(|_| FailureReason::UnknownPlatform)?,
-            token_audience: self.token_url.clone(),
+            token_audience: self.token_audience.clone(),
             deployment_id: None,
             ignored_claims: Vec::new(),
         })
@@ -70,27 +153,31 @@ impl Observer for Nobody {
 }
 
 impl Scene {
-    /// `base` is where the token endpoint is. There is room for one attempt in all: a second one proves that the first
-    /// has given its slot back.
-    pub(crate) fn start(transport: HttpTransport, base: &str, timeout: Duration) -> Self {
-        let wait = Duration::from_millis(50);
-        let retry = RetryPolicy { initial: wait, multiplier: 1.0, max: wait, jitter: 0.0, ..RetryPolicy::default() };
-        let store = Arc::new(MapStore::new(Rules { retry, supersede: true, outcomes: Outcomes::Dropped }));
+    /// `base` is where the token endpoint is.
+    pub(crate) fn start(transport: impl Transport, base: &str, timeout: Duration) -> Self {
+        Self::set(transport, Setting::with_tokens_from(&format!("{base}/token"), timeout))
+    }
+
+    /// As the setting says.
+    pub(crate) fn set(transport: impl Transport, setting: Setting) -> Self {
+        let Setting { token_url, token_audience, secret, timeout, room, retry, supersede } = setting;
+        let store = Arc::new(MapStore::new(Rules { retry, supersede, outcomes: Outcomes::Dropped }));
         let inbox = Inbox::new();
         store.tell(inbox.report_sink());
+        let clock = Arc::new(AheadClock::default());
         let world = World {
             store: Arc::clone(&store) as _,
             transport: Arc::new(transport),
-            clock: Arc::new(SystemClock),
-            registry: Arc::new(Keys { token_url: format!("{base}/token") }),
+            clock: Arc::clone(&clock) as _,
+            registry: Arc::new(Keys { token_url, token_audience, secret }),
             observer: Arc::new(Nobody),
         };
-        let limits = Limits { total: 1, per_platform: 1, retry };
+        let limits = Limits { total: room, per_platform: room, retry };
         let engine = Engine::new(Options { limits, timeout, drain: timeout, retain: AMPLE }, world, inbox);
         let handle = engine.handle();
         let mut task = JoinSet::new();
         task.spawn(async move { engine.run(CancellationToken::new()).await });
-        Self { handle, store, _task: task }
+        Self { handle, clock, store, _task: task }
     }
 
     /// Brings an event to the engine's door.
@@ -104,12 +191,28 @@ impl Scene {
 
     /// Waits until a job has left the queue.
     pub(crate) async fn ended(&self, id: JobId) -> Job {
-        wait_for("the job to end", async || {
+        self.job_where(id, "the job to end", |job| job.queued().is_none()).await
+    }
+
+    /// Waits until a job was tried so often, and is not being tried now.
+    pub(crate) async fn tried(&self, id: JobId, attempts: usize) -> Job {
+        let is_tried = |job: &Job| job.attempts.len() == attempts && job.under_way_since().is_none();
+        self.job_where(id, "the attempts to end", is_tried).await
+    }
+
+    async fn job_where(&self, id: JobId, what: &str, is_so: impl Fn(&Job) -> bool) -> Job {
+        wait_for(what, async || {
             let job = self.store.job(id).expect("maps never fail").expect("the job");
-            job.queued().is_none().then_some(job)
+            is_so(&job).then_some(job)
         })
         .await
     }
+}
+
+/// The real transport, for servers on the loopback.
+pub(crate) fn open_transport() -> HttpTransport {
+    let egress = EgressRules { allow_http: true, allow_private: true, ..EgressRules::default() };
+    HttpTransport::new(transport::Options { egress, ..transport::Options::default() }).expect("a transport")
 }
 
 /// An event for a platform at `base`, such as `http://127.0.0.1:4711`.
