@@ -6,6 +6,7 @@ mod decoders;
 mod golden_requests;
 mod ledger;
 mod lms_faults;
+mod lms_quirks;
 mod platforms;
 mod security;
 mod service;

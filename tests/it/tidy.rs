@@ -293,7 +293,7 @@ fn all_tests() -> impl Fn(&str) -> bool {
 }
 
 /// The functions right below a `#[test]` or `#[tokio::test…]`, with nothing but attributes and comments between.
-fn tests_in(text: &str) -> Vec<String> {
+pub(crate) fn tests_in(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut is_marked = false;
     for line in text.lines().map(str::trim) {
