@@ -246,7 +246,14 @@ mod tests {
     fn target(client_id: &str, claimed: ClaimedRegistration) -> AgsTarget {
         let url = ServiceUrl::parse("https://lms.example.edu/lineitem").expect("a URL");
         let column = Column::Known(url);
-        AgsTarget { client_id: client_id.to_owned(), user_id: "u".to_owned(), column, claimed, scopes: None }
+        AgsTarget {
+            client_id: client_id.to_owned(),
+            user_id: "u".to_owned(),
+            column,
+            claimed,
+            scopes: None,
+            tool_family: None,
+        }
     }
 
     fn claimed(issuer: &str, deployment_id: &str, token_url: &str, token_aud: &str) -> ClaimedRegistration {

@@ -236,6 +236,7 @@ mod tests {
             reply_lost: false,
             counted: true,
             column_remade: false,
+            grade_answered: true,
         };
         let delivery = event.destination.delivery();
         sentence(reason, delivery, Some(&attempt), Some(&event.destination)).into_owned()

@@ -218,6 +218,8 @@ pub struct AgsTarget {
     pub claimed: ClaimedRegistration,
     /// `scope`: the scopes that the launch granted; `None` where the event does not say.
     pub scopes: Option<Vec<String>>,
+    /// `tool_family`, such as `canvas`: what the platform says that it is.
+    pub tool_family: Option<String>,
 }
 
 impl fmt::Debug for AgsTarget {
@@ -261,24 +263,12 @@ pub struct WantedColumn {
     pub resource_link_id: Option<String>,
     /// `resource_id`: the tool's own resource.
     pub resource_id: Option<String>,
-    /// Where `resource_id` comes from.
-    pub resource_id_origin: IdOrigin,
     /// `tag`: what tells columns of one resource apart.
     pub tag: Option<String>,
     /// `label`: the name of the column when it is made.
     pub label: Option<String>,
     /// `grades_released`: whether students see the grades of the column when it is made; else the platform decides.
     pub grades_released: Option<bool>,
-}
-
-/// Where the `resource_id` of a column comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IdOrigin {
-    /// The event names it for this column.
-    #[default]
-    Named,
-    /// It is the event's `activity_id`, for want of another: a column that the platform made for the link does not have it.
-    Activity,
 }
 
 impl Column {

@@ -1,7 +1,7 @@
 //! Which LMS a platform is, as far as its addresses tell. It changes no rule: it decides what Canvas is told beyond the
 //! standards, and in whose words an admin is advised. An address that tells nothing is treated by the standards alone.
 
-use super::destination::{Destination, ServiceUrl};
+use super::destination::{AgsTarget, Destination, ServiceUrl};
 
 /// An LMS whose manners are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,9 +75,15 @@ impl Family {
         let named = match destination {
             Destination::Lti11(service) => service.tool_family.as_deref().map(Self::from_word),
             Destination::Delegated(_) => Some(None),
-            Destination::Ags(_) => None,
+            Destination::Ags(target) => return Self::of_target(target),
         };
         named.unwrap_or_else(|| Self::of_service(destination.service_url()))
+    }
+
+    /// The family of the platform that a score goes to.
+    pub fn of_target(target: &AgsTarget) -> Option<Self> {
+        let named = target.tool_family.as_deref().map(Self::from_word);
+        named.unwrap_or_else(|| Self::of_service(target.column.url()))
     }
 
     /// The family whose service URL this is.

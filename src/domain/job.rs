@@ -183,6 +183,7 @@ pub enum Place {
 
 /// One try to deliver a job: all of the HTTP requests that it took.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that have nothing to do with each other")]
 pub struct Attempt {
     /// When it began.
     pub started_at: Timestamp,
@@ -200,13 +201,20 @@ pub struct Attempt {
     pub counted: bool,
     /// Whether it found its column gone and made it anew.
     pub column_remade: bool,
+    /// Whether `http_status` answers the request with the grade, and not one for a token or a column before it.
+    pub grade_answered: bool,
 }
 
 impl Attempt {
     /// Whether the platform may have taken the score although it did not say so: a probe of a long hold can be this too,
     /// and hundreds of others may follow it.
     fn is_evidence(&self) -> bool {
-        self.reply_lost || self.column_remade || self.http_status == Some(500)
+        self.reply_lost || self.column_remade || self.grade_status() == Some(500)
+    }
+
+    /// The status that answered the request with the grade.
+    fn grade_status(&self) -> Option<u16> {
+        self.http_status.filter(|_| self.grade_answered)
     }
 }
 
@@ -341,7 +349,7 @@ impl Job {
     /// answer was lost, or was none that could be read.
     pub fn may_have_arrived(&self) -> bool {
         let is_doubtful = |status: Option<u16>| matches!(status, Some(200..=299 | 500..=599));
-        self.attempts.iter().any(|attempt| attempt.reply_lost || is_doubtful(attempt.http_status))
+        self.attempts.iter().any(|attempt| attempt.reply_lost || is_doubtful(attempt.grade_status()))
     }
 
     /// Whether one of the attempts found its column gone and made it anew.
@@ -349,9 +357,9 @@ impl Job {
         self.attempts.iter().any(|attempt| attempt.column_remade)
     }
 
-    /// Whether the platform has answered one of the attempts with a plain 500.
+    /// Whether the platform has answered the grade of one of the attempts with a plain 500.
     pub fn met_a_500(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.http_status == Some(500))
+        self.attempts.iter().any(|attempt| attempt.grade_status() == Some(500))
     }
 
     /// Adds an attempt to the history, within [`HISTORY_MAX`].

@@ -175,6 +175,8 @@ pub struct Verdict {
     pub reply_lost: bool,
     /// The column was gone and was made anew, which is done once for a job.
     pub column_remade: bool,
+    /// `http_status` answers the request with the grade, and not one for a token or a column before it.
+    pub grade_answered: bool,
 }
 
 impl Verdict {
@@ -187,6 +189,7 @@ impl Verdict {
             retry_after: None,
             reply_lost: false,
             column_remade: false,
+            grade_answered: false,
         }
     }
 }

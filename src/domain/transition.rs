@@ -212,6 +212,7 @@ fn finish(
         reply_lost: verdict.reply_lost,
         counted,
         column_remade: verdict.column_remade,
+        grade_answered: verdict.grade_answered,
     });
     let words = job.attempts.last().map(|attempt| attempt.message.clone()).unwrap_or_default();
     match conclusion {

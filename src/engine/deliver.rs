@@ -204,7 +204,7 @@ impl Families {
 
     fn note(&self, platform: &Origin, family: Family) {
         let mut known = self.known();
-        if known.len() < FAMILIES_MAX {
+        if known.len() < FAMILIES_MAX || known.contains_key(platform) {
             known.insert(platform.clone(), family);
         }
     }

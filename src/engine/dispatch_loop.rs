@@ -214,6 +214,7 @@ impl Desk<'_> {
             state: lane.health.state(),
             since: lane.health.paused_since().or(lane.health.held_since()),
             next_probe_at: lane.health.next_probe_at(),
+            rests_until: lane.health.rests_until(),
             last_error: lane.last_error.map(str::to_owned),
         });
         Picture {

@@ -129,6 +129,8 @@ pub struct PlatformPicture {
     pub since: Option<Timestamp>,
     /// When the next probe goes out.
     pub next_probe_at: Option<Timestamp>,
+    /// Until when nothing is sent there, because it asked for fewer requests.
+    pub rests_until: Option<Timestamp>,
     /// What went wrong there last.
     pub last_error: Option<String>,
 }

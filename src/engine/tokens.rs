@@ -89,7 +89,8 @@ async fn ask(
 ) -> Result<AccessToken, Verdict> {
     let grant = request.assertion_request(world.clock.now(), world.clock.luck())?;
     let mut answer = world.transport.send(grant, within).await;
-    if let Some(theirs) = clock_of(&answer, world.clock.now()) {
+    let theirs = clock_of(&answer, world.clock.now()).filter(|_| request.goes_by_their_clock());
+    if let Some(theirs) = theirs {
         let grant = request.assertion_request(theirs, world.clock.luck())?;
         answer = world.transport.send(grant, within).await;
     }

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::{
     domain::{
+        destination::Origin,
         job::{Job, JobId},
         outcome::{FailureReason, Finding, Verdict},
         time::Timestamp,
@@ -55,6 +56,9 @@ pub enum NotVerified {
     /// Its event cannot be read any more.
     #[error("the event of this job cannot be read: {0}")]
     NoEvent(String),
+    /// The platform asked for fewer requests.
+    #[error("the platform asked for fewer requests, so nothing is sent there until {0}: ask again then")]
+    Rests(Timestamp),
     /// Enough others are looking.
     #[error("{AT_ONCE_MAX} grades are being verified, which is as many as may be at once: ask again in a few seconds")]
     Busy,
@@ -71,6 +75,7 @@ impl EngineHandle {
             Some(comparison) => (None, comparison),
             None => {
                 let _place = shared.verifying.try_acquire().map_err(|_| NotVerified::Busy)?;
+                self.let_rest(&job.origin).await?;
                 let read = look(shared, &job).await;
                 let comparison = match &read {
                     Ok(reading) => Comparison::of(sent, *reading),
@@ -89,6 +94,16 @@ impl EngineHandle {
         };
         let detail = detail(&comparison, sent, &event, job.state_name());
         Ok(Verification { job: id, sent, there, comparison, reason, detail, checked_at: shared.world.clock.now() })
+    }
+}
+
+impl EngineHandle {
+    /// A rate limit is for looks as well. A loop that does not answer now holds nobody up.
+    async fn let_rest(&self, platform: &Origin) -> Result<(), NotVerified> {
+        let picture = self.look().await.unwrap_or_default();
+        let rests =
+            picture.platforms.iter().find(|known| known.origin == *platform).and_then(|known| known.rests_until);
+        rests.filter(|until| *until > picture.taken_at).map_or(Ok(()), |until| Err(NotVerified::Rests(until)))
     }
 }
 

@@ -119,6 +119,11 @@ impl TokenRequest {
         Self { key, registration, signing_key }
     }
 
+    /// Whether the platform's word for the time of day is taken: it must be one that the configuration names.
+    pub fn goes_by_their_clock(&self) -> bool {
+        self.registration.name.is_some()
+    }
+
     /// The token endpoint.
     pub fn url(&self) -> &ServiceUrl {
         &self.registration.token_url
@@ -206,7 +211,7 @@ pub fn clock_of(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
     let speaks_of_time = words
         .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
         .any(|word| TIME_WORDS.contains(&word));
-    (apart >= APART_MIN && speaks_of_time).then_some(theirs)
+    ((APART_MIN..=APART_MAX).contains(&apart) && speaks_of_time).then_some(theirs)
 }
 
 /// Words of an assertion that was refused for its times: Moodle "Cannot handle token with iat prior to …" and "Expired
@@ -227,6 +232,9 @@ const TIME_WORDS: [&str; 11] = [
 
 /// A `Date` header has whole seconds, and took its time to come here.
 const APART_MIN: Duration = Duration::from_secs(3);
+
+/// No clock that somebody looks after is further off, and an assertion for another day is worth stealing.
+const APART_MAX: Duration = Duration::from_secs(600);
 
 fn difference(theirs: Timestamp, ours: Timestamp) -> String {
     let (apart, direction) =
@@ -356,6 +364,8 @@ mod tests {
         let ahead = refused(401, "Fri, 15 Jan 2027 08:10:00 GMT", "Expired token");
         assert_eq!(clock_of(&ahead, NOW), Some(NOW + Duration::from_secs(600)));
         let none = [
+            refused(400, "Fri, 15 Jan 2027 08:10:01 GMT", prior),
+            refused(400, "Sat, 15 Jan 2028 08:00:00 GMT", prior),
             refused(400, "Fri, 15 Jan 2027 08:00:02 GMT", prior),
             refused(400, "yesterday", prior),
             refused(400, behind, r#"{"error":"invalid_client"}"#),

@@ -93,7 +93,9 @@ fn canvas_submission(event: &GradeEvent, standing: Standing) -> String {
     let is_handed_in =
         matches!(event.activity_progress, None | Some(ActivityProgress::Submitted | ActivityProgress::Completed));
     let is_new = is_handed_in && !is_delete && standing.earlier == Earlier::Nothing;
-    let submitted_at = event.submitted_at.unwrap_or(standing.occurred_at).to_string();
+    // Canvas refuses a time more than a minute ahead; the score's own is never in the future.
+    let timestamp = standing.ags_timestamp.unwrap_or(standing.occurred_at);
+    let submitted_at = event.submitted_at.unwrap_or(standing.occurred_at).min(timestamp).to_string();
     let submission = Object::new()
         .raw("new_submission", if is_new { "true" } else { "false" })
         .maybe("submitted_at", is_new.then_some(submitted_at.as_str()));

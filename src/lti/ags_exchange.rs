@@ -8,11 +8,11 @@ use std::{mem, sync::Arc};
 use super::{
     access_token::{AccessToken, Freshness, TokenRequest},
     ags,
-    classify::{Ask, classify, speaks_of_user_or_course},
+    classify::{Ask, Subject, classify, subject},
     columns::{self, ColumnSearch, Making, Progress},
     exchange::{Standing, Step, lost_thread},
     results::{self, ResultSearch},
-    wire::Answer,
+    wire::{Answer, Reply},
     words::{self, Hidden},
 };
 use crate::domain::{
@@ -157,7 +157,7 @@ impl AgsExchange {
             sought,
             ignored_claims: registration.ignored_claims.clone(),
             request: TokenRequest::new(Arc::new(registration), signing_key, scopes),
-            family: Family::of_service(target.column.url()),
+            family: Family::of_target(target),
             token: None,
             refreshed: false,
         }
@@ -267,9 +267,7 @@ impl AgsExchange {
         if let Some(freshness) = self.refresh(&verdict) {
             return Turn::Token(freshness, Box::new(Turn::Score(column)));
         }
-        let is_gone = answer
-            .as_ref()
-            .is_ok_and(|reply| self.may_mean_gone(reply.status) && !speaks_of_user_or_course(reply, hidden));
+        let is_gone = answer.as_ref().is_ok_and(|reply| self.means_gone(reply, hidden));
         match &mut self.sought {
             Some(sought) if is_gone && sought.dead.is_none() => {
                 sought.dead = Some((column, verdict));
@@ -279,21 +277,24 @@ impl AgsExchange {
         }
     }
 
-    /// Whether a column that is gone is told by this status. Sakai says 400 to almost everything; a look at the list
-    /// does no harm where it meant something else.
-    fn may_mean_gone(&self, status: u16) -> bool {
-        status == 404 || (status == 400 && self.family == Some(Family::Sakai))
+    /// Whether a refusal says that the column is gone. Sakai says 400 to almost everything, so there the words must name
+    /// the column.
+    fn means_gone(&self, reply: &Reply, hidden: &Hidden) -> bool {
+        match (reply.status, subject(reply, hidden)) {
+            (404, Subject::Column | Subject::Unsaid) => true,
+            (400, Subject::Column) => self.family == Some(Family::Sakai),
+            _ => false,
+        }
     }
 
     fn after_search(&mut self, search: Box<ColumnSearch>, progress: Progress) -> Turn {
-        match (progress, &mut self.sought) {
+        if let Some(sought) = self.sought.as_mut().filter(|sought| sought.dead.is_some() && search.has_asked_to_make())
+        {
+            sought.remade = Remade::Now;
+        }
+        match (progress, &self.sought) {
             (Progress::Goes, _) => Turn::Search(search),
-            (Progress::Made(url), Some(sought)) => {
-                if sought.dead.is_some() {
-                    sought.remade = Remade::Now;
-                }
-                Turn::Remember(sought.key, url)
-            }
+            (Progress::Made(url), Some(sought)) => Turn::Remember(sought.key, url),
             (Progress::Found(url), Some(sought)) => match sought.verdict_of(&url) {
                 // The list still shows the column that answers 404: asking it again would change nothing.
                 Some(verdict) => Turn::Done(verdict.clone()),
@@ -324,10 +325,20 @@ impl AgsExchange {
 
     /// Which token to ask for where a request was refused: any but the one that was; none the second time.
     fn refresh(&mut self, verdict: &Verdict) -> Option<Freshness> {
-        if verdict.finding != Finding::Failed(FailureReason::Unauthorized) || mem::replace(&mut self.refreshed, true) {
+        let may_be_dead =
+            verdict.finding == Finding::Failed(FailureReason::Unauthorized) || self.is_sakais_401(verdict);
+        if !may_be_dead || mem::replace(&mut self.refreshed, true) {
             return None;
         }
         Some(self.token.clone().map_or(Freshness::Any, Freshness::Not))
+    }
+
+    /// Sakai says of a token that died what it says of everything: 400, and why.
+    fn is_sakais_401(&self, verdict: &Verdict) -> bool {
+        let words = verdict.message.to_lowercase();
+        self.family == Some(Family::Sakai)
+            && verdict.http_status == Some(400)
+            && ["signature", "token", "bearer", "jwt"].iter().any(|word| words.contains(word))
     }
 
     /// A verdict, with what an admin has to know besides.

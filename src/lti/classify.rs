@@ -65,6 +65,7 @@ pub(super) fn classify(ask: Ask, answer: &Answer, now: Timestamp, hidden: &Hidde
         retry_after: answer.as_ref().ok().filter(|_| failed).and_then(|reply| retry_after(reply, now)),
         reply_lost: ask.bears_grade() && may_have_been_done(answer),
         column_remade: false,
+        grade_answered: ask.bears_grade() && answer.is_ok(),
     }
 }
 
@@ -82,16 +83,51 @@ pub(super) fn may_have_been_done(answer: &Answer) -> bool {
     }
 }
 
-/// Whether the words of a refusal speak of the user or the course, so that no column is at fault (Brightspace: 404
-/// "User in requested score does not exist"). Words with a slash are left out: they are addresses. So is what we sent.
-pub(super) fn speaks_of_user_or_course(reply: &Reply, hidden: &Hidden) -> bool {
-    const SUBJECTS: [&str; 9] = ["user", "student", "learner", "enrol", "member", "course", "context", "org", "site"];
+/// What a refusal says is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The line item.
+    Column,
+    /// The user or the course, so that no column is at fault (Brightspace: 404 "User in requested score does not exist").
+    UserOrCourse,
+    /// It does not say.
+    Unsaid,
+}
+
+/// What the words of a refusal speak of. Words with a slash are left out: they are addresses. So is what we sent.
+pub(super) fn subject(reply: &Reply, hidden: &Hidden) -> Subject {
+    const COLUMN: [&str; 6] = ["lineitem", "lineitems", "item", "items", "column", "assignment"];
+    const OTHERS: [&str; 17] = [
+        "user",
+        "users",
+        "userid",
+        "student",
+        "students",
+        "learner",
+        "enrolled",
+        "enrolment",
+        "enrollment",
+        "member",
+        "membership",
+        "course",
+        "courses",
+        "context",
+        "org",
+        "orgunit",
+        "site",
+    ];
     let words = words::redact(&words::readable(&reply.body), hidden).to_lowercase();
-    let mut parts = words
+    let words: Vec<&str> = words
         .split(|c: char| c.is_whitespace() || "\"',;(){}[]<>".contains(c))
         .filter(|word| !word.contains('/'))
-        .flat_map(|word| word.split(|c: char| !c.is_alphanumeric()));
-    parts.any(|word| SUBJECTS.iter().any(|subject| word.starts_with(subject)))
+        .flat_map(|word| word.split(|c: char| !c.is_alphanumeric()))
+        .collect();
+    let speaks_of = |subjects: &[&str]| words.iter().any(|word| subjects.contains(word));
+    match (speaks_of(&COLUMN), speaks_of(&OTHERS)) {
+        (true, _) => Subject::Column,
+        (false, true) => Subject::UserOrCourse,
+        (false, false) => Subject::Unsaid,
+    }
 }
 
 /// `Retry-After` in seconds or as an HTTP date. Negative, past or unreadable: as if it were not there.
@@ -164,6 +200,10 @@ impl<'a> Sight<'a> {
     /// The platform's words, on one line, redacted.
     fn words(&self) -> &str {
         self.words.get_or_init(|| {
+            // A list of results that cannot be read may hold the grades of others.
+            if self.ask == Ask::Results && self.is_success() {
+                return String::new();
+            }
             let words = match (self.answer, &self.pox) {
                 (Err(failure), _) => words::one_line(&failure.detail),
                 (_, Some(pox)) => pox.words(),
@@ -261,7 +301,7 @@ const SIGNATURE_WORDS: [&str; 7] =
     ["signature", "consumer key", "consumer_key", "oauth", "timestamp", "nonce", "authorization header"];
 
 /// Words of a platform that failed on its own side: Moodle "Error writing to database".
-const INTERNAL_WORDS: [&str; 5] = ["database", "internal error", "internal server error", "deadlock", "try again"];
+const INTERNAL_WORDS: [&str; 4] = ["database", "internal error", "internal server error", "deadlock"];
 
 /// Words of Canvas and Open edX, in any case of the letters.
 const OLDER_WORDS: [&str; 2] = ["before last updated timestamp", "updated to a later point in time"];
@@ -637,20 +677,30 @@ mod tests {
     }
 
     #[test]
-    fn a_404_about_the_user_or_the_course_is_told_apart() {
+    fn a_refusal_about_the_user_or_the_course_is_told_apart() {
         let mut hidden = Hidden::default();
         hidden.add(r#"{"userId":"u-1","scoreGiven":1}"#);
-        let check = |body: &str, want: bool| {
+        let check = |body: &str, want: Subject| {
             let reply = Reply { status: 404, headers: Vec::new(), body: body.as_bytes().to_vec() };
-            assert_eq!(speaks_of_user_or_course(&reply, &hidden), want, "{body}");
+            assert_eq!(subject(&reply, &hidden), want, "{body}");
         };
-        check("User in requested score does not exist", true);
-        check(r#"{"error":"course_deleted"}"#, true);
-        check(r#"{"status":404,"reason":"Course","request":{"url":"/3/lineitems"}}"#, true);
-        check("The student is not enrolled", true);
-        check("", false);
-        check(r#"{"errors":[{"message":"The specified resource does not exist."}]}"#, false);
-        check(r#"{"status":404,"request":{"url":"/api/lti/courses/3/line_items/5/scores"}}"#, false);
-        check(r#"Not found {"userId":"u-1","scoreGiven":1}"#, false);
+        check("User in requested score does not exist", Subject::UserOrCourse);
+        check(r#"{"error":"course_deleted"}"#, Subject::UserOrCourse);
+        check(r#"{"status":404,"reason":"Course","request":{"url":"/3/lineitems"}}"#, Subject::UserOrCourse);
+        check("The student is not enrolled", Subject::UserOrCourse);
+        check("Line item 5 was not found in this course", Subject::Column);
+        check("Could not find the lineitem in context c1", Subject::Column);
+        check("", Subject::Unsaid);
+        check("Not found. The original was moved", Subject::Unsaid);
+        check(r#"{"errors":[{"message":"The specified resource does not exist."}]}"#, Subject::Unsaid);
+        check(r#"{"status":404,"request":{"url":"/api/lti/courses/3/line_items/5/scores"}}"#, Subject::Unsaid);
+        check(r#"Not found {"userId":"u-1","scoreGiven":1}"#, Subject::Unsaid);
+    }
+
+    #[test]
+    fn the_results_of_others_are_not_shown() {
+        let body = r#"{"results":[{"userId":"another-student","resultScore":3}]}"#;
+        let verdict = classify(Ask::Results, &reply(200, &[], body), NOW, &Hidden::default());
+        assert!(!verdict.message.contains("another-student") && !verdict.message.is_empty(), "{}", verdict.message);
     }
 }

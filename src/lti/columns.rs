@@ -17,7 +17,7 @@ use super::{
     words::Hidden,
 };
 use crate::domain::{
-    destination::{IdOrigin, ServiceUrl, WantedColumn, digest16},
+    destination::{ServiceUrl, WantedColumn, digest16},
     outcome::{FailureReason, Finding, Verdict},
     score::Points,
     time::Timestamp,
@@ -59,10 +59,10 @@ pub(super) struct ColumnSearch {
     document: String,
     turn: Turn,
     pages: Pages,
-    /// The column that the platform made for the link, where the list has none with our own id as well.
-    of_the_link: Option<ServiceUrl>,
     /// What came of a making that may have happened.
     doubtful: Option<Verdict>,
+    /// Whether there was such a making.
+    was_doubtful: bool,
     /// The column that this search has made.
     made: Option<ServiceUrl>,
 }
@@ -96,8 +96,8 @@ impl ColumnSearch {
             document,
             turn,
             pages: Pages::default(),
-            of_the_link: None,
             doubtful: None,
+            was_doubtful: false,
             made: None,
         }
     }
@@ -117,6 +117,11 @@ impl ColumnSearch {
                 body: self.document.as_bytes().to_vec(),
             },
         }
+    }
+
+    /// Whether a column was asked for, whatever came of it.
+    pub(super) fn has_asked_to_make(&self) -> bool {
+        self.made.is_some() || self.was_doubtful
     }
 
     /// Takes in what came back. After an end the same request can be sent again, with another token.
@@ -147,10 +152,6 @@ impl ColumnSearch {
                 None => Progress::Ends(own_words(reply, "the column's id is no address on the container's platform")),
             };
         }
-        if self.of_the_link.is_none() {
-            let of_the_link = listed.iter().find(|column| hangs_on_link(column, &self.wanted));
-            self.of_the_link = of_the_link.and_then(|column| self.address(column));
-        }
         match self.pages.after(page, reply) {
             Ok(None) => self.handle_end_of_list(reply),
             Ok(Some(next)) => {
@@ -162,7 +163,7 @@ impl ColumnSearch {
     }
 
     fn handle_end_of_list(&mut self, reply: &Reply) -> Progress {
-        if let Some(url) = self.of_the_link.take().or_else(|| self.made.clone()) {
+        if let Some(url) = self.made.clone() {
             return Progress::Found(url);
         }
         match (self.doubtful.take(), self.making) {
@@ -190,10 +191,10 @@ impl ColumnSearch {
                 return Progress::Ends(verdict);
             }
             self.doubtful = Some(verdict);
+            self.was_doubtful = true;
         }
         self.made = made;
         self.pages = Pages::default();
-        self.of_the_link = None;
         self.turn = Turn::Look(filtered(&self.container, &self.wanted));
         Progress::Goes
     }
@@ -250,23 +251,10 @@ fn is_wanted(column: &Value, wanted: &WantedColumn) -> bool {
         && has("tag", wanted.tag.as_ref())
 }
 
-/// Whether a column is the one that the platform itself made for the link (AGS 2.0, 3.2.9: coupled): it has no resource
-/// id, so an activity's id that nobody named for the column cannot be asked of it.
-fn hangs_on_link(column: &Value, wanted: &WantedColumn) -> bool {
-    let without_id = WantedColumn { resource_id: None, ..wanted.clone() };
-    may_hang_on_link(wanted)
-        && json::member(column, "resourceId").is_none_or(|id| id.is_empty())
-        && is_wanted(column, &without_id)
-}
-
-fn may_hang_on_link(wanted: &WantedColumn) -> bool {
-    wanted.resource_link_id.is_some() && wanted.resource_id_origin == IdOrigin::Activity
-}
-
 /// The container with what is wanted as filters.
 fn filtered(container: &ServiceUrl, wanted: &WantedColumn) -> ServiceUrl {
-    let resource_id = if may_hang_on_link(wanted) { &None } else { &wanted.resource_id };
-    let filters = [("resource_link_id", &wanted.resource_link_id), ("resource_id", resource_id), ("tag", &wanted.tag)];
+    let filters =
+        [("resource_link_id", &wanted.resource_link_id), ("resource_id", &wanted.resource_id), ("tag", &wanted.tag)];
     pages::filtered(container, filters.into_iter().filter_map(|(name, want)| Some((name, want.as_deref()?))))
 }
 
@@ -308,7 +296,6 @@ mod tests {
         WantedColumn {
             resource_link_id: Some("rl+1".to_owned()),
             resource_id: Some("r 1".to_owned()),
-            resource_id_origin: IdOrigin::Named,
             tag: None,
             label: Some("Quiz".to_owned()),
             grades_released: None,
@@ -372,29 +359,6 @@ mod tests {
         check(Making::Allowed, &[(FIRST, page("", &relative))], &Ok("https://l/items/7?type_id=1"));
         let elsewhere = OURS.replace("https://l/", "https://evil.example/");
         check(Making::Allowed, &[(FIRST, page("", &elsewhere))], &Err(FailureReason::BadResponse));
-    }
-
-    #[test]
-    fn the_column_of_the_link_serves_where_none_has_the_activitys_id() {
-        let check = |pages: [&str; 2], want: &str| {
-            let wanted = WantedColumn { resource_id_origin: IdOrigin::Activity, ..wanted() };
-            let mut search = ColumnSearch::new(url("https://l/items"), wanted, Making::Allowed, None);
-            let first = search.request(&token()).url;
-            assert_eq!(first.as_url().as_str(), "https://l/items?resource_link_id=rl%2B1", "the link is enough");
-            assert!(matches!(
-                search.handle_reply(&page("<?p=2>; rel=next", pages[0]), NOW, &Hidden::default()),
-                Progress::Goes
-            ));
-            match search.handle_reply(&page("", pages[1]), NOW, &Hidden::default()) {
-                Progress::Found(found) => assert_eq!(found.as_url().as_str(), want),
-                _ => panic!("it should be found"),
-            }
-        };
-        let coupled = r#"[{"id":"https://l/items/1","resourceLinkId":"rl+1"}]"#;
-        check([coupled, "[]"], "https://l/items/1");
-        check([coupled, OURS], "https://l/items/7");
-        let anothers = r#"[{"id":"https://l/items/2","resourceLinkId":"rl+1","resourceId":"other"}]"#;
-        check([anothers, coupled], "https://l/items/1");
     }
 
     #[test]

@@ -157,13 +157,11 @@ impl Exchange {
                 let errand = OutcomeErrand::reading(service.clone(), secret);
                 Talk::Outcome(Box::new(OutcomeExchange::inquiry(errand)))
             }
-            (Destination::Delegated(_), _) => Talk::Done(Verdict::without_reply(
-                Finding::Failed(FailureReason::Rejected),
-                "a delegated delivery hands the grade to the client's own endpoint, which has no call to read it back",
-            )),
             (Destination::Ags(target), Credentials::Platform { registration, key }) => {
                 Talk::Ags(Box::new(AgsExchange::inquiry(target, registration, key)))
             }
+            // A client's own endpoint has no call to read a grade back, so nobody is asked.
+            (Destination::Delegated(_), _) => return Err(FailureReason::Rejected),
             (Destination::Lti11(_), _) => return Err(FailureReason::UnknownKey),
             (Destination::Ags(_), _) => return Err(FailureReason::UnknownPlatform),
         };
@@ -205,16 +203,15 @@ impl Exchange {
         match &mut self.talk {
             Talk::Outcome(outcome) => outcome.handle_reply(answer, now, &self.hidden),
             Talk::Delegated(_) => self.talk = Talk::Done(classify(Ask::Delegated, answer, now, &self.hidden)),
-            Talk::Ags(ags) => return ags.handle_reply(answer, now, &self.hidden),
+            Talk::Ags(ags) => ags.handle_reply(answer, now, &self.hidden),
             Talk::Done(_) => return,
         }
-        let is_accepted = match &self.talk {
-            Talk::Outcome(outcome) => outcome.is_accepted(),
-            Talk::Done(verdict) => verdict.finding == Finding::Accepted,
-            Talk::Delegated(_) | Talk::Ags(_) => false,
-        };
-        if !is_accepted {
-            self.shown = self.shown.or_else(|| family_of(answer));
+        if self.shown.is_none() {
+            self.shown = match &self.talk {
+                Talk::Outcome(outcome) if !outcome.is_accepted() => family_of(answer).or_else(|| family_of_pox(answer)),
+                Talk::Outcome(_) | Talk::Ags(_) => family_of(answer),
+                Talk::Delegated(_) | Talk::Done(_) => None,
+            };
         }
     }
 
@@ -274,8 +271,15 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// Canvas's own element stands in each of its refusals, whatever address it has.
+/// Canvas counts what each request costs, and says so in headers that nobody else has.
 fn family_of(answer: &Answer) -> Option<Family> {
+    let reply = answer.as_ref().ok()?;
+    let is_canvas = ["x-canvas-meta", "x-request-cost"].iter().any(|name| reply.header(name).is_some());
+    is_canvas.then_some(Family::Canvas)
+}
+
+/// Canvas's own element stands in each of its refusals, whatever address it has.
+fn family_of_pox(answer: &Answer) -> Option<Family> {
     let reply = answer.as_ref().ok()?;
     let has_canvas_code = PoxStatus::read(&reply.body).is_some_and(|pox| pox.canvas_code().is_some());
     has_canvas_code.then_some(Family::Canvas)
@@ -554,7 +558,8 @@ mod tests {
         check(LTI11, &[(READ, Says(200, AT_WORK))], Err(F::BadResponse));
         check(LTI11, &[(READ, Says(200, "<imsx_codeMajor>unsupported</imsx_codeMajor>"))], Err(F::Rejected));
         check(LTI11, &[(READ, Lost)], Err(F::Timeout));
-        assert!(check(DELEGATED, &[], Err(F::Rejected)).contains("no call to read it back"));
+        let (event, credentials) = event(DELEGATED);
+        assert_eq!(Exchange::inquiry(&event, credentials).err(), Some(F::Rejected), "there is no call to read it back");
         check(KNOWN, &[("token", Token("a")), (RESULTS, Says(200, OURS))], grade(80.0, 100.0));
         check(KNOWN, &[("token", NoToken)], Err(F::TokenRefused));
         let again = [
@@ -678,6 +683,44 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_token_is_a_400_in_sakai() {
+        const POST: &str = "Post https://l/imsblis/lti13/lineitems/s/7/scores";
+        let known = KNOWN.replace("https://l/1?t=2", "https://l/imsblis/lti13/lineitems/s/7");
+        let talk = |last| {
+            let dead = Says(400, r#"{"error":"JWT signature does not match"}"#);
+            vec![("token", Token("a")), (POST, dead), ("another token", Token("b")), (POST, last)]
+        };
+        check(&known, &talk(Says(200, "")), Ok(()));
+        check(&known, &talk(Says(400, "signature")), Err(F::Rejected));
+    }
+
+    #[test]
+    fn a_signature_out_of_date_is_made_anew_once() {
+        const POST: &str = "Post https://l/o?a=1";
+        for words in ["Duplicate nonce detected", "Timestamp too old"] {
+            check(
+                LTI11,
+                &[(POST, Says(401, words)), (POST, Says(200, "<imsx_codeMajor>success</imsx_codeMajor>"))],
+                Ok(()),
+            );
+            check(LTI11, &[(POST, Says(401, words)), (POST, Says(401, words))], Err(F::Unauthorized));
+        }
+        check(LTI11, &[(POST, Says(401, "Invalid authorization header"))], Err(F::Unauthorized));
+    }
+
+    #[test]
+    fn what_came_before_the_grade_leaves_nothing_behind() {
+        const POST: &str = "Post https://l/1/scores?t=2";
+        let first = Standing::first(NOW);
+        let verdict = play(KNOWN, first, &[("token", NoToken)]);
+        assert!(!verdict.grade_answered);
+        let verdict = play(SOUGHT, first, &[("token", Token("t")), ("recall", Column(None)), (LIST, Says(500, ""))]);
+        assert!(!verdict.grade_answered);
+        assert!(play(KNOWN, first, &[("token", Token("t")), (POST, Says(500, ""))]).grade_answered);
+        assert!(!play(KNOWN, first, &[("token", Token("t")), (POST, Lost)]).grade_answered);
+    }
+
+    #[test]
     fn sakai_says_400_of_a_column_that_is_gone() {
         let talk = |body, listed| {
             let first = [
@@ -701,8 +744,14 @@ mod tests {
         check(&sakai, &first.into_iter().chain(look).chain(then).collect::<Vec<_>>(), Ok(()));
         let (first, _) = talk(r#"{"error":"User does not belong to site"}"#, "");
         check(&sakai, &first.into_iter().collect::<Vec<_>>(), Err(F::Rejected));
+        // Words that name no column: a bad score, say.
+        let (first, _) = talk(r#"{"error":"?"}"#, "");
+        check(&sakai, &first.into_iter().collect::<Vec<_>>(), Err(F::Rejected));
         // The column is still on the list, so the words meant something else.
-        let (first, look) = talk(r#"{"error":"?"}"#, r#"[{"id":"https://l/imsblis/lti13/lineitems/s/7","tag":"t"}]"#);
+        let (first, look) = talk(
+            r#"{"error":"Could not load column"}"#,
+            r#"[{"id":"https://l/imsblis/lti13/lineitems/s/7","tag":"t"}]"#,
+        );
         check(&sakai, &first.into_iter().chain(look).collect::<Vec<_>>(), Err(F::Rejected));
     }
 

@@ -24,6 +24,8 @@ pub(super) struct OutcomeExchange {
     errand: OutcomeErrand,
     turn: Turn,
     reading: Option<Reading>,
+    /// One new signature in an attempt.
+    signed_anew: bool,
 }
 
 enum Turn {
@@ -39,12 +41,12 @@ enum Turn {
 impl OutcomeExchange {
     /// A delivery of what is `sent`.
     pub(super) fn delivery(errand: OutcomeErrand, sent: Sent) -> Self {
-        Self { errand, turn: Turn::Write(sent), reading: None }
+        Self { errand, turn: Turn::Write(sent), reading: None, signed_anew: false }
     }
 
     /// A look at the grade.
     pub(super) fn inquiry(errand: OutcomeErrand) -> Self {
-        Self { errand, turn: Turn::Read, reading: None }
+        Self { errand, turn: Turn::Read, reading: None, signed_anew: false }
     }
 
     /// What to do next.
@@ -74,6 +76,10 @@ impl OutcomeExchange {
     /// Takes in what came back.
     pub(super) fn handle_reply(&mut self, answer: &Answer, now: Timestamp, hidden: &Hidden) {
         self.turn = match mem::replace(&mut self.turn, Turn::Done(lost_thread())) {
+            Turn::Write(sent) if !self.signed_anew && is_out_of_date(answer, now, hidden) => {
+                self.signed_anew = true;
+                Turn::Write(sent)
+            }
             Turn::Write(sent) => after_write(sent, answer, now, hidden),
             Turn::Check(sent, at_work) => Turn::Done(after_check(sent, &at_work, answer, now, hidden)),
             Turn::Read => {
@@ -84,6 +90,15 @@ impl OutcomeExchange {
             done @ Turn::Done(_) => done,
         };
     }
+}
+
+/// Whether the platform refused the signature for its nonce or its time alone (Canvas: "Duplicate nonce detected",
+/// "Timestamp too old"): a new one, of this moment, may do.
+fn is_out_of_date(answer: &Answer, now: Timestamp, hidden: &Hidden) -> bool {
+    let verdict = classify(Ask::Outcome, answer, now, hidden);
+    let words = verdict.message.to_lowercase();
+    verdict.finding == Finding::Failed(FailureReason::Unauthorized)
+        && ["nonce", "timestamp"].iter().any(|word| words.contains(word))
 }
 
 fn after_write(sent: Sent, answer: &Answer, now: Timestamp, hidden: &Hidden) -> Turn {

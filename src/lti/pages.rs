@@ -22,7 +22,7 @@ impl Pages {
     /// followed.
     pub(super) fn after(&mut self, page: &ServiceUrl, reply: &Reply) -> Result<Option<ServiceUrl>, &'static str> {
         self.0 += 1;
-        match next_page(reply, page) {
+        match next_page(reply, page)? {
             None => Ok(None),
             Some(_) if self.0 >= PAGES_MAX => Err("the list has more than 20 pages, and only those are read"),
             Some(next) if next.origin() == page.origin() => Ok(Some(next)),
@@ -56,12 +56,15 @@ pub(super) fn own_words(reply: &Reply, words: impl Into<String>) -> Verdict {
     Verdict { http_status: Some(reply.status), ..verdict }
 }
 
-/// The `next` link of a page. Moodle writes its quotes curly and its ampersands as `&amp;`.
-fn next_page(reply: &Reply, page: &ServiceUrl) -> Option<ServiceUrl> {
+/// The `next` link of a page, where it has one. Moodle writes its quotes curly and its ampersands as `&amp;`.
+fn next_page(reply: &Reply, page: &ServiceUrl) -> Result<Option<ServiceUrl>, &'static str> {
     let links = reply.headers.iter().filter(|(name, _)| name == "link").map(|(_, value)| value.as_str());
-    let target = links.flat_map(links_of).find(|(_, params)| is_next(params)).map(|(target, _)| target)?;
-    let url = page.as_url().join(&target.trim().replace("&amp;", "&")).ok()?;
-    ServiceUrl::parse(url.as_str()).ok()
+    let Some((target, _)) = links.flat_map(links_of).find(|(_, params)| is_next(params)) else {
+        return Ok(None);
+    };
+    let url = page.as_url().join(&target.trim().replace("&amp;", "&")).ok();
+    let next = url.and_then(|url| ServiceUrl::parse(url.as_str()).ok());
+    next.map(Some).ok_or("the list goes on at an address that cannot be read")
 }
 
 /// The targets of a `Link` header, each with its parameters.
@@ -92,7 +95,7 @@ mod tests {
     fn the_next_link_is_found_in_any_writing() {
         let check = |header: &str, want: Option<&str>| {
             let next = next_page(&linked(header), &url("https://l/a/items?p=1"));
-            assert_eq!(next.as_ref().map(|next| next.as_url().as_str()), want, "{header}");
+            assert_eq!(next.expect("an address").as_ref().map(|next| next.as_url().as_str()), want, "{header}");
         };
         check("<https://l/b?p=2>; rel=\"next\"", Some("https://l/b?p=2"));
         check("<https://l/b?a=1,2>;title=\"x\"; REL=Next", Some("https://l/b?a=1,2"));
@@ -101,10 +104,17 @@ mod tests {
         check("<?p=2>;rel='next'", Some("https://l/a/items?p=2"));
         check("<https://l/1>; rel=\"prev\"", None);
         check("<https://l/1>; rel=\"nextish\"", None);
-        check("<https://u:p@l/1>; rel=next", None);
         check("rel=next", None);
         check("<https://l/1", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_next_link_that_is_no_address_is_no_end() {
+        for header in ["<https://u:p@l/1>; rel=next", "<https://[/>; rel=next", "<mailto:x>; rel=next"] {
+            let outcome = Pages::default().after(&url("https://l/a"), &linked(header));
+            assert!(outcome.is_err_and(|why| why.contains("cannot be read")), "{header}");
+        }
     }
 
     #[test]

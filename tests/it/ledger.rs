@@ -304,8 +304,10 @@ fn what_not_newer_means_depends_on_what_came_before() {
     check(None, StateName::Superseded);
     check(Some(failed(FailureReason::Connection)), StateName::Superseded);
     check(Some(Verdict { reply_lost: true, ..failed(FailureReason::Timeout) }), StateName::Delivered);
-    let doubtful =
-        check(Some(Verdict { http_status: Some(500), ..failed(FailureReason::ServerError) }), StateName::Flagged);
+    // A 500 that was not about the grade proves nothing.
+    let with_500 = Verdict { http_status: Some(500), ..failed(FailureReason::ServerError) };
+    check(Some(with_500.clone()), StateName::Superseded);
+    let doubtful = check(Some(Verdict { grade_answered: true, ..with_500.clone() }), StateName::Flagged);
     assert_eq!(doubtful.reason, Some(FailureReason::Rejected));
     let advice = advice(&doubtful, doubtful.event().ok().as_deref());
     assert!(advice.is_some_and(|advice| advice.contains("look at the grade")));

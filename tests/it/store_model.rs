@@ -175,6 +175,7 @@ pub(crate) fn order_of(step: &Step, ids: &[JobId], now: Timestamp, luck: u128) -
                 retry_after: retry_after.map(RetryAfter::Seconds),
                 reply_lost: *reply_lost,
                 column_remade: *words % 2 == 1,
+                grade_answered: *words % 3 == 1,
             },
             trial: if *probe { Trial::Probe } else { Trial::Regular },
         },

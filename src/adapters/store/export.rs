@@ -290,7 +290,17 @@ fn of_job(job: &Job) -> Value {
 }
 
 fn of_attempt(attempt: &Attempt) -> Value {
-    let Attempt { started_at, duration, http_status, outcome, message, reply_lost, counted, column_remade } = attempt;
+    let Attempt {
+        started_at,
+        duration,
+        http_status,
+        outcome,
+        message,
+        reply_lost,
+        counted,
+        column_remade,
+        grade_answered,
+    } = attempt;
     let outcome = match outcome {
         AttemptOutcome::Delivered => "delivered",
         AttemptOutcome::Superseded => "superseded",
@@ -299,7 +309,7 @@ fn of_attempt(attempt: &Attempt) -> Value {
     json!({
         "started_at": exact(*started_at), "duration_us": u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         "http_status": http_status, "outcome": outcome, "message": message, "reply_lost": reply_lost,
-        "counted": counted, "column_remade": column_remade,
+        "counted": counted, "column_remade": column_remade, "grade_answered": grade_answered,
     })
 }
 

@@ -69,7 +69,8 @@ pub(super) fn state_half(job: &Job) -> Vec<u8> {
             u8::from(attempt.http_status.is_some())
                 | u8::from(attempt.reply_lost) << 1
                 | u8::from(attempt.counted) << 2
-                | u8::from(attempt.column_remade) << 3,
+                | u8::from(attempt.column_remade) << 3
+                | u8::from(attempt.grade_answered) << 4,
         );
         moment(&mut out, attempt.started_at);
         // The domain counts in microseconds; a longer span than these can hold is no attempt.
@@ -201,7 +202,7 @@ fn read_state(job: &mut Job, bytes: &[u8]) -> Result<(), Damage> {
 }
 
 fn read_attempt(id: JobId, read: &mut In<'_>) -> Result<Attempt, Damage> {
-    let flags = flags(read, 4)?;
+    let flags = flags(read, 5)?;
     let started_at = moment(id, read)?;
     let duration = Duration::from_micros(read.number()?);
     let status = |read: &mut In<'_>| u16::try_from(read.number()?).map_err(|_| Damage::Code("http_status"));
@@ -221,6 +222,7 @@ fn read_attempt(id: JobId, read: &mut In<'_>) -> Result<Attempt, Damage> {
         reply_lost: flags & 2 != 0,
         counted: flags & 4 != 0,
         column_remade: flags & 8 != 0,
+        grade_answered: flags & 16 != 0,
     })
 }
 
@@ -368,6 +370,7 @@ mod tests {
             reply_lost,
             counted,
             column_remade: false,
+            grade_answered: false,
         };
         Job {
             id: JobId::from_bytes(*b"0123456789abcdef"),
@@ -457,6 +460,10 @@ mod tests {
             ..full.clone()
         };
         round_trip(&bare);
+        for (column_remade, grade_answered) in [(true, false), (false, true)] {
+            let attempt = Attempt { column_remade, grade_answered, ..full.attempts[0].clone() };
+            round_trip(&Job { attempts: vec![attempt], ..full.clone() });
+        }
         for place in [Place::Ready, Place::Behind] {
             round_trip(&Job { state: JobState::Queued(Queued { due: full.created_at, place }), ..full.clone() });
         }

@@ -9,8 +9,8 @@ use super::{
     keys,
 };
 
-/// The version that this program reads and writes. Since 2 an attempt tells whether it made its column anew,
-/// and there are notes.
+/// The version that this program reads and writes. Since 2 an attempt tells whether it made its column anew
+/// and which of its requests was answered last, and there are notes.
 pub(super) const VERSION: u32 = 2;
 
 /// Makes sure that the store is of this version.

@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use self::members::Members;
 use super::{
-    destination::{
-        AgsTarget, ClaimedRegistration, ClientEndpoint, Column, Destination, IdOrigin, OutcomeService, WantedColumn,
-    },
+    destination::{AgsTarget, ClaimedRegistration, ClientEndpoint, Column, Destination, OutcomeService, WantedColumn},
     score::Score,
     time::Timestamp,
 };
@@ -272,6 +270,7 @@ fn read_ags(
             token_aud: lis_data.text("token_aud")?,
         },
         scopes: lis_data.scopes()?,
+        tool_family: lis_data.text("tool_family")?,
     })
 }
 
@@ -288,15 +287,12 @@ fn read_column(
             lis_data.refuse("lineitem", "is missing: name the line item, or the container in lis_data.lineitems")
         );
     };
-    let named_id = lis_data.text("resource_id")?;
-    let resource_id_origin = if named_id.is_some() { IdOrigin::Named } else { IdOrigin::Activity };
-    let resource_id = named_id.or_else(|| activity_id.map(str::to_owned));
+    let resource_id = lis_data.text("resource_id")?.or_else(|| activity_id.map(str::to_owned));
     let label = lis_data.text("label")?.or_else(|| activity_name.map(str::to_owned)).or_else(|| resource_id.clone());
     let wanted = WantedColumn {
         resource_link_id: lis_data.text("resource_link_id")?,
         tag: lis_data.text("tag")?,
         resource_id,
-        resource_id_origin,
         grades_released: lis_data.flag("grades_released")?,
         label,
     };

@@ -60,7 +60,7 @@ pub(super) async fn handle(
         Err(NotVerified::NoSuchJob(id)) => Err(no_such_job(id)),
         Err(NotVerified::Store(_)) => Err(Problem::store_unavailable()),
         Err(error @ NotVerified::NoEvent(_)) => Err(Problem::new(StatusCode::CONFLICT, error.to_string())),
-        Err(error @ NotVerified::Busy) => {
+        Err(error @ (NotVerified::Busy | NotVerified::Rests(_))) => {
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
             Err(problem.with_header(header::RETRY_AFTER, "5"))
         }

@@ -198,6 +198,7 @@ impl Storm {
 
     /// Every cell shows its newest grade; `column_of` sees to it that there is one column for each resource.
     fn check_grades(&self) {
+        let (mut submissions, mut possible) = (0, 0);
         for (target, (score, events)) in &self.newest {
             let state = self.lms.cell(&self.cell(target)).unwrap_or_else(|| panic!("{}: no {target:?}", self.like));
             let share = state.grade.map(|grade| grade.score / grade.maximum);
@@ -209,7 +210,13 @@ impl Storm {
             assert!(state.submissions <= sent, "{}: {} submissions: {state:?}", self.like, state.submissions);
             let submits = self.like == Likeness::Canvas && sent > 0;
             assert!(submits || state.submissions == 0, "{}", self.like);
+            if submits {
+                submissions += state.submissions;
+                possible += sent;
+            }
         }
+        // A try in doubt makes none when it is repeated; all others make theirs.
+        assert!(2 * submissions >= possible, "{}: {submissions} of {possible}", self.like);
     }
 }
 
