@@ -41,7 +41,7 @@ pub(crate) const SHORT: Duration = Duration::from_secs(1);
 pub(crate) const AMPLE: Duration = Duration::from_secs(20);
 
 /// Between two tries, where nothing else is said.
-const WAIT: Duration = Duration::from_millis(50);
+pub(crate) const WAIT: Duration = Duration::from_millis(20);
 
 /// What a scene is set up with.
 pub(crate) struct Setting {

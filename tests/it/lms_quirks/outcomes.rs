@@ -1,7 +1,5 @@
 //! LTI 1.1 Basic Outcomes: signatures, sourcedids, numbers, and success that stands inside or does not.
 
-use std::time::Duration;
-
 use passback::{
     domain::outcome::{AttemptOutcome, FailureReason},
     simulator::{Cell, Consumer, FaultKind, Likeness, Protocol, Route, Trouble},
@@ -13,7 +11,7 @@ use super::{
     tap::Sort,
 };
 use crate::{
-    lms_faults::scene::Setting,
+    lms_faults::scene::{Setting, WAIT},
     lms_quirks::scripted::{Conduct, meet, meet_as},
 };
 
@@ -305,7 +303,7 @@ async fn class_lti11_200_unparsable_is_tried_again_and_then_flagged() {
         let (job, _) = meet("lti11", vec![Conduct::Says(200, body); 6]).await;
         is_flagged(&job, FailureReason::BadResponse, "", "check");
         assert_eq!(job.attempts.len(), 6);
-        assert!(job.attempts[5].started_at.since(job.attempts[4].started_at) >= Duration::from_millis(50));
+        assert!(job.attempts[5].started_at.since(job.attempts[4].started_at) >= WAIT);
     })
     .await;
 }
