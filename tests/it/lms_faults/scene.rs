@@ -131,7 +131,8 @@ impl Registry for Keys {
 
     fn registration(&self, target: &AgsTarget) -> Result<Registration, FailureReason> {
         Ok(Registration {
-            name: None,
+            // A platform that the configuration names, so its clock is believed.
+            name: Some("lms".to_owned()),
             client_id: target.client_id.clone(),
             token_url: ServiceUrl::parse(&self.token_url).map_err(|_| FailureReason::UnknownPlatform)?,
             token_audience: self.token_audience.clone(),

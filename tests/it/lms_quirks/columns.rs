@@ -4,7 +4,7 @@ use passback::{
     domain::{job::Job, outcome::FailureReason, retry::RetryPolicy},
     simulator::{Fault, FaultKind, Likeness, Route},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     campus::{Campus, Plan, each, is_delivered, is_refused, status},
@@ -128,41 +128,6 @@ async fn quirk_19_a_resource_link_of_another_course_is_refused_and_told() {
     .await;
 }
 
-/// A grade whose column hangs on a link together with others, so that the list is long: ours has `activity`.
-fn hanging(campus: &Campus, user: &str, activity: &str, container: &str) -> Value {
-    let mut event = campus.sought(user, 8);
-    event["lis_data"]["resource_link_id"] = json!("link");
-    event["lis_data"]["resource_id"] = json!(activity);
-    event["lis_data"]["lineitems"] = json!(container);
-    event
-}
-
-/// Moodle's links have curly quotes and `&amp;` in them, Canvas's are plain: both lead to the last page.
-#[tokio::test(flavor = "multi_thread")]
-async fn quirk_22_next_links_are_followed_however_they_are_written() {
-    each([Likeness::Moodle, Likeness::Canvas], |like| async move {
-        let mut plan = Plan::like(like).flagging();
-        plan.options.page_size = 1;
-        let campus = plan.open().await;
-        let container = campus.lms.lineitems_url("c");
-        for activity in ["a", "b", "quiz"] {
-            is_delivered(&campus.deliver(&hanging(&campus, "7", activity, &container)).await, 1, like.word());
-        }
-        let before = campus.tap.count(Sort::Columns);
-        // Moodle has pages only where they are asked for.
-        let paged =
-            if like == Likeness::Moodle { format!("{container}&limit=1") } else { format!("{container}?limit=1") };
-        let mut event = hanging(&campus, "8", "quiz", &paged);
-        event["lis_data"].as_object_mut().expect("an object").remove("resource_id");
-        event["activity_id"] = json!("quiz");
-        is_delivered(&campus.deliver(&event).await, 1, like.word());
-        let pages = &campus.tap.all(Sort::Columns)[before..];
-        assert_eq!((pages.len(), quizzes(&campus), campus.tap.count(Sort::NewColumn)), (3, 1, 3), "{like}");
-        assert!(pages.iter().all(|page| !page.request.url.as_url().as_str().contains("amp;")), "{like}");
-    })
-    .await;
-}
-
 async fn search(conducts: &[Conduct]) -> (Job, Script) {
     let script = Script::for_scores(conducts);
     let server = script.server().await;
@@ -185,6 +150,29 @@ const ELSEWHERE: &[u8] =
 
 const ENDLESS: &[u8] =
     b"HTTP/1.1 200 OK\r\nLink: </lineitems?page=2>; rel=\"next\"\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[]";
+
+/// A page of a list that goes on by such a link.
+fn page(link: &str) -> Conduct {
+    let head = format!("HTTP/1.1 200 OK\r\nLink: {link}\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[]");
+    Conduct::Bytes(head.leak().as_bytes())
+}
+
+/// Moodle's links have curly quotes and `&amp;` in them, Canvas's are plain: both lead to the last page.
+#[tokio::test(flavor = "multi_thread")]
+async fn quirk_22_next_links_are_followed_however_they_are_written() {
+    let writings = [
+        "</lineitems?from=1&amp;limit=1>; rel=\u{201c}next\u{201d}",
+        "</lineitems?from=1&limit=1>; rel=\"next\", </lineitems>; rel=\"first\"",
+    ];
+    for link in writings {
+        let found = Conduct::Says(200, r#"[{"id":"/lineitems/7","resourceId":"quiz"}]"#);
+        let (job, script) = search(&[page(link), found, Conduct::Says(200, "")]).await;
+        is_delivered(&job, 1, link);
+        let asked = script.seen();
+        let wanted = ["/token", "/lineitems?resource_id=quiz", "/lineitems?from=1&limit=1", "/lineitems/7/scores"];
+        assert_eq!(asked, wanted, "{link}");
+    }
+}
 
 /// A token is for one platform; a list that never ends is left; an address may be relative.
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     lms_faults::scene::{Setting, WAIT},
-    lms_quirks::scripted::{Conduct, meet, meet_as},
+    lms_quirks::scripted::{Conduct, meet},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +270,7 @@ async fn class_lti11_unsupported_is_permanent() {
     is_refused(&job, FailureReason::Rejected, "deleteResult is not supported", "");
 }
 
-/// A nonce that was seen and a timestamp that is too old are mended by the next try, which is signed anew.
+/// A nonce that was seen and a timestamp that is too old are mended within the attempt, which is signed anew once.
 #[tokio::test(flavor = "multi_thread")]
 async fn class_lti11_401_is_permanent_and_each_try_is_signed_anew() {
     is_refused(
@@ -281,9 +281,11 @@ async fn class_lti11_401_is_permanent_and_each_try_is_signed_anew() {
     );
     for (words, advice) in [("Duplicate nonce detected", "saw this request before"), ("Timestamp too old", "by NTP")] {
         let reply = Conduct::Says(401, words);
-        is_refused(&meet("lti11", vec![reply.clone()]).await.0, FailureReason::Unauthorized, words, advice);
-        let (job, script) = meet_as("lti11", vec![reply], |setting| setting).await;
-        is_delivered(&job, 2, words);
+        let (job, script) = meet("lti11", vec![reply.clone(), reply.clone()]).await;
+        is_refused(&job, FailureReason::Unauthorized, words, advice);
+        assert_eq!(script.heard().len(), 2, "once and no more");
+        let (job, script) = meet("lti11", vec![reply]).await;
+        is_delivered(&job, 1, words);
         let nonces: Vec<_> = script
             .heard()
             .iter()
