@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Finding, OutcomeWish, Road, Section, reach};
 use crate::{
     domain::{
+        cause::{Words, speaks_of_unsupported},
         event::{Door, GradeEvent},
         outcome::{FailureReason, Finding as Outcome, Verdict},
         platform::SharedSecret,
@@ -105,7 +106,8 @@ fn judge(section: &mut Section, verdict: &Verdict, reading: Option<Reading>, key
                  port included), and both clocks; a platform behind a proxy must know its own address"
             ),
         ),
-        (Outcome::Failed(FailureReason::Rejected), _) if is_unsupported(&verdict.message) => section.warn(
+        // Open edX knows replaceResult alone.
+        (Outcome::Failed(FailureReason::Rejected), _) if speaks_of_unsupported(&Words::of(&verdict.message)) => section.warn(
             "grade",
             seen,
             "this platform does not read grades back, which is no failure of grades; it does not tell whether the secret is right",
@@ -120,10 +122,4 @@ fn judge(section: &mut Section, verdict: &Verdict, reading: Option<Reading>, key
         }
         _ => section.fail("grade", seen, "what answers there is no outcome service: correct the outcome URL"),
     }
-}
-
-/// Open edX knows replaceResult alone.
-fn is_unsupported(words: &str) -> bool {
-    let words = words.to_lowercase();
-    ["unsupported", "not supported", "not implemented"].iter().any(|known| words.contains(known))
 }

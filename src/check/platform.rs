@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::lti::Platform,
     domain::{
+        cause::TokenCause,
         destination::ServiceUrl,
         outcome::Verdict,
         platform::{Registration, SigningKey},
@@ -119,7 +120,7 @@ impl TokenDesk {
                 } else if missing.is_empty() {
                     section.ok("token", "a token was given for the scope score");
                 } else {
-                    let advice = Cause::Scope.advice(&self.registration, &self.signing_key.kid);
+                    let advice = Cause::Said(TokenCause::Scope).advice(&self.registration, &self.signing_key.kid);
                     section.fail("scope", "a token was given, but not for the scope score", advice);
                 }
                 missing.is_empty()
@@ -218,14 +219,14 @@ impl Refused {
 
     /// Whether it was for the scopes that were asked for.
     pub(super) fn is_for_scopes(&self) -> bool {
-        self.cause == Some(Cause::Scope)
+        self.cause == Some(Cause::Said(TokenCause::Scope))
     }
 
     /// The step that it belongs to.
     pub(super) fn step(&self) -> &'static str {
         match self.cause {
-            Some(Cause::Scope) => "scope",
-            Some(Cause::KeysUnreachable) => "jwks",
+            Some(Cause::Said(TokenCause::Scope)) => "scope",
+            Some(Cause::Said(TokenCause::KeysUnreachable)) => "jwks",
             _ => "token",
         }
     }

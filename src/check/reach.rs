@@ -7,7 +7,10 @@ use tokio::time::timeout;
 use super::{Finding, Road, Section, listed};
 use crate::{
     adapters::transport::{Chain, Forbidden},
-    domain::destination::ServiceUrl,
+    domain::{
+        cause::{TlsCause, Words},
+        destination::ServiceUrl,
+    },
     lti::{
         probe,
         wire::{Answer, Reply, TransportFailure, TransportFault},
@@ -140,7 +143,8 @@ pub(super) async fn contact<'a>(
         }
         Err(failure) => {
             let (step, advice) = failed_contact(failure, setting);
-            let is_unknown = failure.fault == TransportFault::Tls && failure.detail.contains("unknown issuer");
+            let is_unknown = failure.fault == TransportFault::Tls
+                && TlsCause::of(&Words::of(&failure.detail)) == Some(TlsCause::UnknownIssuer);
             let chain = if is_unknown { road.transport.chain(url.as_url(), road.limit).await } else { None };
             match chain {
                 Some(chain) => unknown_issuer(section, url.origin().host(), &chain),
@@ -199,21 +203,24 @@ fn failed_contact(failure: &TransportFailure, setting: &str) -> (&'static str, S
     }
 }
 
-/// What to do about TLS, by the transport's own words.
+/// What to do about TLS.
 fn tls_advice(detail: &str) -> String {
-    let advice = if detail.contains("has expired") {
-        "the platform's admins have to renew its certificate; if it is new, check this machine's clock"
-    } else if detail.contains("not valid yet") {
-        "check this machine's clock; else the platform's admins have to install a certificate that is valid now"
-    } else if detail.contains("another name") {
-        "use the name that the certificate is for, or have the platform's admins get one for this name"
-    } else if detail.contains("unknown issuer") {
-        "if the platform has an authority of its own, put its root certificate into a file and name that in [egress] ca_file; \
-         else the platform's admins have to install the intermediate certificate"
-    } else if detail.contains("does not speak TLS") {
-        "the port is one of plain HTTP: correct scheme or port"
-    } else {
-        "ask the platform's admins to mend its TLS"
+    let advice = match TlsCause::of(&Words::of(detail)) {
+        Some(TlsCause::Expired) => {
+            "the platform's admins have to renew its certificate; if it is new, check this machine's clock"
+        }
+        Some(TlsCause::NotYetValid) => {
+            "check this machine's clock; else the platform's admins have to install a certificate that is valid now"
+        }
+        Some(TlsCause::OtherName) => {
+            "use the name that the certificate is for, or have the platform's admins get one for this name"
+        }
+        Some(TlsCause::UnknownIssuer) => {
+            "if the platform has an authority of its own, put its root certificate into a file and name that in [egress] \
+             ca_file; else the platform's admins have to install the intermediate certificate"
+        }
+        Some(TlsCause::NotSpoken) => "the port is one of plain HTTP: correct scheme or port",
+        None => "ask the platform's admins to mend its TLS",
     };
     advice.to_owned()
 }

@@ -1,10 +1,9 @@
-//! Why a token endpoint refused: what it said as a cause, and a cause as a sentence of advice.
-//!
-//! Platforms use the codes of RFC 6749 as they please (`invalid_client` may be anything), so their words count for more,
-//! and what was measured beside them. The rows are tried in order and the first that fits decides.
+//! Why a token endpoint refused: its status, its words and what was measured beside them as a cause, and a cause as a
+//! sentence of advice. Which words speak of what is known to `domain::cause` alone.
 
 use crate::{
     domain::{
+        cause::{Clocks, TokenCause, Words},
         destination::ServiceUrl,
         outcome::{FailureReason, Finding, Verdict},
         platform::Registration,
@@ -29,8 +28,6 @@ pub(super) struct Refusal<'a> {
 pub(super) enum Cause {
     /// There is no token endpoint at this address.
     WrongAddress,
-    /// The platform cannot fetch our key set.
-    KeysUnreachable,
     /// The address moves us on.
     Redirected,
     /// A page in the place of an answer.
@@ -39,18 +36,8 @@ pub(super) enum Cause {
     Busy,
     /// The platform failed.
     Server,
-    /// The times in the assertion.
-    Clock,
-    /// The audience of the assertion.
-    Audience,
-    /// The deployment.
-    Deployment,
-    /// The scopes.
-    Scope,
-    /// The signature, or the key that made it.
-    Key,
-    /// The client id.
-    Client,
+    /// What its words speak of.
+    Said(TokenCause),
     /// It does not say.
     Unsaid,
 }
@@ -69,7 +56,7 @@ impl Refusal<'_> {
             }
             (_, 404 | 410) if is_page => match self.plain_status {
                 Some(404 | 410) => Cause::WrongAddress,
-                _ => Cause::KeysUnreachable,
+                _ => Cause::Said(TokenCause::KeysUnreachable),
             },
             (_, 405) => Cause::WrongAddress,
             (_, 200..=299) => Cause::Page,
@@ -80,59 +67,14 @@ impl Refusal<'_> {
     }
 
     fn by_words(&self) -> Option<Cause> {
-        let words = self.verdict.message.to_lowercase();
-        let parts: Vec<&str> = words.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-        let says = |known: &[&str]| {
-            known.iter().any(|known| if known.contains(' ') { words.contains(known) } else { parts.contains(known) })
-        };
-        let is_far_off = self.ahead_millis.is_none_or(|ahead| ahead.unsigned_abs() >= CLOCKS_AGREE_MILLIS);
-        let rows = [
-            (says(&CLOCK_WORDS) && (is_far_off || !says(&AUDIENCE_WORDS)), Cause::Clock),
-            (says(&AUDIENCE_WORDS), Cause::Audience),
-            (says(&["deployment", "deployment_id"]), Cause::Deployment),
-            (says(&["invalid_scope", "scope", "scopes"]), Cause::Scope),
-            (says(&KEY_WORDS), Cause::Key),
-            (says(&CLIENT_WORDS), Cause::Client),
-        ];
-        rows.into_iter().find_map(|(fits, cause)| fits.then_some(cause))
+        let is_small = |ahead: i64| ahead.unsigned_abs() < CLOCKS_AGREE_MILLIS;
+        let clocks = if self.ahead_millis.is_some_and(is_small) { Clocks::Agree } else { Clocks::MayBeApart };
+        TokenCause::of(&Words::of(&self.verdict.message), clocks).map(Cause::Said)
     }
 }
 
 /// Clocks that are no further apart are not what a platform means.
 const CLOCKS_AGREE_MILLIS: u64 = 3_000;
-
-/// Moodle "Cannot handle token with iat prior to …", "Expired token"; others name the claims.
-const CLOCK_WORDS: [&str; 9] =
-    ["iat", "exp", "nbf", "expired", "clock", "prior to", "in the future", "issued at", "unidentified_error"];
-
-/// Canvas "the 'aud' is invalid".
-const AUDIENCE_WORDS: [&str; 2] = ["aud", "audience"];
-
-/// Moodle "\"kid\" invalid, unable to lookup correct key", "Signature verification failed"; Brightspace "`KeyId` not found
-/// in token".
-const KEY_WORDS: [&str; 11] = [
-    "kid",
-    "keyid",
-    "key id",
-    "jwk",
-    "jwks",
-    "keyset",
-    "signature",
-    "no key",
-    "unable to lookup correct key",
-    "public key",
-    "key set",
-];
-
-const CLIENT_WORDS: [&str; 7] = [
-    "invalid_client",
-    "unauthorized_client",
-    "client_id",
-    "client id",
-    "not registered",
-    "consumer key",
-    "unknown client",
-];
 
 impl Cause {
     /// What to do about it.
@@ -141,46 +83,65 @@ impl Cause {
         let place = Place(token_url);
         match self {
             Self::WrongAddress => format!("there is no token endpoint at {place}: correct token_url"),
-            Self::KeysUnreachable => "the platform answers so when it cannot fetch our JWKS: open the JWKS address that is \
-                 registered there from the platform's own network (`passback check --jwks-url URL` tries it from here)"
-                .to_owned(),
             Self::Redirected => {
-                format!("{place} moves us on, and a redirect is not followed: put the platform's present address into token_url")
+                format!(
+                    "{place} moves us on, and a redirect is not followed: put the platform's present address into token_url"
+                )
             }
             Self::Page => format!(
                 "a page came from {place} in the place of a token (a login, a maintenance or an error page): correct token_url, \
                  or wait for the maintenance to end"
             ),
-            Self::Busy => "the platform gets too many requests: try again later; the worker keeps its tokens".to_owned(),
-            Self::Server => "the platform failed on its own side: ask its admins; Sakai and Brightspace also answer so to an \
+            Self::Busy => {
+                "the platform gets too many requests: try again later; the worker keeps its tokens".to_owned()
+            }
+            Self::Server => {
+                "the platform failed on its own side: ask its admins; Sakai and Brightspace also answer so to an \
                  assertion that they cannot read, so compare client_id and token_aud with the registration there"
-                .to_owned(),
-            Self::Clock => "the platform does not accept the times in our assertion: compare the clocks of this machine and of \
-                 the platform, and keep both right by a time service"
-                .to_owned(),
-            Self::Audience => format!(
-                "the platform does not accept the audience \"{token_audience}\": set token_aud to what its registration page \
-                 names (often the token URL to the letter, a last slash included; Brightspace has a value of its own)"
-            ),
-            Self::Deployment => "the platform does not know the deployment: compare deployment_id with the registration there, or \
-                 leave it out"
-                .to_owned(),
-            Self::Scope => "the registration there does not allow the scopes of grades: allow the tool to use grade services (AGS) \
-                 in the platform's settings of this tool"
-                .to_owned(),
-            Self::Key => format!(
-                "the platform cannot check our signature by the key \"{kid}\": it has an older copy of our key set, or fetches \
-                 another one; have it fetch the JWKS anew, or put back the key that it knows as the first of [[signing_keys]]"
-            ),
-            Self::Client => format!(
-                "the platform does not know client_id \"{client_id}\", or not with our keys: compare client_id and the JWKS \
-                 address with the tool's registration there"
-            ),
+                    .to_owned()
+            }
+            Self::Said(cause) => advice_of(cause, registration, kid),
             Self::Unsaid => format!(
                 "the platform does not say why: compare client_id \"{client_id}\", token_aud \"{token_audience}\" and the JWKS \
                  address with the tool's registration there"
             ),
         }
+    }
+}
+
+fn advice_of(cause: TokenCause, registration: &Registration, kid: &str) -> String {
+    let Registration { client_id, token_audience, .. } = registration;
+    match cause {
+        TokenCause::KeysUnreachable => {
+            "the platform answers so when it cannot fetch our JWKS: open the JWKS address that is \
+             registered there from the platform's own network (`passback check --jwks-url URL` tries it from here)"
+                .to_owned()
+        }
+        TokenCause::Clock => {
+            "the platform does not accept the times in our assertion: compare the clocks of this machine and \
+             of the platform, and keep both right by a time service"
+                .to_owned()
+        }
+        TokenCause::Audience => format!(
+            "the platform does not accept the audience \"{token_audience}\": set token_aud to what its registration page \
+             names (often the token URL to the letter, a last slash included; Brightspace has a value of its own)"
+        ),
+        TokenCause::Deployment => {
+            "the platform does not know the deployment: compare deployment_id with the registration \
+             there, or leave it out"
+                .to_owned()
+        }
+        TokenCause::Scope => "the registration there does not allow the scopes of grades: allow the tool to use grade \
+             services (AGS) in the platform's settings of this tool"
+            .to_owned(),
+        TokenCause::Key => format!(
+            "the platform cannot check our signature by the key \"{kid}\": it has an older copy of our key set, or fetches \
+             another one; have it fetch the JWKS anew, or put back the key that it knows as the first of [[signing_keys]]"
+        ),
+        TokenCause::Client => format!(
+            "the platform does not know client_id \"{client_id}\", or not with our keys: compare client_id and the JWKS \
+             address with the tool's registration there"
+        ),
     }
 }
 
@@ -216,22 +177,35 @@ mod tests {
         let check = |status: u16, body: &str, expected: Cause| {
             assert_eq!(cause(status, body, None, Some(0)), expected, "{status} {body}");
         };
-        check(400, r#"{"error":"Cannot handle token with iat prior to 2026-11-21T10:30:00+0000"}"#, Cause::Clock);
-        check(400, r#"{"error":"Expired token"}"#, Cause::Clock);
-        check(400, r#"{"error":"unidentified_error"}"#, Cause::Clock);
-        check(400, r#"{"error":"Signature verification failed"}"#, Cause::Key);
-        check(400, r#"{"error":""kid" invalid, unable to lookup correct key"}"#, Cause::Key);
-        check(400, r#"{"error":"invalid_request","error_description":"KeyId not found in token"}"#, Cause::Key);
-        check(400, r#"{"error":"invalid_request","error_description":"the 'aud' is invalid"}"#, Cause::Audience);
-        check(400, r#"{"error":"invalid_scope"}"#, Cause::Scope);
-        check(401, r#"{"error":"invalid_client"}"#, Cause::Client);
-        check(400, r#"{"error":"The consumer key is incorrect."}"#, Cause::Client);
+        check(
+            400,
+            r#"{"error":"Cannot handle token with iat prior to 2026-11-21T10:30:00+0000"}"#,
+            Cause::Said(TokenCause::Clock),
+        );
+        check(400, r#"{"error":"Expired token"}"#, Cause::Said(TokenCause::Clock));
+        check(400, r#"{"error":"unidentified_error"}"#, Cause::Said(TokenCause::Clock));
+        check(400, r#"{"error":"Signature verification failed"}"#, Cause::Said(TokenCause::Key));
+        check(400, r#"{"error":""kid" invalid, unable to lookup correct key"}"#, Cause::Said(TokenCause::Key));
+        check(
+            400,
+            r#"{"error":"invalid_request","error_description":"KeyId not found in token"}"#,
+            Cause::Said(TokenCause::Key),
+        );
+        check(
+            400,
+            r#"{"error":"invalid_request","error_description":"the 'aud' is invalid"}"#,
+            Cause::Said(TokenCause::Audience),
+        );
+        check(400, r#"{"error":"invalid_scope"}"#, Cause::Said(TokenCause::Scope));
+        check(401, r#"{"error":"invalid_client"}"#, Cause::Said(TokenCause::Client));
+        check(400, r#"{"error":"The consumer key is incorrect."}"#, Cause::Said(TokenCause::Client));
+        check(400, r#"{"error":"client not associated with this deployment"}"#, Cause::Said(TokenCause::Deployment));
         check(400, r#"{"error":"invalid_grant"}"#, Cause::Unsaid);
         check(403, "", Cause::Unsaid);
         check(429, "", Cause::Busy);
         check(303, "", Cause::Redirected);
         check(503, "<html>maintenance</html>", Cause::Server);
-        check(500, r#"{"error":"the aud is an array"}"#, Cause::Audience);
+        check(500, r#"{"error":"the aud is an array"}"#, Cause::Said(TokenCause::Audience));
         check(200, "<html>Log in</html>", Cause::Page);
         check(400, "<html>Bad request</html>", Cause::Page);
         check(405, "", Cause::WrongAddress);
@@ -240,18 +214,18 @@ mod tests {
     #[test]
     fn a_404_page_is_a_missing_key_set_only_where_the_address_is_one_of_tokens() {
         let page = "<!DOCTYPE html><title>404</title>";
-        assert_eq!(cause(404, page, Some(400), None), Cause::KeysUnreachable);
-        assert_eq!(cause(404, page, Some(405), None), Cause::KeysUnreachable);
+        assert_eq!(cause(404, page, Some(400), None), Cause::Said(TokenCause::KeysUnreachable));
+        assert_eq!(cause(404, page, Some(405), None), Cause::Said(TokenCause::KeysUnreachable));
         assert_eq!(cause(404, page, Some(404), None), Cause::WrongAddress);
-        assert_eq!(cause(404, page, None, None), Cause::KeysUnreachable);
+        assert_eq!(cause(404, page, None, None), Cause::Said(TokenCause::KeysUnreachable));
         assert_eq!(cause(404, "not found", Some(404), None), Cause::WrongAddress);
     }
 
     #[test]
     fn clocks_that_agree_are_not_at_fault_for_an_audience() {
         let body = r#"{"error":"invalid_client","error_description":"check aud, iat and exp"}"#;
-        assert_eq!(cause(400, body, None, Some(0)), Cause::Audience);
-        assert_eq!(cause(400, body, None, Some(120_000)), Cause::Clock);
+        assert_eq!(cause(400, body, None, Some(0)), Cause::Said(TokenCause::Audience));
+        assert_eq!(cause(400, body, None, Some(120_000)), Cause::Said(TokenCause::Clock));
     }
 
     proptest! {

@@ -25,6 +25,7 @@
 //! ```
 
 pub mod advice;
+pub mod cause;
 pub mod destination;
 pub mod dispatch;
 pub mod drawer;

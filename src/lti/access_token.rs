@@ -25,6 +25,7 @@ use super::{
     words::{self, Confidential, Hidden},
 };
 use crate::domain::{
+    cause::{Words, speaks_of_time},
     destination::ServiceUrl,
     outcome::{FailureReason, Finding, Verdict},
     platform::{Registration, SigningKey},
@@ -207,28 +208,9 @@ pub fn clock_of(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
     let since_epoch = httpdate::parse_http_date(reply.header("date")?.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let theirs = Timestamp::default() + since_epoch;
     let apart = theirs.since(now).max(now.since(theirs));
-    let words = words::readable(&reply.body).to_lowercase();
-    let speaks_of_time = words
-        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
-        .any(|word| TIME_WORDS.contains(&word));
-    ((APART_MIN..=APART_MAX).contains(&apart) && speaks_of_time).then_some(theirs)
+    let words = Words::of(&words::readable(&reply.body));
+    ((APART_MIN..=APART_MAX).contains(&apart) && speaks_of_time(&words)).then_some(theirs)
 }
-
-/// Words of an assertion that was refused for its times: Moodle "Cannot handle token with iat prior to …" and "Expired
-/// token", Canvas "the 'iat' must be …"; Open edX says no more than `unidentified_error`.
-const TIME_WORDS: [&str; 11] = [
-    "iat",
-    "exp",
-    "nbf",
-    "expired",
-    "expiration",
-    "future",
-    "prior",
-    "clock",
-    "time",
-    "timestamp",
-    "unidentified_error",
-];
 
 /// A `Date` header has whole seconds, and took its time to come here.
 const APART_MIN: Duration = Duration::from_secs(3);
@@ -369,6 +351,7 @@ mod tests {
             refused(400, "Fri, 15 Jan 2027 08:00:02 GMT", prior),
             refused(400, "yesterday", prior),
             refused(400, behind, r#"{"error":"invalid_client"}"#),
+            refused(400, behind, r#"{"error":"client not associated with this deployment"}"#),
             refused(500, behind, prior),
             refused(200, behind, prior),
         ];
