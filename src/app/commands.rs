@@ -91,7 +91,7 @@ async fn check(args: &check::CheckArgs, path: Option<&Path>, screen: &mut Screen
         clock: &SystemClock,
         wishes: args.wishes(),
     };
-    check::run(args, crate::check::findings(&scene), screen).await
+    check::run(args, crate::check::remarks(&scene), screen).await
 }
 
 /// `passback export`: of a store that nobody uses.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Finding, Section};
+use super::{Remark, Section};
 use crate::adapters::amqp::{BrokerLook, NotLetIn, Options, Presence, QueueLook, Trouble, look};
 
 /// A connection and a handful of questions take less than a second.
 const LOOK_LIMIT: Duration = Duration::from_secs(20);
 
 /// Looks at the broker and judges what was seen.
-pub(super) async fn section(options: Option<&Options>) -> Vec<Finding> {
+pub(super) async fn section(options: Option<&Options>) -> Vec<Remark> {
     let mut section = Section::new("broker");
     let Some(options) = options else {
         section.ok("connection", "[amqp] url is not set: events come in over HTTP alone");
@@ -103,23 +103,23 @@ fn closed(section: &mut Section, what: &'static str, name: &str, words: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Standing, *};
+    use super::{super::Mark, *};
 
     #[test]
     fn a_missing_queue_is_a_failure_only_where_nobody_makes_it() {
-        let check = |presence: Presence, is_for_dead_letters: bool, declares: bool, status: Standing, words: &str| {
+        let check = |presence: Presence, is_for_dead_letters: bool, declares: bool, status: Mark, words: &str| {
             let mut section = Section::new("broker");
             queue(&mut section, &QueueLook { name: "q".to_owned(), is_for_dead_letters, presence }, declares);
-            let finding = &section.findings[0];
-            assert!(finding.status == status && finding.seen.contains(words), "{finding:?}");
+            let remark = &section.remarks[0];
+            assert!(remark.status == status && remark.seen.contains(words), "{remark:?}");
         };
         let there = |messages| Presence::There { messages, consumers: 1 };
-        check(there(3), false, true, Standing::Ok, "3 events wait");
-        check(there(0), true, true, Standing::Ok, "is empty");
-        check(there(3), true, true, Standing::Warning, "3 refused events");
-        check(Presence::Missing, false, true, Standing::Warning, "not there yet");
-        check(Presence::Missing, false, false, Standing::Failed, "is not there");
-        check(Presence::Different("classic".to_owned()), false, true, Standing::Failed, "not as the worker");
-        check(Presence::Closed("ACCESS_REFUSED".to_owned()), false, true, Standing::Failed, "ACCESS_REFUSED");
+        check(there(3), false, true, Mark::Ok, "3 events wait");
+        check(there(0), true, true, Mark::Ok, "is empty");
+        check(there(3), true, true, Mark::Warning, "3 refused events");
+        check(Presence::Missing, false, true, Mark::Warning, "not there yet");
+        check(Presence::Missing, false, false, Mark::Failed, "is not there");
+        check(Presence::Different("classic".to_owned()), false, true, Mark::Failed, "not as the worker");
+        check(Presence::Closed("ACCESS_REFUSED".to_owned()), false, true, Mark::Failed, "ACCESS_REFUSED");
     }
 }

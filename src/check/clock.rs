@@ -44,7 +44,7 @@ pub(super) fn tell(section: &mut Section, ahead_millis: i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Standing, *};
+    use super::{super::Mark, *};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -75,18 +75,18 @@ mod tests {
 
     #[test]
     fn what_is_told_names_the_direction() {
-        let check = |ahead: i64, status: Standing, words: &str| {
+        let check = |ahead: i64, status: Mark, words: &str| {
             let mut section = Section::new("platform");
             tell(&mut section, ahead);
-            let finding = &section.findings[0];
-            assert!(finding.status == status && finding.seen.contains(words), "{ahead}: {finding:?}");
+            let remark = &section.remarks[0];
+            assert!(remark.status == status && remark.seen.contains(words), "{ahead}: {remark:?}");
         };
-        check(0, Standing::Ok, "agree");
-        check(4_900, Standing::Ok, "5 s ahead of");
-        check(5_000, Standing::Warning, "5 s ahead of");
-        check(29_999, Standing::Warning, "30 s ahead of");
-        check(30_000, Standing::Failed, "30 s ahead of");
-        check(-29_000, Standing::Ok, "29 s behind");
-        check(-119_800, Standing::Failed, "120 s behind");
+        check(0, Mark::Ok, "agree");
+        check(4_900, Mark::Ok, "5 s ahead of");
+        check(5_000, Mark::Warning, "5 s ahead of");
+        check(29_999, Mark::Warning, "30 s ahead of");
+        check(30_000, Mark::Failed, "30 s ahead of");
+        check(-29_000, Mark::Ok, "29 s behind");
+        check(-119_800, Mark::Failed, "120 s behind");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Finding, Road, Section, counted,
+    Remark, Road, Section, counted,
     platform::{Asked, TokenDesk},
     reach, registrations,
 };
@@ -11,7 +11,7 @@ use crate::{
     config::lti::Platform,
     domain::{
         destination::ServiceUrl,
-        outcome::{FailureReason, Finding as Outcome, Verdict},
+        outcome::{FailureReason, Finding, Verdict},
         platform::Registration,
     },
     lti::{
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Reads a container.
-pub(super) async fn section(road: Road<'_>, name: Option<&str>, container: &ServiceUrl) -> Vec<Finding> {
+pub(super) async fn section(road: Road<'_>, name: Option<&str>, container: &ServiceUrl) -> Vec<Remark> {
     let mut section = Section::named("line items", format!("{container:?}"));
     match chosen(road, name) {
         Ok((platform, registration)) => try_container(road, &mut section, platform, registration, container).await,
@@ -126,16 +126,16 @@ fn told(verdict: &Verdict) -> String {
 
 fn advice(verdict: &Verdict) -> &'static str {
     match verdict.finding {
-        Outcome::Failed(FailureReason::NotFound) => {
+        Finding::Failed(FailureReason::NotFound) => {
             "the line item container is not there: the course was deleted, or this is not the `lineitems` URL of a launch"
         }
-        Outcome::Failed(FailureReason::Unauthorized) => {
+        Finding::Failed(FailureReason::Unauthorized) => {
             "the platform does not let this tool read the columns of this course: check that the tool is in the course and may \
              use grade services there"
         }
-        Outcome::Failed(FailureReason::ServerError) => "the platform failed on its own side: ask its admins",
-        Outcome::Failed(FailureReason::RateLimited) => "the platform gets too many requests: try again later",
-        Outcome::Failed(FailureReason::BadResponse) => {
+        Finding::Failed(FailureReason::ServerError) => "the platform failed on its own side: ask its admins",
+        Finding::Failed(FailureReason::RateLimited) => "the platform gets too many requests: try again later",
+        Finding::Failed(FailureReason::BadResponse) => {
             "what answers there is no line item service: use the `lineitems` URL of a launch to the letter"
         }
         _ => "use the `lineitems` URL of a launch to the letter",

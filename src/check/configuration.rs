@@ -1,11 +1,11 @@
 //! The configuration itself: where it was taken from, what is allowed and hardly meant, and what `[egress]` would keep
 //! from being called.
 
-use super::{Finding, Scene, Section, counted, listed};
+use super::{Remark, Scene, Section, counted, listed};
 use crate::config::Config;
 
 /// Judges the configuration, which the loader has found right.
-pub(super) fn section(scene: &Scene<'_>) -> Vec<Finding> {
+pub(super) fn section(scene: &Scene<'_>) -> Vec<Remark> {
     let mut section = Section::new("configuration");
     section.ok("file", told(scene));
     for warning in scene.config.warnings() {

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Finding, Road, Section, listed, reach};
+use super::{Remark, Road, Section, listed, reach};
 use crate::{
     domain::destination::ServiceUrl,
     lti::{probe, wire::TransportFault},
 };
 
 /// Fetches the key set and compares.
-pub(super) async fn section(road: Road<'_>, url: &ServiceUrl) -> Vec<Finding> {
+pub(super) async fn section(road: Road<'_>, url: &ServiceUrl) -> Vec<Remark> {
     let mut section = Section::named("jwks", format!("{url:?}"));
     fetch(road, &mut section, url).await;
     section.done()
@@ -78,7 +78,7 @@ fn compare(section: &mut Section, ours: &[(String, String)], published: &[(Strin
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Standing, *};
+    use super::{super::Mark, *};
 
     #[test]
     fn a_key_that_signs_must_be_published_and_others_should_be() {
@@ -86,16 +86,16 @@ mod tests {
             let key = |name: &&str| name.split_once('=').map(|(kid, n)| (kid.to_owned(), n.to_owned())).expect("a key");
             names.iter().map(key).collect::<Vec<_>>()
         };
-        let check = |ours: &[&str], published: &[&str], status: Standing, words: &str| {
+        let check = |ours: &[&str], published: &[&str], status: Mark, words: &str| {
             let mut section = Section::new("jwks");
             compare(&mut section, &keys(ours), &keys(published));
-            let finding = &section.findings[0];
-            assert!(finding.status == status && finding.seen.contains(words), "{ours:?} {published:?}: {finding:?}");
+            let remark = &section.remarks[0];
+            assert!(remark.status == status && remark.seen.contains(words), "{ours:?} {published:?}: {remark:?}");
         };
-        check(&["new=1", "old=2"], &["old=2", "new=1", "older=3"], Standing::Ok, "all");
-        check(&["new=1", "old=2"], &["old=2"], Standing::Failed, "new is configured and not published");
-        check(&["old=2", "new=1"], &["old=2"], Standing::Warning, "new is configured and not published");
-        check(&["new=1"], &["new=9"], Standing::Failed, "another key");
-        check(&[], &["new=9"], Standing::Failed, "no [[signing_keys]]");
+        check(&["new=1", "old=2"], &["old=2", "new=1", "older=3"], Mark::Ok, "all");
+        check(&["new=1", "old=2"], &["old=2"], Mark::Failed, "new is configured and not published");
+        check(&["old=2", "new=1"], &["old=2"], Mark::Warning, "new is configured and not published");
+        check(&["new=1"], &["new=9"], Mark::Failed, "another key");
+        check(&[], &["new=9"], Mark::Failed, "no [[signing_keys]]");
     }
 }

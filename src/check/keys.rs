@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::{Finding, Section, counted, listed, registrations};
+use super::{Remark, Section, counted, listed, registrations};
 use crate::config::{
     Config,
     lti::{LtiKey, SigningKeyConfig},
@@ -14,7 +14,7 @@ use crate::config::{
 };
 
 /// Judges all keys.
-pub(super) fn section(config: &Config) -> Vec<Finding> {
+pub(super) fn section(config: &Config) -> Vec<Remark> {
     let mut section = Section::new("keys");
     signing_keys(&mut section, config);
     shared_secrets(&mut section, &config.lti_keys);

@@ -6,7 +6,7 @@
 //! functions without any waiting (`clock`, `refusal`, and those that take a look or a reply); the rest only asks.
 //!
 //! Nothing is changed anywhere: no grade, no column, no queue, no file. No lock of the store is held, so it can run beside
-//! a worker. Every step has a limit in time, no secret comes into a finding, and nothing that a platform says can make it
+//! a worker. Every step has a limit in time, no secret comes into a remark, and nothing that a platform says can make it
 //! panic.
 
 mod broker;
@@ -37,7 +37,7 @@ use crate::{
 /// How a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum Mark {
     /// As it should be.
     Ok,
     /// Grades flow, or most of them; somebody should look.
@@ -46,7 +46,7 @@ pub enum Standing {
     Failed,
 }
 
-impl Standing {
+impl Mark {
     /// The stable text name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Standing {
 
 /// What was found in one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Remark {
     /// What was tried: `configuration`, `store`, `broker`, `keys`, `platform`, `jwks`, `line items`, `lti key`, `lti 1.1`.
     pub part: &'static str,
     /// Which one, where there are several.
@@ -67,7 +67,7 @@ pub struct Finding {
     /// The step.
     pub step: &'static str,
     /// How it stands.
-    pub status: Standing,
+    pub status: Mark,
     /// What was seen.
     pub seen: String,
     /// What to do, in a sentence; none where nothing is to be done.
@@ -124,7 +124,7 @@ pub struct OutcomeWish {
 }
 
 /// Tries everything, and tells section by section in the order in which they stand.
-pub fn findings<'a>(scene: &'a Scene<'a>) -> impl Stream<Item = Vec<Finding>> + Send + 'a {
+pub fn remarks<'a>(scene: &'a Scene<'a>) -> impl Stream<Item = Vec<Remark>> + Send + 'a {
     stream::iter(sections(scene)).buffered(SECTIONS_AT_ONCE)
 }
 
@@ -134,8 +134,8 @@ const SECTIONS_AT_ONCE: usize = 8;
 /// No step takes longer, whatever the configuration allows: somebody waits for the answer.
 const STEP_LIMIT: Duration = Duration::from_secs(15);
 
-fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Finding>>> {
-    let mut sections: Vec<Pending<'a, Vec<Finding>>> = vec![
+fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
+    let mut sections: Vec<Pending<'a, Vec<Remark>>> = vec![
         Box::pin(async { configuration::section(scene) }),
         Box::pin(store::section(&scene.config.store.path)),
         Box::pin(broker::section(scene.broker.as_ref())),
@@ -182,40 +182,40 @@ fn registrations(config: &Config) -> impl Iterator<Item = (&crate::config::lti::
     config.platforms.iter().filter_map(|platform| Some((platform, platform.registration()?)))
 }
 
-/// Gathers the findings of a section.
+/// Gathers the remarks of a section.
 struct Section {
     part: &'static str,
     name: Option<String>,
-    findings: Vec<Finding>,
+    remarks: Vec<Remark>,
 }
 
 impl Section {
     fn new(part: &'static str) -> Self {
-        Self { part, name: None, findings: Vec::new() }
+        Self { part, name: None, remarks: Vec::new() }
     }
 
     fn named(part: &'static str, name: impl Into<String>) -> Self {
-        Self { part, name: Some(name.into()), findings: Vec::new() }
+        Self { part, name: Some(name.into()), remarks: Vec::new() }
     }
 
     fn ok(&mut self, step: &'static str, seen: impl Into<String>) {
-        self.add(step, Standing::Ok, seen.into(), None);
+        self.add(step, Mark::Ok, seen.into(), None);
     }
 
     fn warn(&mut self, step: &'static str, seen: impl Into<String>, advice: impl Into<String>) {
-        self.add(step, Standing::Warning, seen.into(), Some(advice.into()));
+        self.add(step, Mark::Warning, seen.into(), Some(advice.into()));
     }
 
     fn fail(&mut self, step: &'static str, seen: impl Into<String>, advice: impl Into<String>) {
-        self.add(step, Standing::Failed, seen.into(), Some(advice.into()));
+        self.add(step, Mark::Failed, seen.into(), Some(advice.into()));
     }
 
-    fn add(&mut self, step: &'static str, status: Standing, seen: String, advice: Option<String>) {
-        self.findings.push(Finding { part: self.part, name: self.name.clone(), step, status, seen, advice });
+    fn add(&mut self, step: &'static str, status: Mark, seen: String, advice: Option<String>) {
+        self.remarks.push(Remark { part: self.part, name: self.name.clone(), step, status, seen, advice });
     }
 
-    fn done(self) -> Vec<Finding> {
-        self.findings
+    fn done(self) -> Vec<Remark> {
+        self.remarks
     }
 }
 

@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
-use super::{Finding, OutcomeWish, Road, Section, reach};
+use super::{OutcomeWish, Remark, Road, Section, reach};
 use crate::{
     domain::{
         cause::{Words, speaks_of_unsupported},
         event::{Door, GradeEvent},
-        outcome::{FailureReason, Finding as Outcome, Verdict},
+        outcome::{FailureReason, Finding, Verdict},
         platform::SharedSecret,
         verification::Reading,
     },
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Tries an outcome service.
-pub(super) async fn section(road: Road<'_>, wish: &OutcomeWish) -> Vec<Finding> {
+pub(super) async fn section(road: Road<'_>, wish: &OutcomeWish) -> Vec<Remark> {
     let mut section = Section::named("lti 1.1", format!("{:?}", wish.url));
     let host = wish.url.as_url().host_str().unwrap_or_default();
     match road.scene.registry.shared_secret(&wish.key, host) {
@@ -94,11 +94,11 @@ fn judge(section: &mut Section, verdict: &Verdict, reading: Option<Reading>, key
         None => verdict.message.clone(),
     };
     match (verdict.finding, reading) {
-        (Outcome::Accepted, Some(Reading::Grade(grade))) => {
+        (Finding::Accepted, Some(Reading::Grade(grade))) => {
             section.ok("grade", format!("it can be read: {grade}"));
         }
-        (Outcome::Accepted, _) => section.ok("grade", "it can be read: there is none yet"),
-        (Outcome::Failed(FailureReason::Unauthorized), _) => section.fail(
+        (Finding::Accepted, _) => section.ok("grade", "it can be read: there is none yet"),
+        (Finding::Failed(FailureReason::Unauthorized), _) => section.fail(
             "signature",
             seen,
             format!(
@@ -107,17 +107,17 @@ fn judge(section: &mut Section, verdict: &Verdict, reading: Option<Reading>, key
             ),
         ),
         // Open edX knows replaceResult alone.
-        (Outcome::Failed(FailureReason::Rejected), _) if speaks_of_unsupported(&Words::of(&verdict.message)) => section.warn(
+        (Finding::Failed(FailureReason::Rejected), _) if speaks_of_unsupported(&Words::of(&verdict.message)) => section.warn(
             "grade",
             seen,
             "this platform does not read grades back, which is no failure of grades; it does not tell whether the secret is right",
         ),
-        (Outcome::Failed(FailureReason::Rejected | FailureReason::NotFound), _) => section.fail(
+        (Finding::Failed(FailureReason::Rejected | FailureReason::NotFound), _) => section.fail(
             "grade",
             seen,
             "use outcome URL and sourcedid of one and the same launch, to the letter, of an activity that is still there",
         ),
-        (Outcome::Failed(FailureReason::ServerError), _) => {
+        (Finding::Failed(FailureReason::ServerError), _) => {
             section.fail("grade", seen, "the platform failed on its own side: ask its admins");
         }
         _ => section.fail("grade", seen, "what answers there is no outcome service: correct the outcome URL"),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Finding, Road, Section, clock, listed, reach,
+    Remark, Road, Section, clock, listed, reach,
     refusal::{Cause, Refusal},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Tries a platform.
-pub(super) async fn section(road: Road<'_>, platform: &Platform) -> Vec<Finding> {
+pub(super) async fn section(road: Road<'_>, platform: &Platform) -> Vec<Remark> {
     let mut section = Section::named("platform", &platform.name);
     if let Some(registration) = platform.registration() {
         try_tokens(road, &mut section, registration).await;
@@ -77,7 +77,7 @@ pub(super) struct Refused {
 }
 
 /// A question to the token endpoint, answered.
-struct Exchange {
+struct Answered {
     answer: Answer,
     ahead_millis: Option<i64>,
     /// By whose clock the assertion was signed that was answered.
@@ -97,24 +97,24 @@ enum SignedBy {
 impl TokenDesk {
     /// The first question, which also shows the connection and the clock. True where a token for scores was given.
     async fn ask_for_scores(&self, road: Road<'_>, section: &mut Section) -> bool {
-        let exchange = match self.exchange(road, Purpose::Scores).await {
-            Ok(exchange) => exchange,
+        let answered = match self.question(road, Purpose::Scores).await {
+            Ok(answered) => answered,
             Err(verdict) => {
                 section.fail("token", verdict.message, "make a key with `passback keys generate` and configure it");
                 return false;
             }
         };
         let token_url = &self.registration.token_url;
-        let Some(reply) = reach::contact(road, section, &exchange.answer, token_url, "token_url").await else {
+        let Some(reply) = reach::contact(road, section, &answered.answer, token_url, "token_url").await else {
             return false;
         };
-        if let Some(ahead_millis) = exchange.ahead_millis {
+        if let Some(ahead_millis) = answered.ahead_millis {
             clock::tell(section, ahead_millis);
         }
-        match &exchange.granted {
+        match &answered.granted {
             Ok(token) => {
-                let missing = probe::missing_scopes(token, &exchange.request);
-                if missing.is_empty() && exchange.signed_by == SignedBy::TheirClock {
+                let missing = probe::missing_scopes(token, &answered.request);
+                if missing.is_empty() && answered.signed_by == SignedBy::TheirClock {
                     let seen = "a token was given only when the assertion was signed by the platform's own clock";
                     section.warn("token", seen, "AGS does with that; LTI 1.1 does not: keep both clocks right");
                 } else if missing.is_empty() {
@@ -126,14 +126,14 @@ impl TokenDesk {
                 missing.is_empty()
             }
             Err(verdict) => {
-                let refused = self.refused(road, reply, verdict, exchange.ahead_millis).await;
+                let refused = self.refused(road, reply, verdict, answered.ahead_millis).await;
                 section.fail(refused.step(), refused.seen.clone(), self.advice(&refused));
                 false
             }
         }
     }
 
-    /// What finding and making columns takes; an event that names its own needs none of it.
+    /// What remark and making columns takes; an event that names its own needs none of it.
     async fn ask_for_columns(&self, road: Road<'_>, section: &mut Section) {
         let without = "events that name their own `lineitem` are delivered, columns cannot be found or made";
         match self.ask(road, Purpose::Columns).await {
@@ -158,23 +158,23 @@ impl TokenDesk {
 
     /// Asks for a token.
     pub(super) async fn ask(&self, road: Road<'_>, purpose: Purpose) -> Asked {
-        let exchange = match self.exchange(road, purpose).await {
-            Ok(exchange) => exchange,
+        let answered = match self.question(road, purpose).await {
+            Ok(answered) => answered,
             Err(verdict) => return Asked::Refused(Refused { cause: None, seen: verdict.message }),
         };
-        match (exchange.granted, exchange.answer) {
+        match (answered.granted, answered.answer) {
             (Ok(token), _) => {
-                let missing = probe::missing_scopes(&token, &exchange.request);
+                let missing = probe::missing_scopes(&token, &answered.request);
                 Asked::Granted(token, missing)
             }
             (Err(verdict), Ok(reply)) => {
-                Asked::Refused(self.refused(road, &reply, &verdict, exchange.ahead_millis).await)
+                Asked::Refused(self.refused(road, &reply, &verdict, answered.ahead_millis).await)
             }
             (Err(verdict), Err(_)) => Asked::Refused(Refused { cause: None, seen: verdict.message }),
         }
     }
 
-    async fn exchange(&self, road: Road<'_>, purpose: Purpose) -> Result<Exchange, Verdict> {
+    async fn question(&self, road: Road<'_>, purpose: Purpose) -> Result<Answered, Verdict> {
         let (registration, signing_key) = (Arc::clone(&self.registration), Arc::clone(&self.signing_key));
         let request = TokenRequest::new(registration, signing_key, purpose.scopes());
         let clock = road.scene.clock;
@@ -190,7 +190,7 @@ impl TokenDesk {
             signed_by = SignedBy::TheirClock;
         }
         let granted = access_token::read_discreetly(&answer, answered_at, road.scene.registry.confidential());
-        Ok(Exchange { answer, ahead_millis, signed_by, granted, request })
+        Ok(Answered { answer, ahead_millis, signed_by, granted, request })
     }
 
     async fn refused(&self, road: Road<'_>, reply: &Reply, verdict: &Verdict, ahead_millis: Option<i64>) -> Refused {

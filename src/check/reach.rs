@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tokio::time::timeout;
 
-use super::{Finding, Road, Section, listed};
+use super::{Remark, Road, Section, listed};
 use crate::{
     adapters::transport::{Chain, Forbidden},
     domain::{
@@ -21,7 +21,7 @@ use crate::{
 const ADDRESSES_SHOWN_MAX: usize = 4;
 
 /// A host that LTI keys name.
-pub(super) async fn host_section(road: Road<'_>, host: String, keys: Vec<String>) -> Vec<Finding> {
+pub(super) async fn host_section(road: Road<'_>, host: String, keys: Vec<String>) -> Vec<Remark> {
     let mut section = Section::named("lti key", listed(&keys));
     match ServiceUrl::parse(&format!("https://{host}/")) {
         Ok(url) => visit_host(road, &mut section, &url).await,

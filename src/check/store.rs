@@ -8,14 +8,14 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Finding, STEP_LIMIT, Section};
+use super::{Remark, STEP_LIMIT, Section};
 use crate::adapters::store::{
     RESERVE_BYTES,
     look::{Folder, FolderLook, look},
 };
 
 /// Looks at the folder and judges what was seen.
-pub(super) async fn section(path: &Path) -> Vec<Finding> {
+pub(super) async fn section(path: &Path) -> Vec<Remark> {
     let mut section = Section::named("store", path.display().to_string());
     match look_in_time(path.to_owned()).await {
         Some(looked) => judge(&mut section, &looked),
@@ -123,32 +123,32 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Standing, *};
+    use super::{super::Mark, *};
 
     fn folder() -> Folder {
         let room_bytes = Some(1 << 40);
         Folder { mode: 0o700, owner: 7, user: 7, written: Ok(()), room_bytes, store_bytes: Some(1 << 20), in_use: true }
     }
 
-    fn check(folder: Folder, status: Standing, step: &str, words: &str) {
+    fn check(folder: Folder, status: Mark, step: &str, words: &str) {
         let mut section = Section::new("store");
         judge(&mut section, &FolderLook::There(folder));
-        let finding = section.findings.iter().find(|finding| finding.step == step).expect(step);
-        assert!(finding.status == status && finding.seen.contains(words), "{step}: {finding:?}");
+        let remark = section.remarks.iter().find(|remark| remark.step == step).expect(step);
+        assert!(remark.status == status && remark.seen.contains(words), "{step}: {remark:?}");
     }
 
     #[test]
     fn what_stands_in_the_way_of_a_store_is_named() {
-        check(folder(), Standing::Ok, "use", "a worker runs here");
-        check(Folder { in_use: false, ..folder() }, Standing::Ok, "use", "no worker runs here");
-        check(Folder { mode: 0o755, ..folder() }, Standing::Warning, "owner", "0755");
-        check(Folder { owner: 8, ..folder() }, Standing::Warning, "owner", "belongs to the user 8");
-        check(Folder { room_bytes: Some(20 << 20), ..folder() }, Standing::Failed, "room", "20 MiB");
-        check(Folder { room_bytes: Some(100 << 20), ..folder() }, Standing::Warning, "room", "100 MiB");
-        check(folder(), Standing::Ok, "room", "1024 GiB");
+        check(folder(), Mark::Ok, "use", "a worker runs here");
+        check(Folder { in_use: false, ..folder() }, Mark::Ok, "use", "no worker runs here");
+        check(Folder { mode: 0o755, ..folder() }, Mark::Warning, "owner", "0755");
+        check(Folder { owner: 8, ..folder() }, Mark::Warning, "owner", "belongs to the user 8");
+        check(Folder { room_bytes: Some(20 << 20), ..folder() }, Mark::Failed, "room", "20 MiB");
+        check(Folder { room_bytes: Some(100 << 20), ..folder() }, Mark::Warning, "room", "100 MiB");
+        check(folder(), Mark::Ok, "room", "1024 GiB");
         let denied = io::Error::from_raw_os_error(13);
-        check(Folder { written: Err(denied), ..folder() }, Standing::Failed, "folder", "Permission denied");
+        check(Folder { written: Err(denied), ..folder() }, Mark::Failed, "folder", "Permission denied");
         let full = io::Error::from(io::ErrorKind::StorageFull);
-        check(Folder { written: Err(full), ..folder() }, Standing::Failed, "folder", "the disk is full");
+        check(Folder { written: Err(full), ..folder() }, Mark::Failed, "folder", "the disk is full");
     }
 }

@@ -12,7 +12,7 @@ use super::{
     output::{Screen, Tone, printable},
 };
 use crate::{
-    check::{ColumnsWish, Finding, OutcomeWish, Standing, Wishes},
+    check::{ColumnsWish, Mark, OutcomeWish, Remark, Wishes},
     domain::destination::ServiceUrl,
 };
 
@@ -73,25 +73,25 @@ impl CheckArgs {
     }
 }
 
-/// Prints findings as they come, each section at once.
+/// Prints remarks as they come, each section at once.
 pub async fn run(
     args: &CheckArgs,
-    findings: impl Stream<Item = Vec<Finding>>,
+    remarks: impl Stream<Item = Vec<Remark>>,
     screen: &mut Screen,
 ) -> Result<(), CliError> {
-    let mut findings = pin!(findings);
+    let mut remarks = pin!(remarks);
     let mut all = Vec::new();
-    while let Some(section) = findings.next().await {
+    while let Some(section) = remarks.next().await {
         if !args.json {
-            section.iter().try_for_each(|finding| screen.print(&shown(finding, screen)))?;
+            section.iter().try_for_each(|remark| screen.print(&shown(remark, screen)))?;
         }
         all.extend(section);
     }
     if args.json {
         screen.json(&document(&all)?)?;
     }
-    let count = |status: Standing| all.iter().filter(|finding| finding.status == status).count();
-    match (count(Standing::Failed), count(Standing::Warning)) {
+    let count = |status: Mark| all.iter().filter(|remark| remark.status == status).count();
+    match (count(Mark::Failed), count(Mark::Warning)) {
         (0, _) if args.json => Ok(()),
         (0, 0) => screen.line("\nAll is well."),
         (0, 1) => screen.line("\nGrades can flow; one thing is worth a look."),
@@ -100,18 +100,18 @@ pub async fn run(
     }
 }
 
-/// A configuration that cannot be used is the only finding.
+/// A configuration that cannot be used is the only remark.
 pub fn unusable(args: &CheckArgs, error: CliError, screen: &mut Screen) -> Result<(), CliError> {
     if args.json {
-        let finding = Finding {
+        let remark = Remark {
             part: "configuration",
             name: None,
             step: "file",
-            status: Standing::Failed,
+            status: Mark::Failed,
             seen: error.to_string(),
             advice: Some("correct it and check again; nothing else was tried".to_owned()),
         };
-        screen.json(&document(&[finding])?)?;
+        screen.json(&document(&[remark])?)?;
     }
     Err(error)
 }
@@ -121,28 +121,28 @@ pub fn unusable(args: &CheckArgs, error: CliError, screen: &mut Screen) -> Resul
 struct Document<'a> {
     /// Whether nothing failed.
     ok: bool,
-    checks: &'a [Finding],
+    checks: &'a [Remark],
 }
 
-fn document(checks: &[Finding]) -> Result<String, CliError> {
-    let ok = checks.iter().all(|finding| finding.status != Standing::Failed);
+fn document(checks: &[Remark]) -> Result<String, CliError> {
+    let ok = checks.iter().all(|remark| remark.status != Mark::Failed);
     let text = serde_json::to_string_pretty(&Document { ok, checks });
     text.map_err(|error| CliError::Failed(format!("it cannot be written as JSON: {error}")))
 }
 
-/// A finding on a line, its advice below it; wrapped where a person reads.
-fn shown(finding: &Finding, screen: &Screen) -> String {
-    let tone = match finding.status {
-        Standing::Ok => Tone::Good,
-        Standing::Warning => Tone::Waiting,
-        Standing::Failed => Tone::Bad,
+/// A remark on a line, its advice below it; wrapped where a person reads.
+fn shown(remark: &Remark, screen: &Screen) -> String {
+    let tone = match remark.status {
+        Mark::Ok => Tone::Good,
+        Mark::Warning => Tone::Waiting,
+        Mark::Failed => Tone::Bad,
     };
-    let status = screen.look.paint(tone, &format!("{:<INDENT$}", finding.status.name()));
-    let name = finding.name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
-    let place = format!("{}{name}, {}: ", finding.part, finding.step);
+    let status = screen.look.paint(tone, &format!("{:<INDENT$}", remark.status.name()));
+    let name = remark.name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
+    let place = format!("{}{name}, {}: ", remark.part, remark.step);
     let room = screen.look.width.map(|width| usize::from(width).saturating_sub(INDENT));
-    let told = wrapped(&printable(&format!("{place}{}", finding.seen)), room);
-    let advice = finding.advice.as_ref().map(|advice| wrapped(&format!("→ {}", printable(advice)), room));
+    let told = wrapped(&printable(&format!("{place}{}", remark.seen)), room);
+    let advice = remark.advice.as_ref().map(|advice| wrapped(&format!("→ {}", printable(advice)), room));
     let margin = " ".repeat(INDENT);
     let lines: Vec<String> = told.into_iter().chain(advice.into_iter().flatten()).collect();
     format!("{status}{}\n", lines.join(&format!("\n{margin}")))
@@ -179,8 +179,8 @@ mod tests {
         CheckArgs { jwks_url, lineitems, platform, outcome_url: None, key: None, sourcedid: None, json }
     }
 
-    fn finding(status: Standing, advice: Option<&str>) -> Finding {
-        Finding {
+    fn remark(status: Mark, advice: Option<&str>) -> Remark {
+        Remark {
             part: "platform",
             name: Some("moodle".to_owned()),
             step: "token",
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    async fn printed(json: bool, width: Option<u16>, found: Vec<Finding>) -> (Result<(), CliError>, String) {
+    async fn printed(json: bool, width: Option<u16>, found: Vec<Remark>) -> (Result<(), CliError>, String) {
         let written = testing::Written::default();
         let look = width.map_or_else(testing::program, testing::person);
         let ended = run(&args(json), stream::iter([Vec::new(), found]), &mut written.screen(look)).await;
@@ -199,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn findings_are_lines_with_their_advice_below() {
-        let found = vec![finding(Standing::Ok, None), finding(Standing::Failed, Some("compare the client_id there"))];
+        let found = vec![remark(Mark::Ok, None), remark(Mark::Failed, Some("compare the client_id there"))];
         let (ended, text) = printed(false, None, found.clone()).await;
         let expected = "\
 ok       platform moodle, token: HTTP 400: [31mno
@@ -211,13 +211,13 @@ failed   platform moodle, token: HTTP 400: [31mno
         assert_eq!((error.exit_code(), error.to_string().as_str()), (1, "1 of 2 steps failed"));
         let (_, narrow) = printed(false, Some(40), found).await;
         assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
-        let (ended, text) = printed(false, None, vec![finding(Standing::Warning, Some("look"))]).await;
+        let (ended, text) = printed(false, None, vec![remark(Mark::Warning, Some("look"))]).await;
         assert!(ended.is_ok() && text.ends_with("one thing is worth a look.\n"), "{text}");
     }
 
     #[tokio::test]
     async fn a_program_reads_a_document() {
-        let (ended, text) = printed(true, None, vec![finding(Standing::Failed, Some("look"))]).await;
+        let (ended, text) = printed(true, None, vec![remark(Mark::Failed, Some("look"))]).await;
         let document: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!((ended.is_err(), &document["ok"]), (true, &json!(false)));
         let expected = json!({
@@ -225,7 +225,7 @@ failed   platform moodle, token: HTTP 400: [31mno
             "advice": "look",
         });
         assert_eq!(document["checks"][0], expected);
-        let (ended, text) = printed(true, None, vec![finding(Standing::Ok, None)]).await;
+        let (ended, text) = printed(true, None, vec![remark(Mark::Ok, None)]).await;
         let document: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(
             (ended.is_ok(), &document["ok"], &document["checks"][0]["advice"]),
