@@ -45,6 +45,7 @@ fn sentence(
         delivery,
         family: destination.and_then(Family::of),
         status: last.and_then(|attempt| attempt.http_status),
+        answering: last.map(|attempt| if attempt.grade_answered { Answering::Grade } else { Answering::Before }),
         words: Words::of(last.map_or("", |attempt| &attempt.message)),
     };
     let Some(row) = ROWS.iter().find(|row| row.fits(&seen)) else {
@@ -64,8 +65,18 @@ struct Seen {
     delivery: Delivery,
     family: Option<Family>,
     status: Option<u16>,
+    answering: Option<Answering>,
     /// The last attempt's words.
     words: Words,
+}
+
+/// Which request the reply that decided was an answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answering {
+    /// The one with the grade.
+    Grade,
+    /// One before it: for a token, or to find or make the column.
+    Before,
 }
 
 /// One sentence, and when it fits. A member that is none, or empty, fits everything.
@@ -74,6 +85,7 @@ struct Row {
     delivery: Option<Delivery>,
     family: Option<Family>,
     status: Option<u16>,
+    answering: Option<Answering>,
     says: Says,
     /// `{lms}` becomes the platform's family, `{key}` the consumer key or the client id.
     sentence: &'static str,
@@ -115,7 +127,7 @@ fn clocks(words: &Words) -> Clocks {
 
 impl Row {
     const fn of(reason: FailureReason, sentence: &'static str) -> Self {
-        Self { reason, delivery: None, family: None, status: None, says: Says::Anything, sentence }
+        Self { reason, delivery: None, family: None, status: None, answering: None, says: Says::Anything, sentence }
     }
 
     const fn by(mut self, delivery: Delivery) -> Self {
@@ -133,6 +145,11 @@ impl Row {
         self
     }
 
+    const fn answering(mut self, request: Answering) -> Self {
+        self.answering = Some(request);
+        self
+    }
+
     const fn says(self, phrases: &'static [&'static str]) -> Self {
         self.telling(Says::OneOf(phrases))
     }
@@ -147,6 +164,7 @@ impl Row {
             && self.delivery.is_none_or(|delivery| delivery == seen.delivery)
             && (self.family.is_none() || self.family == seen.family)
             && (self.status.is_none() || self.status == seen.status)
+            && (self.answering.is_none() || self.answering == seen.answering)
             && self.says.fits(&seen.words)
     }
 
@@ -181,6 +199,7 @@ const SIGNATURE: &[&str] = &["signature", "consumer key", "consumer_key", "oauth
 /// The rows of one reason stand together, the more special first.
 #[rustfmt::skip]
 static ROWS: &[Row] = {
+    use Answering::{Before, Grade};
     use Delivery::{Ags, Delegated, Lti11};
     use Family::{Blackboard, Canvas, Moodle, OpenEdx};
     use FailureReason as R;
@@ -195,6 +214,8 @@ static ROWS: &[Row] = {
         Row::of(R::Unauthorized, "{lms}, or a proxy before it, turns us away without a word about the signature: let its admins check that the outcome service is on and that nothing refuses this worker, and compare the secret of key {key}, then replay.").by(Lti11),
         Row::of(R::Unauthorized, "{lms} says that the student is not in this course: enrol them there and replay, or discard the job.").by(Ags).says(USER),
         Row::of(R::Unauthorized, "{lms} gave a token that may not write this grade: let its admin allow the tool {key} the grade services (line items and scores), then replay.").by(Ags).says(&["scope", "scopes", "insufficient_scope", "permission", "permissions", "gave a token without"]),
+        Row::of(R::Unauthorized, "Moodle does not let the tool {key} have a column for this activity: mostly resource_link_id is of another course than lineitems; send the event anew with both from one and the same launch.").by(Ags).at(Moodle).with(403).answering(Before),
+        Row::of(R::Unauthorized, "{lms} does not let the tool {key} find or make a column: check that it may manage line items there, and that lineitems and resource_link_id of the event come from one and the same launch, then replay.").by(Ags).answering(Before),
         Row::of(R::Unauthorized, "Moodle refused a fresh token: check that grade sync is on for the tool {key} and that the line item is one of its own (type_id in its address), then replay.").by(Ags).at(Moodle),
         Row::of(R::Unauthorized, "{lms} refused a fresh token: check that the tool {key} is still enabled there and may write to this line item, then replay.").by(Ags),
         Row::of(R::Unauthorized, "The client's endpoint does not accept key {key} with its secret: compare both with what its owner has, then replay.").by(Delegated),
@@ -212,6 +233,7 @@ static ROWS: &[Row] = {
         Row::of(R::NotFound, "No column of the gradebook fits and the tool may not make one: let a teacher add it, or let the platform's admin allow the tool line items, then replay.").says(&["did not grant the scope to make one"]),
         Row::of(R::NotFound, "The column was made anew once and is gone again, so somebody does not want it: ask the teacher, then replay or discard.").says(&["made anew for this grade once"]),
         Row::of(R::NotFound, "{lms} says that the course is not there any more: ask its admins, then replay or discard.").by(Ags).says(COURSE),
+        Row::of(R::NotFound, "{lms} finds no such course or activity where the column is looked for or made: check that lineitems and resource_link_id of the event come from one and the same launch, then replay or discard.").by(Ags).answering(Before),
         Row::of(R::NotFound, "There is no outcome service at this address: check lis_outcome_service_url, and that the platform still has this activity, then replay or discard.").by(Lti11),
         Row::of(R::NotFound, "There is nothing at the client's grade_passback_url: ask its owner for the right one, then replay or discard.").by(Delegated),
         // Refusals. The codes are Canvas's own.
@@ -227,15 +249,16 @@ static ROWS: &[Row] = {
         Row::of(R::Rejected, "The due date is past and the course takes no late grades: let the teacher extend it and replay, or discard the job.").says(&["past due"]),
         Row::of(R::Rejected, "Moodle stored nothing although it said 200: most often the student is not enrolled, or the grade is locked; look at the gradebook, then replay or discard.").by(Ags).says(&["moodle stored nothing"]),
         Row::of(R::Rejected, "Moodle finds no service at this address: check that the line item URL is to the letter the one that Moodle gave, then replay or discard.").by(Ags).says(&["no handler found"]),
-        Row::of(R::Rejected, "Moodle refuses a score with a bare 400 when the user is not enrolled, is a teacher, or is unknown there: check the enrolment and replay, or discard the job.").by(Ags).at(Moodle).with(400).telling(Says::Nothing),
+        Row::of(R::Rejected, "Moodle refuses a score with a bare 400 when the user is not enrolled, is a teacher, or is unknown there: check the enrolment and replay, or discard the job.").by(Ags).at(Moodle).with(400).answering(Grade).telling(Says::Nothing),
+        Row::of(R::Rejected, "{lms} refused to find or make the column: read its words below, and check that lineitems and resource_link_id of the event come from one and the same launch, then replay or discard.").by(Ags).answering(Before),
         Row::of(R::Rejected, "Blackboard does not know this sourcedId or this user: let the student launch again and send the event anew.").at(Blackboard).says(&["incorrect", "could not be found"]),
         Row::of(R::Rejected, "The platform wants another media type, so this address is hardly its grade service: check the service URL, then replay.").with(415),
         Row::of(R::Rejected, "{lms} does not know replaceResult at this address: check that lis_outcome_service_url is its outcome service, then replay.").by(Lti11).telling(Says::Unsupported),
         // The rest: what is special about them is in the words.
         Row::of(R::RateLimited, "Canvas counts parallel calls before they are made: lower [delivery] per_platform to less than 10, restart, then replay.").at(Canvas),
-        Row::of(R::ServerError, "Moodle answers 500 to a score whose grade or column is locked: let the teacher look at the gradebook; otherwise ask its admins, then replay.").by(Ags).at(Moodle).with(500),
-        Row::of(R::ServerError, "Behind this 502 Moodle hides an id that is none of its users (they are numbers), or a database in trouble: check lis_data.user_id, then replay.").by(Ags).at(Moodle).with(502),
-        Row::of(R::ServerError, "Open edX answers 500 when the student is unknown there or the grade cannot be published: check the enrolment, then replay.").at(OpenEdx).with(500),
+        Row::of(R::ServerError, "Moodle answers 500 to a score whose grade or column is locked: let the teacher look at the gradebook; otherwise ask its admins, then replay.").by(Ags).at(Moodle).with(500).answering(Grade),
+        Row::of(R::ServerError, "Behind this 502 Moodle hides an id that is none of its users (they are numbers), or a database in trouble: check lis_data.user_id, then replay.").by(Ags).at(Moodle).with(502).answering(Grade),
+        Row::of(R::ServerError, "Open edX answers 500 when the student is unknown there or the grade cannot be published: check the enrolment, then replay.").at(OpenEdx).with(500).answering(Grade),
         Row::of(R::ServerError, "{lms} is in maintenance or overloaded: wait until it is back, then replay.").with(503),
         Row::of(R::BadResponse, "{lms} sends us to another address, so the service URL is not the one that it goes by: correct scheme, host and port there or in the registration, let the student launch again, and send the event anew.").says(&["a redirect"]),
         Row::of(R::BadResponse, "{lms} answered with a page, mostly a login or a maintenance page: check the service URL, wait until the platform is back, then replay.").says(&["a page not the answer"]),
@@ -266,6 +289,16 @@ mod tests {
         r#""lti_version":"1.3","grade_passback_url":"https://l/PATH","oauth_consumer_key":"our-key""#;
 
     fn said(lis_data: &str, path: &str, reason: FailureReason, status: Option<u16>, words: &str) -> String {
+        said_answering(Answering::Grade, (lis_data, path), reason, status, words)
+    }
+
+    fn said_answering(
+        request: Answering,
+        (lis_data, path): (&str, &str),
+        reason: FailureReason,
+        status: Option<u16>,
+        words: &str,
+    ) -> String {
         let lis_data = lis_data.replace("PATH", path);
         let json = format!(r#"{{"session_id":"s","score":1,"max_score":1,"lis_data":{{{lis_data}}}}}"#);
         let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect(&json);
@@ -278,7 +311,7 @@ mod tests {
             reply_lost: false,
             counted: true,
             column_remade: false,
-            grade_answered: true,
+            grade_answered: request == Answering::Grade,
         };
         let delivery = event.destination.delivery();
         sentence(reason, delivery, Some(&attempt), Some(&event.destination)).into_owned()
@@ -361,6 +394,7 @@ mod tests {
                     delivery: row.delivery.unwrap_or(Delivery::Lti11),
                     family: row.family,
                     status: row.status,
+                    answering: row.answering,
                     words: Words::of(text),
                 };
                 let heard = ROWS.iter().position(|row| row.fits(&seen));
@@ -506,6 +540,26 @@ mod tests {
             "Log in (a page, not the answer of a grade service)",
             "answered with a page",
         );
+    }
+
+    /// What is said to a request for a token or a column speaks of no student and of no locked grade.
+    #[test]
+    fn a_refusal_before_the_grade_is_none_of_the_grade() {
+        use FailureReason as R;
+        let check = |path: &str, reason: R, status: u16, words: &str, wanted: &str| {
+            let said = said_answering(Answering::Before, (AGS, path), reason, Some(status), words);
+            assert!(said.contains(wanted), "{path} {status} {words}: {said}");
+        };
+        check(MOODLE, R::Unauthorized, 403, "Forbidden", "resource_link_id is of another course");
+        check(MOODLE, R::Unauthorized, 401, "HTTP 401, without a word", "may manage line items there");
+        check(CANVAS, R::NotFound, 404, "The specified resource does not exist.", "one and the same launch");
+        check(CANVAS, R::NotFound, 404, "course_deleted: the course is gone", "the course is not there any more");
+        check(CANVAS, R::Rejected, 412, "The resource link is of another tool", "refused to find or make the column");
+        check(MOODLE, R::Rejected, 400, "[]", "refused to find or make the column");
+        check(MOODLE, R::ServerError, 500, "[]", R::ServerError.advice());
+        check(MOODLE, R::ServerError, 502, "502 Bad Gateway", R::ServerError.advice());
+        check(OPENEDX, R::ServerError, 500, "Server Error (500)", R::ServerError.advice());
+        check(OPENEDX, R::ServerError, 503, "upstream", "in maintenance or overloaded");
     }
 
     #[test]
