@@ -23,7 +23,7 @@ use crate::{
     domain::{
         destination::Delivery,
         job::StateName,
-        notice::{Loop, Notice, Source},
+        notice::{Loop, Notice, SignIn, Source},
         outcome::FailureReason,
     },
     ports::{Clock, Observer},
@@ -85,10 +85,14 @@ families! {
     store_healthy: IntGauge;
     /// 1 while every queue has its consumer; 0 also where AMQP is off.
     amqp_connected: IntGauge;
+    /// Queues that are to be consumed; 0 where AMQP is off.
+    amqp_queues: IntGauge;
     /// Times that a queue got its consumer back.
     amqp_reconnects_total: IntCounter;
     /// Acknowledgements that the broker did not get; it delivers those events again.
     acks_lost_total: IntCounter;
+    /// Sign-ins that were refused, by way (with a bearer token, with an LTI key).
+    sign_ins_refused_total: IntCounterVec, labels ["way"];
     /// When a loop last did its work, in Unix time; 0 before the first time.
     loop_last_success_timestamp_seconds: IntGaugeVec, labels ["loop"];
     /// 1, labelled with the version that runs.
@@ -130,6 +134,7 @@ struct Counters {
     jobs: [IntGauge; StateName::ALL.len()],
     latency: [Histogram; Delivery::ALL.len()],
     retries: [IntCounter; Delivery::ALL.len()],
+    sign_ins_refused: [IntCounter; SignIn::ALL.len()],
     loops: [IntGauge; Loop::ALL.len()],
 }
 
@@ -152,6 +157,7 @@ impl Metrics {
             .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
             .expect("no metric of ours is called process_…");
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        families.amqp_queues.set(signed(queues as u64));
         let counters = Counters::of(&families);
         let platforms = Platforms::new(labels, &families);
         let queues = Mutex::new(Queues { wanted: queues, connected: HashSet::new(), known: HashSet::new() });
@@ -229,11 +235,14 @@ impl Observer for Metrics {
             Notice::AmqpConnected { queue } => self.note_queue(queue, true),
             Notice::AmqpLost { queue, .. } => self.note_queue(queue, false),
             Notice::AcksLost { count } => self.families.acks_lost_total.inc_by(*count),
+            // A storm is told in few notices, each with the number of those before it that were not.
+            Notice::SignInRefused { way, untold, .. } => {
+                self.counters.sign_ins_refused[*way as usize].inc_by(untold.saturating_add(1));
+            }
             Notice::Beat { of } => self.counters.loops[*of as usize].set(self.clock.now().as_secs()),
             // The census shows where jobs are; the snapshot, whether the store takes writes.
             Notice::Superseded { .. }
             | Notice::Discarded { .. }
-            | Notice::SignInRefused { .. }
             | Notice::Moved { .. }
             | Notice::PlatformRests { .. }
             | Notice::ClockSetBack { .. }
@@ -246,7 +255,8 @@ impl Observer for Metrics {
 
 impl Counters {
     fn of(families: &Families) -> Self {
-        let Families { events_total, jobs, delivery_latency_seconds, retries_total, .. } = families;
+        let Families { events_total, jobs, delivery_latency_seconds, retries_total, sign_ins_refused_total, .. } =
+            families;
         let loops = &families.loop_last_success_timestamp_seconds;
         Self {
             events: Source::ALL
@@ -254,6 +264,7 @@ impl Counters {
             jobs: StateName::ALL.map(|state| jobs.with_label_values(&[state.name()])),
             latency: Delivery::ALL.map(|delivery| delivery_latency_seconds.with_label_values(&[delivery.name()])),
             retries: Delivery::ALL.map(|delivery| retries_total.with_label_values(&[delivery.name()])),
+            sign_ins_refused: SignIn::ALL.map(|way| sign_ins_refused_total.with_label_values(&[way.name()])),
             loops: Loop::ALL.map(|of| loops.with_label_values(&[of.name()])),
         }
     }
@@ -419,6 +430,9 @@ mod tests {
         for outcome in outcome_names(["granted"]) {
             zero(&format!("passback_token_requests_total{{outcome=\"{outcome}\",platform=\"moodle\"}}"));
         }
+        for way in SignIn::ALL.map(SignIn::name) {
+            zero(&format!("passback_sign_ins_refused_total{{way=\"{way}\"}}"));
+        }
         for state in StateName::ALL.map(StateName::name) {
             zero(&format!("passback_jobs{{state=\"{state}\"}}"));
         }
@@ -441,7 +455,7 @@ mod tests {
         for name in NAMES {
             assert!(text.contains(&format!("# HELP {name} ")) && text.contains(&format!("# TYPE {name} ")), "{name}");
         }
-        assert_eq!(NAMES.len(), 20);
+        assert_eq!(NAMES.len(), 22);
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(value(&text, &format!("passback_build_info{{version=\"{version}\"}}")), Some(1.0));
         #[cfg(target_os = "linux")]
@@ -471,6 +485,8 @@ mod tests {
             Notice::TokenRequested { origin: Origin::from_stored(lms), failure: Some(FailureReason::TokenRefused) },
             Notice::StoreCommitted { duration: Duration::from_millis(2), changes: 3, size_bytes: 4096 },
             Notice::AcksLost { count: 7 },
+            Notice::SignInRefused { way: SignIn::Token, peer: None, untold: 0 },
+            Notice::SignInRefused { way: SignIn::Token, peer: None, untold: 40 },
             Notice::Beat { of: Loop::Dispatch },
         ] {
             metrics.observe(&notice);
@@ -501,6 +517,8 @@ mod tests {
         check("passback_store_size_bytes", 4096.0);
         check("passback_store_healthy", 1.0);
         check("passback_acks_lost_total", 7.0);
+        check("passback_sign_ins_refused_total{way=\"token\"}", 42.0);
+        check("passback_amqp_queues", 0.0);
         check("passback_loop_last_success_timestamp_seconds{loop=\"dispatch\"}", 1_700_000_000.0);
         check("passback_jobs{state=\"queued\"}", 5.0);
         check("passback_jobs{state=\"discarded\"}", 1.0);
@@ -518,6 +536,7 @@ mod tests {
                 None => {}
             }
             let text = metrics.render(&Snapshot::default());
+            assert_eq!(value(&text, "passback_amqp_queues"), Some(2.0));
             assert_eq!(value(&text, "passback_amqp_connected"), Some(connected), "{notice:?}");
             assert_eq!(value(&text, "passback_amqp_reconnects_total"), Some(reconnects), "{notice:?}");
         };
