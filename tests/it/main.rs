@@ -7,6 +7,7 @@ mod golden_requests;
 mod ledger;
 mod lms_faults;
 mod lms_quirks;
+mod ops;
 mod platforms;
 mod security;
 mod service;
