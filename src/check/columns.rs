@@ -79,7 +79,12 @@ async fn token(road: Road<'_>, section: &mut Section, desk: &TokenDesk) -> Optio
                 return Some(token);
             }
             Asked::Refused(refused) if !refused.is_for_scopes() || purpose == Purpose::ReadColumns => {
-                section.fail("token", refused.seen(), desk.advice(&refused));
+                let advice = desk.advice(&refused);
+                if refused.is_slow() {
+                    road.patience.tell(section, "token", refused.seen(), advice);
+                } else {
+                    section.fail("token", refused.seen(), advice);
+                }
                 return None;
             }
             _ => {}
@@ -107,6 +112,10 @@ async fn read(road: Road<'_>, section: &mut Section, token: &AccessToken, contai
             Walk::Counted { columns, cut } => {
                 let seen = format!("{} can be read, and {cut}", counted(columns, "column"));
                 section.warn("read", seen, "a column further on is not found: have the events name their `lineitem`");
+                return;
+            }
+            Walk::Ends(verdict) if verdict.finding == Finding::Failed(FailureReason::Timeout) => {
+                road.patience.tell(section, "read", &told(&verdict), "try again when the platform is quick");
                 return;
             }
             Walk::Ends(verdict) => {

@@ -25,6 +25,14 @@ async fn fetch(road: Road<'_>, section: &mut Section, url: &ServiceUrl) {
         section.warn("fetch", failure.detail.clone(), advice);
         return;
     }
+    if let Err(failure) = &answer
+        && failure.fault == TransportFault::Timeout
+    {
+        let advice =
+            "a platform waits no longer for our keys: check what serves this address, and the firewalls between";
+        section.fail("fetch", failure.detail.clone(), advice);
+        return;
+    }
     let Some(reply) = reach::contact(road, section, &answer, url, "the JWKS URL").await else { return };
     let Some(published) = probe::published_keys(reply) else {
         let advice =

@@ -142,7 +142,7 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
         Box::pin(async { keys::section(scene.config) }),
     ];
     let Ok(transport) = &scene.transport else { return sections };
-    let road = Road { scene, transport, limit: scene.config.delivery.timeout.min(STEP_LIMIT) };
+    let road = Road { scene, transport, patience: Patience::of(scene.config.delivery.timeout) };
     for platform in &scene.config.platforms {
         sections.push(Box::pin(platform::section(road, platform)));
     }
@@ -168,12 +168,40 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
 struct Road<'a> {
     scene: &'a Scene<'a>,
     transport: &'a HttpTransport,
-    limit: Duration,
+    patience: Patience,
 }
 
 impl Road<'_> {
     async fn send(&self, request: Request) -> Answer {
-        self.transport.send(request, self.limit).await
+        self.transport.send(request, self.patience.limit).await
+    }
+}
+
+/// How long an answer is waited for, here and by the worker.
+#[derive(Clone, Copy)]
+struct Patience {
+    limit: Duration,
+    worker: Duration,
+}
+
+impl Patience {
+    fn of(worker: Duration) -> Self {
+        Self { limit: worker.min(STEP_LIMIT), worker }
+    }
+
+    /// Tells that nothing came in time. The worker may wait longer than we do: then grades may flow all the same.
+    fn tell(self, section: &mut Section, step: &'static str, seen: &str, advice: impl Into<String>) {
+        let Self { limit, worker } = self;
+        if limit < worker {
+            let slow = format!("slower than {} s: {seen}", limit.as_secs());
+            let longer = format!(
+                "the worker waits {} s ([delivery] timeout), so grades may flow all the same",
+                worker.as_secs()
+            );
+            section.warn(step, slow, format!("{longer}; if nothing comes at all, {}", advice.into()));
+        } else {
+            section.fail(step, seen, advice);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{OutcomeWish, Remark, Road, Section, reach};
+use super::{OutcomeWish, Patience, Remark, Road, Section, reach};
 use crate::{
     domain::{
         cause::{Words, speaks_of_unsupported},
@@ -78,7 +78,7 @@ async fn read_grade(road: Road<'_>, section: &mut Section, wish: &OutcomeWish, s
                 exchange.handle_reply(&answer, clock.now());
             }
             Step::Done(verdict) => {
-                judge(section, &verdict, exchange.reading(), &wish.key);
+                judge(road.patience, section, &verdict, exchange.reading(), &wish.key);
                 return;
             }
             Step::Token(..) | Step::RecallColumn { .. } | Step::RememberColumn { .. } => return,
@@ -88,7 +88,7 @@ async fn read_grade(road: Road<'_>, section: &mut Section, wish: &OutcomeWish, s
 
 const QUESTIONS_MAX: u32 = 4;
 
-fn judge(section: &mut Section, verdict: &Verdict, reading: Option<Reading>, key: &str) {
+fn judge(patience: Patience, section: &mut Section, verdict: &Verdict, reading: Option<Reading>, key: &str) {
     let seen = match verdict.http_status {
         Some(status) => format!("HTTP {status}: {}", verdict.message),
         None => verdict.message.clone(),
@@ -117,6 +117,9 @@ fn judge(section: &mut Section, verdict: &Verdict, reading: Option<Reading>, key
             seen,
             "use outcome URL and sourcedid of one and the same launch, to the letter, of an activity that is still there",
         ),
+        (Finding::Failed(FailureReason::Timeout), _) => {
+            patience.tell(section, "grade", &seen, "try again when the platform is quick");
+        }
         (Finding::Failed(FailureReason::ServerError), _) => {
             section.fail("grade", seen, "the platform failed on its own side: ask its admins");
         }

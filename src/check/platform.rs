@@ -170,7 +170,10 @@ impl TokenDesk {
             (Err(verdict), Ok(reply)) => {
                 Asked::Refused(self.refused(road, &reply, &verdict, answered.ahead_millis).await)
             }
-            (Err(verdict), Err(_)) => Asked::Refused(Refused { cause: None, seen: verdict.message }),
+            (Err(verdict), Err(failure)) => {
+                let cause = reach::is_slow(&failure).then_some(Cause::Slow);
+                Asked::Refused(Refused { cause, seen: verdict.message })
+            }
         }
     }
 
@@ -220,6 +223,11 @@ impl Refused {
     /// Whether it was for the scopes that were asked for.
     pub(super) fn is_for_scopes(&self) -> bool {
         self.cause == Some(Cause::Said(TokenCause::Scope))
+    }
+
+    /// Whether nothing came in time.
+    pub(super) fn is_slow(&self) -> bool {
+        self.cause == Some(Cause::Slow)
     }
 
     /// The step that it belongs to.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tokio::time::timeout;
 
-use super::{Remark, Road, Section, listed};
+use super::{Patience, Remark, Road, Section, listed};
 use crate::{
     adapters::transport::{Chain, Forbidden},
     domain::{
@@ -13,7 +13,7 @@ use crate::{
     },
     lti::{
         probe,
-        wire::{Answer, Reply, TransportFailure, TransportFault},
+        wire::{Answer, Reply, TransportFailure, TransportFault, Written},
     },
 };
 
@@ -57,6 +57,8 @@ pub(super) async fn visit(road: Road<'_>, section: &mut Section, url: &ServiceUr
         return;
     }
     let answer = road.send(probe::page_request(front_page(url))).await;
+    // A request without a body counts as written from the beginning, so a closed way looks like a slow answer.
+    let road = Road { patience: Patience::of(road.patience.limit), ..road };
     if let Some(reply) = contact(road, section, &answer, url, setting).await {
         section.ok("reach", format!("{} answers (HTTP {})", url.origin().host(), reply.status));
     }
@@ -75,7 +77,7 @@ pub(super) async fn is_on_the_way(road: Road<'_>, section: &mut Section, url: &S
     }
     let origin = url.origin();
     let name = url.as_url().host_str().unwrap_or_default();
-    let found = timeout(road.limit, road.transport.addresses(url.as_url())).await;
+    let found = timeout(road.patience.limit, road.transport.addresses(url.as_url())).await;
     match found {
         Ok(Ok(addresses)) => tell_addresses(section, name, &addresses, setting),
         Ok(Err(error)) => {
@@ -84,7 +86,8 @@ pub(super) async fn is_on_the_way(road: Road<'_>, section: &mut Section, url: &S
             false
         }
         Err(_) => {
-            let seen = format!("the name {} was not resolved within {} s", origin.host(), road.limit.as_secs());
+            let limit = road.patience.limit.as_secs();
+            let seen = format!("the name {} was not resolved within {limit} s", origin.host());
             section.fail("name", seen, "check this machine's resolver (/etc/resolv.conf)");
             false
         }
@@ -142,13 +145,12 @@ pub(super) async fn contact<'a>(
             Some(reply)
         }
         Err(failure) => {
-            let (step, advice) = failed_contact(failure, setting);
             let is_unknown = failure.fault == TransportFault::Tls
                 && TlsCause::of(&Words::of(&failure.detail)) == Some(TlsCause::UnknownIssuer);
-            let chain = if is_unknown { road.transport.chain(url.as_url(), road.limit).await } else { None };
+            let chain = if is_unknown { road.transport.chain(url.as_url(), road.patience.limit).await } else { None };
             match chain {
                 Some(chain) => unknown_issuer(section, url.origin().host(), &chain),
-                None => section.fail(step, failure.detail.clone(), advice),
+                None => tell_failure(road.patience, section, failure, setting),
             }
             None
         }
@@ -179,6 +181,22 @@ fn unknown_issuer(section: &mut Section, host: &str, chain: &Chain) {
     } else {
         let seen = format!("the certificates of {host} lead to \"{issuer}\", an unknown issuer");
         section.fail("tls", seen, own_authority);
+    }
+}
+
+/// Whether a request went out and nothing came in time.
+pub(super) fn is_slow(failure: &TransportFailure) -> bool {
+    failure.fault == TransportFault::Timeout && failure.written == Written::Perhaps
+}
+
+/// Tells of a connection that came to nothing.
+fn tell_failure(patience: Patience, section: &mut Section, failure: &TransportFailure, setting: &str) {
+    let (step, advice) = failed_contact(failure, setting);
+    // An address that could not even be connected to in this time is no slow platform.
+    if is_slow(failure) {
+        patience.tell(section, step, &failure.detail, advice);
+    } else {
+        section.fail(step, failure.detail.clone(), advice);
     }
 }
 
@@ -223,4 +241,63 @@ fn tls_advice(detail: &str) -> String {
         None => "ask the platform's admins to mend its TLS",
     };
     advice.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{super::Mark, *};
+
+    #[test]
+    fn what_is_slow_is_a_failure_only_where_the_worker_waits_no_longer() {
+        let check =
+            |fault: TransportFault, written: Written, worker_secs: u64, mark: Mark, seen: &str, advice: &str| {
+                let mut section = Section::new("platform");
+                let detail = "l did not answer in time".to_owned();
+                let failure = TransportFailure { fault, written, status: None, detail };
+                tell_failure(Patience::of(Duration::from_secs(worker_secs)), &mut section, &failure, "token_url");
+                let remark = &section.remarks[0];
+                let told = remark.advice.as_deref().unwrap_or_default();
+                assert!(
+                    remark.status == mark && remark.seen == seen && told.contains(advice),
+                    "{worker_secs}: {remark:?}"
+                );
+            };
+        let slow = "slower than 15 s: l did not answer in time";
+        check(TransportFault::Timeout, Written::Perhaps, 30, Mark::Warning, slow, "the worker waits 30 s");
+        check(TransportFault::Timeout, Written::Perhaps, 30, Mark::Warning, slow, "a firewall may drop");
+        check(
+            TransportFault::Timeout,
+            Written::Perhaps,
+            15,
+            Mark::Failed,
+            "l did not answer in time",
+            "a firewall may drop",
+        );
+        check(
+            TransportFault::Timeout,
+            Written::Perhaps,
+            1,
+            Mark::Failed,
+            "l did not answer in time",
+            "a firewall may drop",
+        );
+        check(
+            TransportFault::Timeout,
+            Written::No,
+            30,
+            Mark::Failed,
+            "l did not answer in time",
+            "a firewall may drop",
+        );
+        check(
+            TransportFault::Connection,
+            Written::Perhaps,
+            30,
+            Mark::Failed,
+            "l did not answer in time",
+            "host and port of token_url",
+        );
+    }
 }

@@ -38,6 +38,8 @@ pub(super) enum Cause {
     Server,
     /// What its words speak of.
     Said(TokenCause),
+    /// No answer in time.
+    Slow,
     /// It does not say.
     Unsaid,
 }
@@ -100,6 +102,7 @@ impl Cause {
                  assertion that they cannot read, so compare client_id and token_aud with the registration there"
                     .to_owned()
             }
+            Self::Slow => format!("try again when the platform is quick, and look for a firewall before {place}"),
             Self::Said(cause) => advice_of(cause, registration, kid),
             Self::Unsaid => format!(
                 "the platform does not say why: compare client_id \"{client_id}\", token_aud \"{token_audience}\" and the JWKS \
