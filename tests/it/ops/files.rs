@@ -35,6 +35,12 @@ pub(super) fn said_by(command: &mut Command) -> String {
     said
 }
 
+/// A program of those that `tests/run` installs beside Python, `python` itself among them.
+pub(super) fn verifier(name: &str) -> Command {
+    let python = std::env::var("PASSBACK_TEST_PYTHON").unwrap_or_else(|_| "target/verifiers/bin/python".to_owned());
+    Command::new(Path::new(&python).with_file_name(name))
+}
+
 /// The dashboards by the names of their files.
 pub(super) fn dashboards() -> Vec<(String, Value)> {
     let folder = fs::read_dir(path("dashboards")).expect("the folder of dashboards");
