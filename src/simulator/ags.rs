@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::faults;
 use super::gradebook::{Cell, CellState};
-use super::lineitems::{LineItem, Listing};
-use super::manners::{AcceptRule, Bearer, Links, Maximum, MediaRule, Names, Numbered, Paging, ResultScale};
+use super::lineitems::{LineItem, Listing, Origin};
+use super::manners::{AcceptRule, Bearer, Deleting, Links, Maximum, MediaRule, Names, Numbered, Paging, ResultScale};
 use super::message::{Answer, Call, Reason};
 use super::options::{SCOPE_LINEITEM, SCOPE_LINEITEM_READONLY, SCOPE_RESULT_READONLY};
 use super::platform::Platform;
@@ -46,11 +46,14 @@ pub(super) fn line_item(
         let reason = "No handler found: the path goes on after the query; /scores belongs before it".to_owned();
         return Err(Answer::bad_request(reason));
     }
-    request.expect_method(&Method::GET)?;
-    authorize(platform, request, &[SCOPE_LINEITEM, SCOPE_LINEITEM_READONLY], now_ms)?;
-    expect_accept(platform, request, &[LINEITEM, "*/*"])?;
-    let item = find(platform, request, context, id)?;
-    Ok(Answer::text(StatusCode::OK, LINEITEM, as_json(platform, context, &item).to_string()))
+    match request.parts.method {
+        Method::GET => read(platform, request, context, id, now_ms),
+        Method::DELETE => delete(platform, request, context, id, now_ms),
+        _ => {
+            let reason = format!("{} is not understood here, only GET and DELETE", request.parts.method);
+            Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, reason))
+        }
+    }
 }
 
 /// Judges a request for the results of a line item.
@@ -111,8 +114,16 @@ pub(super) fn find(platform: &Platform, request: &Call, context: &str, id: &str)
     if site.addresses.is.numbered == Numbered::Yes && id.parse::<u64>().is_err() {
         return Err(Answer::bad_request("the id of the line item is no number".to_owned()));
     }
-    let gone = || Answer::error(faults::status(manners.gone.is), "there is no such line item".to_owned());
-    platform.line_items.find(context, id).ok_or_else(gone)
+    let item = platform.line_items.find(context, id).ok_or_else(|| gone(platform))?;
+    if item.origin == Origin::AnotherTool {
+        let reason = "the line item belongs to another tool".to_owned();
+        return Err(Answer::error(faults::status(manners.foreign_item.is), reason));
+    }
+    Ok(item)
+}
+
+fn gone(platform: &Platform) -> Answer {
+    Answer::error(faults::status(platform.manners.ags.gone.is), "there is no such line item".to_owned())
 }
 
 /// Checks for the media type of what is written.
@@ -146,6 +157,31 @@ fn expect_accept(platform: &Platform, request: &Call, accepted: &[&str]) -> Resu
         return Ok(());
     }
     Err(not_acceptable(format!("Accept must be exactly {}, not {sent}", accepted[0])))
+}
+
+fn read(platform: &Platform, request: &Call, context: &str, id: &str, now_ms: i64) -> Result<Answer, Answer> {
+    authorize(platform, request, &[SCOPE_LINEITEM, SCOPE_LINEITEM_READONLY], now_ms)?;
+    expect_accept(platform, request, &[LINEITEM, "*/*"])?;
+    let item = find(platform, request, context, id)?;
+    Ok(Answer::text(StatusCode::OK, LINEITEM, as_json(platform, context, &item).to_string()))
+}
+
+/// Deletes a line item (AGS 2.0, 3.1). What it held stays in the gradebook, for whoever looks by the controls.
+fn delete(platform: &Platform, request: &Call, context: &str, id: &str, now_ms: i64) -> Result<Answer, Answer> {
+    authorize(platform, request, &[SCOPE_LINEITEM], now_ms)?;
+    let item = find(platform, request, context, id)?;
+    if let Deleting::NotCoupled(status) = platform.manners.ags.deleting.is
+        && item.origin == Origin::Activity
+    {
+        let reason = "the line item is coupled to an assignment".to_owned();
+        return Err(Answer::error(faults::status(status), reason));
+    }
+    // Somebody else may have been faster.
+    if platform.line_items.remove(context, id) {
+        Ok(Answer::empty(StatusCode::NO_CONTENT))
+    } else {
+        Err(gone(platform))
+    }
 }
 
 fn list(platform: &Platform, request: &Call, context: &str, now_ms: i64) -> Result<Answer, Answer> {
@@ -229,6 +265,7 @@ fn read_line_item(platform: &Platform, body: &Map<String, Value>) -> Result<Line
         resource_link_id: text("resourceLinkId")?,
         resource_id: text("resourceId")?,
         tag: text("tag")?,
+        origin: Origin::Tool,
     };
     if item.label.chars().count() > rules.label_chars_max {
         return Err("label is too long".to_owned());
@@ -280,8 +317,9 @@ fn result(platform: &Platform, line_item_url: &str, item: &LineItem, cell: &Cell
 
 #[cfg(test)]
 mod tests {
+    use super::super::manners::Likeness;
     use super::super::options::SCOPE_SCORE;
-    use super::super::testing::{NOW_MS, answer, call, platform, reason};
+    use super::super::testing::{BASE, NOW_MS, answer, call, platform, platform_like, reason};
     use super::*;
 
     const SCORES: &str = "/lti13/c1/lineitems/a/lineitem/scores?type_id=1";
@@ -290,6 +328,11 @@ mod tests {
     fn token(platform: &Platform, scopes: &[&str]) -> String {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         format!("Bearer {}", platform.tokens.give(scopes, NOW_MS).expect("randomness"))
+    }
+
+    /// The address of a line item of `c1`, without the host.
+    fn path(platform: &Platform, id: &str) -> String {
+        platform.lineitem_url("c1", id).replace(BASE, "")
     }
 
     fn score(given: f64, timestamp: &str) -> String {
@@ -341,6 +384,56 @@ mod tests {
         check("/lti13/c1/lineitems/z/lineitem/scores?type_id=1", &good, SCORE, 404, "no such line item").await;
         assert!(platform.gradebook.snapshot(|_| true).is_empty());
         check(SCORES, &good, &format!("{SCORE}; charset=utf-8"), 200, "").await;
+    }
+
+    #[tokio::test]
+    async fn a_line_item_is_deleted_once_and_a_coupled_one_not_everywhere() {
+        let check = async |like: Option<Likeness>, coupled: u16, gone: u16| {
+            let platform = platform_like(like);
+            let token = token(&platform, &[SCOPE_LINEITEM]);
+            platform.line_items.put("c1", "7", |item| item.origin = Origin::Activity);
+            let mine = platform.line_items.create("c1", LineItem::default()).expect("the context is there").id;
+            for (id, first) in [("7", coupled), (mine.as_str(), 204)] {
+                let delete = async || {
+                    let headers = [("authorization", token.as_str()), ("user-agent", "a test")];
+                    let request = call("DELETE", &path(&platform, id), &headers, "");
+                    answer(&platform, &request, NOW_MS).await.status.as_u16()
+                };
+                let again = if first == 204 { gone } else { first };
+                assert_eq!((delete().await, delete().await), (first, again), "{like:?} {id}");
+            }
+        };
+        check(None, 204, 404).await;
+        check(Some(Likeness::Moodle), 204, 404).await;
+        check(Some(Likeness::Canvas), 401, 404).await;
+        check(Some(Likeness::Sakai), 204, 400).await;
+    }
+
+    #[tokio::test]
+    async fn a_line_item_of_another_tool_is_neither_listed_nor_touched() {
+        let check = async |like: Likeness, status: u16| {
+            let platform = platform_like(Some(like));
+            let token = token(&platform, &[SCOPE_LINEITEM, SCOPE_SCORE]);
+            platform.line_items.put("c1", "7", |item| item.origin = Origin::AnotherTool);
+            let headers = [("authorization", token.as_str()), ("user-agent", "a test")];
+            let media = [headers[0], headers[1], ("content-type", SCORE)];
+            let scores = path(&platform, "7").replace('?', "/scores?");
+            let scores = if scores.contains("/scores") { scores } else { scores + "/scores" };
+            let post = call("POST", &scores, &media, &score(8.0, "2026-11-18T11:00:00Z"));
+            assert_eq!(answer(&platform, &post, NOW_MS).await.status.as_u16(), status, "{like}");
+            let deleted = answer(&platform, &call("DELETE", &path(&platform, "7"), &headers, ""), NOW_MS).await;
+            assert_eq!(deleted.status.as_u16(), status, "{like}");
+            assert!(platform.gradebook.snapshot(|_| true).is_empty());
+            let media = [headers[0], headers[1], ("accept", CONTAINER)];
+            let container = platform.lineitems_url("c1").replace(BASE, "");
+            let listed = answer(&platform, &call("GET", &container, &media, ""), NOW_MS).await;
+            let listed: Vec<Value> = serde_json::from_slice(&listed.body).expect("JSON");
+            assert_eq!(listed.len(), 2, "{like}: {listed:?}");
+        };
+        check(Likeness::Moodle, 403).await;
+        check(Likeness::Canvas, 412).await;
+        check(Likeness::OpenEdx, 404).await;
+        check(Likeness::Sakai, 400).await;
     }
 
     #[tokio::test]

@@ -3,8 +3,10 @@
 //!
 //! Like the real platforms it keeps nothing unique: the same POST twice makes two columns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
 
 use super::locked;
 
@@ -17,6 +19,20 @@ pub(super) struct LineItem {
     pub(super) resource_link_id: Option<String>,
     pub(super) resource_id: Option<String>,
     pub(super) tag: Option<String>,
+    pub(super) origin: Origin,
+}
+
+/// Whose a column is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Origin {
+    /// The platform's own, with an activity behind it: it was there when the simulated LMS began, or a teacher made it.
+    Activity,
+    /// The tool made it by AGS.
+    #[default]
+    Tool,
+    /// Another tool's, which this one may neither see nor touch.
+    AnotherTool,
 }
 
 /// One column, as it is shown.
@@ -60,6 +76,8 @@ struct Context {
     items: BTreeMap<u64, LineItem>,
     number_by_id: HashMap<String, u64>,
     last_number: u64,
+    /// What was deleted does not come into being again by being used.
+    deleted: HashSet<String>,
 }
 
 impl LineItems {
@@ -80,7 +98,7 @@ impl LineItems {
     /// The line item, which is made on the way if that is allowed.
     pub(super) fn find(&self, context: &str, id: &str) -> Option<LineItem> {
         self.within(context, |context| {
-            if !context.number_by_id.contains_key(id) && self.auto {
+            if self.auto && !context.number_by_id.contains_key(id) && !context.deleted.contains(id) {
                 context.add(LineItem::named(id));
             }
             context.items.get(context.number_by_id.get(id)?).cloned()
@@ -100,6 +118,31 @@ impl LineItems {
         })
     }
 
+    /// Changes a line item; where there is none it is made, and its context with it. The item, and whether it is new.
+    pub(super) fn put(&self, context: &str, id: &str, change: impl FnOnce(&mut LineItem)) -> (LineItem, bool) {
+        let mut contexts = locked(&self.contexts);
+        let context = contexts.entry(context.to_owned()).or_default();
+        let number = context.number_by_id.get(id).copied();
+        if let Some(item) = number.and_then(|number| context.items.get_mut(&number)) {
+            change(item);
+            return (item.clone(), false);
+        }
+        let mut item = LineItem::named(id);
+        change(&mut item);
+        context.add(item.clone());
+        (item, true)
+    }
+
+    /// Every line item with its context, in order of the contexts and then of their making.
+    pub(super) fn all(&self) -> Vec<(String, LineItem)> {
+        let contexts = locked(&self.contexts);
+        let ordered: BTreeMap<_, _> = contexts.iter().collect();
+        let items = |(name, context): (&String, &Context)| {
+            context.items.values().map(|item| (name.clone(), item.clone())).collect::<Vec<_>>()
+        };
+        ordered.into_iter().flat_map(items).collect()
+    }
+
     /// One page of a listing; `None` if there is no such context.
     pub(super) fn list(&self, context: &str, listing: &Listing) -> Option<Page> {
         self.within(context, |context| {
@@ -115,7 +158,11 @@ impl LineItems {
         let Some(context) = contexts.get_mut(context) else {
             return false;
         };
-        context.number_by_id.remove(id).is_some_and(|number| context.items.remove(&number).is_some())
+        let Some(number) = context.number_by_id.remove(id) else {
+            return false;
+        };
+        context.deleted.insert(id.to_owned());
+        context.items.remove(&number).is_some()
     }
 
     /// The contexts with the ids of their items, in order.
@@ -153,6 +200,7 @@ impl LineItem {
             label: format!("Column {id}"),
             score_maximum: 100.0,
             resource_id: Some(id.to_owned()),
+            origin: Origin::Activity,
             ..Self::default()
         }
     }
@@ -161,7 +209,8 @@ impl LineItem {
 impl Listing {
     fn wants(&self, item: &LineItem) -> bool {
         let agrees = |wanted: &Option<String>, own: &Option<String>| wanted.is_none() || wanted == own;
-        agrees(&self.resource_link_id, &item.resource_link_id)
+        item.origin != Origin::AnotherTool
+            && agrees(&self.resource_link_id, &item.resource_link_id)
             && agrees(&self.resource_id, &item.resource_id)
             && agrees(&self.tag, &item.tag)
     }
@@ -169,6 +218,7 @@ impl Listing {
 
 impl Context {
     fn add(&mut self, item: LineItem) {
+        self.deleted.remove(&item.id);
         self.last_number += 1;
         self.number_by_id.insert(item.id.clone(), self.last_number);
         self.items.insert(self.last_number, item);
@@ -190,6 +240,8 @@ mod tests {
         assert!(items(false).find("d", "a").is_none());
         assert!(items(true).find("c", "z").is_some());
         assert!(items(true).find("d", "a").is_some());
+        let auto = items(true);
+        assert!(auto.remove("c", "a") && auto.find("c", "a").is_none(), "what was deleted stays away");
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl SimulatedLms {
         added.map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))
     }
 
-    /// Deletes a line item, as a teacher would; whether it was there. With `auto_columns` it comes back when used.
+    /// Deletes a line item, as a teacher would; whether it was there. It does not come back by being used.
     pub fn delete_line_item(&self, context: &str, id: &str) -> bool {
         self.platform.line_items.remove(context, id)
     }

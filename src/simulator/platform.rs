@@ -70,8 +70,9 @@ impl<'a> Place<'a> {
         if path == "/delegated/passback" {
             return Self::Delegated;
         }
-        if let Some(call) = path.strip_prefix("/_control/").filter(|call| !call.contains('/')) {
-            return Self::Control { call };
+        if let Some(call) = path.strip_prefix("/_control") {
+            // `/_controls` is none of them; it is refused as an unknown call.
+            return Self::Control { call: call.strip_prefix('/').unwrap_or(call) };
         }
         let line_item = |path: Option<&'a str>| parts_of(path?, addresses.line_item);
         if let Some((context, id)) = line_item(path.strip_suffix("/scores")) {
@@ -116,7 +117,7 @@ fn parts_of<'a>(path: &'a str, template: &str) -> Option<(&'a str, &'a str)> {
 }
 
 /// Whether a context or line item id can stand in an address as it is.
-fn is_plain_name(name: &str) -> bool {
+pub(super) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte))
 }
 
@@ -253,7 +254,9 @@ mod tests {
         check("/lti13/c-1/lineitems/7/lineitem/scores", Place::Scores { context, id });
         check("/lti13/c-1/lineitems/7/lineitem/results", Place::Results { context, id });
         check("/delegated/passback", Place::Delegated);
+        check("/_control", Place::Control { call: "" });
         check("/_control/faults", Place::Control { call: "faults" });
+        check("/_control/columns/c-1/7", Place::Control { call: "columns/c-1/7" });
         for nowhere in
             ["/", "", "/lti11", "/lti11/outcomes/", "/lti13//lineitems", "/lti13/c%20/lineitems", "/a/b/c/d/e/f/g/h/i"]
         {

@@ -55,6 +55,12 @@ pub(super) async fn answer(platform: &Platform, call: &Call, now_ms: i64) -> Ans
     platform.answer(platform.place(call.path()), call, now_ms).await
 }
 
+/// Sends a control call; the status, and the body as JSON.
+pub(super) async fn send(platform: &Platform, method: &str, url: &str, body: &str) -> (u16, Value) {
+    let answer = answer(platform, &call(method, url, &[], body), NOW_MS).await;
+    (answer.status.as_u16(), serde_json::from_slice(&answer.body).expect("JSON"))
+}
+
 /// The reason of a refusal; empty if there is none.
 pub(super) fn reason(answer: &Answer) -> &str {
     answer.refusal.as_deref().unwrap_or_default()

@@ -2,11 +2,12 @@
 //! read in source, so much of it is modelled.
 
 use super::{
-    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Denied, Deployment, Distrust,
-    Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule, Names,
-    NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query, RateLimit,
-    RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions, SuccessWords, Taken,
-    TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero, modelled, told,
+    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Deleting, Denied, Deployment,
+    Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
+    Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
+    RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
+    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
+    modelled, told,
 };
 
 const NO_USER: Denied = Denied::With(400, "User could not be found:");
@@ -117,6 +118,8 @@ const AGS: AgsManners = AgsManners {
     ),
     foreign_link: modelled("a resourceLinkId of another course is 404", 404),
     gone: modelled("a line item that is gone is 404", 404),
+    foreign_item: modelled("a line item of another tool is 403", 403),
+    deleting: modelled("a line item is deleted with 204", Deleting::All),
     lost_query: modelled("line items have no query to lose", 400),
     errors: modelled("refusals are JSON with status and message", ErrorBody::StatusAndMessage),
     results: modelled("results are on the scale of the column", ResultScale::OfColumn),

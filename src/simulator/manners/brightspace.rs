@@ -2,11 +2,12 @@
 //! source, so much of it is modelled.
 
 use super::{
-    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Denied, Deployment, Distrust,
-    Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule, Names,
-    NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query, RateLimit,
-    RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions, SuccessWords, Taken,
-    TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero, modelled, told,
+    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Deleting, Denied, Deployment,
+    Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
+    Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
+    RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
+    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
+    modelled, told,
 };
 
 const NOT_GRADABLE: Denied = Denied::With(422, "User in requested score cannot be graded");
@@ -122,6 +123,8 @@ const AGS: AgsManners = AgsManners {
     ),
     foreign_link: modelled("a resourceLinkId of another org unit is 404", 404),
     gone: modelled("a line item that is gone is 404", 404),
+    foreign_item: modelled("a line item of another tool is 403", 403),
+    deleting: modelled("a line item is deleted with 204", Deleting::All),
     lost_query: modelled("line items have no query to lose", 400),
     errors: modelled("refusals are plain words", ErrorBody::Text),
     results: modelled("results are on the scale of the column", ResultScale::OfColumn),

@@ -1,11 +1,12 @@
 //! Canvas: JSON with words and codes, a rate limit that is a 403, and a submission for each score.
 
 use super::{
-    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Denied, Deployment, Distrust,
-    Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule, Names,
-    NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query, RateLimit,
-    RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions, SuccessWords, Taken,
-    TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero, modelled, source, told,
+    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Deleting, Denied, Deployment,
+    Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
+    Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
+    RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
+    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
+    modelled, source, told,
 };
 
 const fn failure(words: &'static str, code: &'static str) -> Said {
@@ -125,6 +126,11 @@ const AGS: AgsManners = AgsManners {
     ),
     foreign_link: source("a resourceLinkId that is not known is 404", 404),
     gone: source("a line item that is gone is 404", 404),
+    foreign_item: source("a line item of another tool is 412", 412),
+    deleting: source(
+        "a line item is deleted with 204; one that is coupled to an assignment is 401",
+        Deleting::NotCoupled(401),
+    ),
     lost_query: modelled("line items have no query to lose", 400),
     errors: source("refusals are JSON with errors, type and message", ErrorBody::Errors),
     results: modelled("results are on the scale of the column", ResultScale::OfColumn),

@@ -322,6 +322,15 @@ pub(in super::super) enum Names {
     OneNeeded,
 }
 
+/// Which line items a tool may delete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Deleting {
+    /// Those of an activity of the platform too.
+    All,
+    /// For one that is coupled to an activity: this status.
+    NotCoupled(u16),
+}
+
 /// The form of a refusal in AGS.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum ErrorBody {

@@ -248,6 +248,10 @@ manners! {
         foreign_link: u16,
         /// The status for a line item that is gone.
         gone: u16,
+        /// The status for a line item of another tool.
+        foreign_item: u16,
+        /// Which line items a tool may delete.
+        deleting: Deleting,
         /// The status for a line item's address that lost its query, where it has one.
         lost_query: u16,
         /// The form of a refusal.

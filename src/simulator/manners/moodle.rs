@@ -1,11 +1,12 @@
 //! Moodle 4.5: everything is HTTP 200 in LTI 1.1, almost nothing has a body in AGS, and every text is `text/html`.
 
 use super::{
-    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Denied, Deployment, Distrust,
-    Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule, Names,
-    NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query, RateLimit,
-    RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions, SuccessWords, Taken,
-    TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero, modelled, observed,
+    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Deleting, Denied, Deployment,
+    Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
+    Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
+    RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
+    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
+    modelled, observed,
 };
 
 const PAGE: &str = "<!DOCTYPE html><html lang=\"en\"><head><title>Campus: Site is undergoing maintenance</title></head>\
@@ -121,6 +122,8 @@ const AGS: AgsManners = AgsManners {
     ),
     foreign_link: observed("a resourceLinkId of another context is 403", 403),
     gone: observed("a line item that is gone is 404", 404),
+    foreign_item: observed("a line item of another tool is 403", 403),
+    deleting: observed("a line item is deleted with 204, an activity's own too", Deleting::All),
     lost_query: observed("another type_id, or none, is 401", 401),
     errors: observed(
         "a refused score is [], with the reason and the whole request in the status line; a line break makes it 200",

@@ -2,11 +2,12 @@
 //! that asks for no likeness.
 
 use super::{
-    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Denied, Deployment, Distrust,
-    Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule, Names,
-    NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query, RateLimit,
-    RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions, SuccessWords, Taken,
-    TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero, modelled,
+    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Deleting, Denied, Deployment,
+    Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
+    Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
+    RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
+    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
+    modelled,
 };
 
 const NOT_A_STUDENT: Denied = Denied::With(422, "User not found in course or is not a student");
@@ -125,6 +126,8 @@ const AGS: AgsManners = AgsManners {
     ),
     foreign_link: modelled("a resourceLinkId of another context is 404", 404),
     gone: modelled("a line item that is gone is 404", 404),
+    foreign_item: modelled("a line item of another tool is 403", 403),
+    deleting: modelled("a line item is deleted with 204", Deleting::All),
     lost_query: modelled("an address that lost its query is 400", 400),
     errors: modelled("refusals are JSON with status and reason", ErrorBody::StatusAndReason),
     results: modelled("results are on the scale of the score", ResultScale::AsSent),

@@ -2,11 +2,12 @@
 //! before they are published.
 
 use super::{
-    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Denied, Deployment, Distrust,
-    Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule, Names,
-    NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query, RateLimit,
-    RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions, SuccessWords, Taken,
-    TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero, modelled, source,
+    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Deleting, Denied, Deployment,
+    Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
+    Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
+    RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
+    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
+    modelled, source,
 };
 
 const fn failure(words: &'static str) -> Said {
@@ -114,7 +115,9 @@ const AGS: AgsManners = AgsManners {
         NewItemRules { maximum: Maximum::Whole, label_chars_max: 100, tag_chars_max: 50, names: Names::OneNeeded },
     ),
     foreign_link: modelled("a resourceLinkId of another block is 400", 400),
-    gone: source("a line item that is gone, or of another tool, is 404", 404),
+    gone: source("a line item that is gone is 404", 404),
+    foreign_item: source("a line item of another tool is 404", 404),
+    deleting: source("a line item is deleted with 204", Deleting::All),
     lost_query: modelled("line items have no query to lose", 400),
     errors: source("refusals are JSON with a detail", ErrorBody::Detail),
     results: modelled("results are on the scale of the score", ResultScale::AsSent),

@@ -1,11 +1,12 @@
 //! Sakai: 400 for almost everything, 403 for a dead token, and no filter for resource links.
 
 use super::{
-    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Denied, Deployment, Distrust,
-    Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule, Names,
-    NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query, RateLimit,
-    RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions, SuccessWords, Taken,
-    TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero, modelled, source,
+    AcceptRule, Addresses, AgsManners, AssertionTimes, Audience, Bearer, BodyHash, Deleting, Denied, Deployment,
+    Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
+    Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
+    RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
+    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
+    modelled, source,
 };
 
 const NO_MEMBER: Denied = Denied::With(400, "User does not belong to site");
@@ -116,6 +117,8 @@ const AGS: AgsManners = AgsManners {
     ),
     foreign_link: modelled("a resourceLinkId of another site is 400", 400),
     gone: source("a line item that is gone is 400", 400),
+    foreign_item: source("a line item of another tool is 400", 400),
+    deleting: modelled("a line item is deleted with 204", Deleting::All),
     lost_query: modelled("line items have no query to lose", 400),
     errors: source("refusals are JSON with the words as error", ErrorBody::Error),
     results: modelled("results are on the scale of the column", ResultScale::OfColumn),

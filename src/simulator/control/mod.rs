@@ -1,9 +1,11 @@
 //! The simulated LMS's own controls over HTTP: faults, gradebook, counts. For demos and tests, so without a key;
 //! listen on an address that only they reach.
 
+mod columns;
+
 use std::collections::BTreeMap;
 
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,28 +15,53 @@ use super::ledger::Route;
 use super::message::{Answer, Call, Reason};
 use super::platform::Platform;
 
-/// Answers `/_control/{name}`.
-pub(super) fn answer(platform: &Platform, request: &Call, name: &str) -> Result<Answer, Answer> {
-    let is_change = name == "faults" && request.parts.method == Method::PUT;
-    if is_change {
-        change_faults(platform, request).map_err(Answer::bad_request)?;
-    } else {
-        request.expect_method(&Method::GET)?;
-    }
-    let reply = match name {
-        "faults" => json!({
-            "routes": platform.faults.current(),
-            "refused_users": platform.faults.refused(),
-        }),
-        "gradebook" => gradebook(platform, request).map_err(Answer::bad_request)?,
-        "requests" => requests(platform),
-        "delegated" => delegated(platform),
-        _ => {
-            let reason = "there are faults, gradebook, requests and delegated here".to_owned();
-            return Err(Answer::error(StatusCode::NOT_FOUND, reason));
+/// Every call: its method, and its path below `/_control/`.
+pub(super) const CALLS: [(&str, &str); 8] = [
+    ("GET", "faults"),
+    ("PUT", "faults"),
+    ("GET", "gradebook"),
+    ("GET", "columns"),
+    ("PUT", "columns/{context}/{id}"),
+    ("DELETE", "columns/{context}/{id}"),
+    ("GET", "requests"),
+    ("GET", "delegated"),
+];
+
+/// Answers `/_control/{call}`.
+pub(super) fn answer(platform: &Platform, request: &Call, call: &str) -> Result<Answer, Answer> {
+    let method = request.parts.method.as_str();
+    let segments: Vec<_> = call.split('/').collect();
+    match (method, segments.as_slice()) {
+        ("GET", ["faults"]) => Ok(Answer::json(StatusCode::OK, &faults(platform))),
+        ("PUT", ["faults"]) => {
+            change_faults(platform, request).map_err(Answer::bad_request)?;
+            Ok(Answer::json(StatusCode::OK, &faults(platform)))
         }
-    };
-    Ok(Answer::json(StatusCode::OK, &reply))
+        ("GET", ["gradebook"]) => {
+            let cells = gradebook(platform, request).map_err(Answer::bad_request)?;
+            Ok(Answer::json(StatusCode::OK, &cells))
+        }
+        ("GET", ["columns"]) => columns::list(platform),
+        ("PUT", ["columns", context, id]) => columns::put(platform, request, context, id),
+        ("DELETE", ["columns", context, id]) => columns::delete(platform, context, id),
+        ("GET", ["requests"]) => Ok(Answer::json(StatusCode::OK, &requests(platform))),
+        ("GET", ["delegated"]) => Ok(Answer::json(StatusCode::OK, &delegated(platform))),
+        (_, [name, ..]) if CALLS.iter().any(|(_, path)| path.split('/').next() == Some(name)) => {
+            Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, calls("this call is not understood", name)))
+        }
+        _ => Err(Answer::error(StatusCode::NOT_FOUND, calls("there is no such call", ""))),
+    }
+}
+
+/// What went wrong, and the calls whose names begin so.
+fn calls(wrong: &str, name: &str) -> Reason {
+    let fitting = CALLS.iter().filter(|(_, path)| path.starts_with(name));
+    let calls: Vec<_> = fitting.map(|(method, path)| format!("{method} /_control/{path}")).collect();
+    format!("{wrong}; there are {}", calls.join(", "))
+}
+
+fn faults(platform: &Platform) -> Value {
+    json!({"routes": platform.faults.current(), "refused_users": platform.faults.refused()})
 }
 
 /// The body of a PUT. A route that is named gets these faults in the place of its own, an empty list for none; so
@@ -104,13 +131,8 @@ fn requests(platform: &Platform) -> Value {
 mod tests {
     use super::super::faults::FaultKind;
     use super::super::gradebook::{Accepted, Grade};
-    use super::super::testing::{NOW_MS, answer, call, platform};
+    use super::super::testing::{platform, send};
     use super::*;
-
-    async fn send(platform: &Platform, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let answer = answer(platform, &call(method, path, &[], body), NOW_MS).await;
-        (answer.status.as_u16(), serde_json::from_slice(&answer.body).expect("JSON"))
-    }
 
     #[tokio::test]
     async fn faults_are_switched_by_name_or_not_at_all() {
