@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Component, Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -12,7 +12,11 @@ use passback::config::{Config, duration};
 use serde_json::Value;
 
 use super::files::{output, path, said_by, text, verifier};
-use crate::service::worker::Worker;
+use crate::service::{
+    broker::Broker,
+    delivery::signing_key,
+    worker::{Worker, client, free_address, wait_for},
+};
 
 const DOCKERFILE: &str = "deploy/Dockerfile";
 
@@ -159,4 +163,49 @@ fn compose_gives_grafana_every_dashboard_and_prometheus_the_rules() {
         fs::copy(path(from), config.path().join(to)).expect("a copy");
     }
     said_by(promtool.args(["check", "config", "prometheus.yml"]).current_dir(config.path()));
+}
+
+/// A program that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The worker and the simulated LMS as compose starts them, but for their addresses, with the events that its head names:
+/// a grade by LTI 1.1, one by AGS, and a flagged failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_compose_starts_delivers_grades() {
+    let lms = format!("http://{}", free_address());
+    let at_home = |text: &str| text.replace("http://lms:8090", &lms);
+    let config = at_home(&text("deploy/compose/passback.toml"))
+        .replace("amqp://passback:demo-broker-password@rabbitmq:5672/%2f", &Broker::shared().own_vhost().1)
+        .replace("/etc/passback/keys/demo.pem", &signing_key());
+    let worker = Worker::started(&config).await;
+    let compose = compose();
+    let arguments = compose["services"]["lms"]["command"].as_array().expect("a command").iter().map(|argument| {
+        let argument = at_home(argument.as_str().expect("a word")).replace("http://worker:8080", &worker.url(""));
+        argument.replace("0.0.0.0:8090", lms.trim_start_matches("http://"))
+    });
+    let mut program = Command::new(env!("CARGO_BIN_EXE_passback"));
+    program.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    let _lms = Running(program.spawn().expect("a simulated LMS"));
+    let (client, token) = (client(), "demo-operator-token-demo-operator");
+    let gradebook = format!("{lms}/_control/gradebook");
+    wait_for("the LMS", async || client.get(&gradebook).send().await.ok()).await;
+
+    let events =
+        client.post(worker.url("/v1/events")).bearer_auth(token).header("content-type", "application/x-ndjson");
+    let answer = events.body(at_home(&text("deploy/compose/events.ndjson"))).send().await.expect("an answer");
+    assert_eq!(answer.status(), 202, "{:?}", answer.text().await);
+    wait_for("two grades and a flagged job", async || {
+        let stats = client.get(worker.url("/api/v1/stats")).bearer_auth(token).send().await.ok()?;
+        let jobs = &stats.json::<Value>().await.ok()?["jobs"];
+        (jobs["delivered"] == 2 && jobs["flagged"] == 1).then_some(())
+    })
+    .await;
+    wait_for("the consumer", async || (worker.get_open("/readyz").await.0 == 200).then_some(())).await;
 }
