@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::files::dashboards;
+use super::{expressions::selectors, files::dashboards};
 
 /// One thing on a dashboard that asks Prometheus something.
 pub(super) struct Panel {
@@ -85,8 +85,29 @@ fn every_panel_asks_a_question_and_says_how_to_read_its_answer() {
             for used in panel["targets"].to_string().split('$').skip(1) {
                 let name: String =
                     used.trim_start_matches('{').chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                let known = variables.contains(name.as_str()) || name == "__rate_interval";
+                // `$1` is label_replace's own.
+                let known = variables.contains(name.as_str()) || ["__rate_interval", "1"].contains(&name.as_str());
                 assert!(known, "{file}: {title} uses ${name}, which is no variable");
+            }
+        }
+    }
+}
+
+/// Metrics such as `up` are everybody's. "All" must stand for all of ours, so it must not be a wild card.
+#[test]
+fn all_workers_are_ours_alone() {
+    for (file, dashboard) in dashboards() {
+        for variable in list(&dashboard["templating"]["list"]) {
+            assert!(variable.get("allValue").is_none(), "{file}: {} has a wild card for all", variable["name"]);
+        }
+        for panel in list(&dashboard["panels"]).iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
+            let expression = panel["expr"].as_str().expect("an expression");
+            for selector in selectors(expression).iter().filter(|it| it.starts_with("up") || it.starts_with("process_"))
+            {
+                assert!(
+                    selector.contains("job=~\"$job\"") && selector.contains("instance=~\"$instance\""),
+                    "{file}: {selector}"
+                );
             }
         }
     }
