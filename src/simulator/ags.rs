@@ -296,7 +296,7 @@ fn as_json(platform: &Platform, context: &str, item: &LineItem) -> Value {
 
 /// A result (AGS 2.0, 3.3); a cleared cell has none.
 fn result(platform: &Platform, line_item_url: &str, item: &LineItem, cell: &Cell, state: &CellState) -> Option<Value> {
-    let grade = state.grade?;
+    let grade = state.shown()?;
     let (score, maximum) = match platform.manners.ags.results.is {
         ResultScale::OfColumn if grade.maximum > 0.0 => {
             let share = platform.manners.site.precision.is.kept(grade.score / grade.maximum);

@@ -14,6 +14,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
+use super::faults::Trouble;
 use super::gradebook::{Accepted, Cell, Grade};
 use super::locked;
 use super::message::{Answer, Call, Reason};
@@ -52,8 +53,9 @@ pub(super) fn post(platform: &Platform, request: &Call, now_ms: i64) -> Result<A
     let body = request.json_object().map_err(Answer::bad_request)?;
     let grade = read_body(&body, &key).map_err(Answer::bad_request)?;
     let cell = cell_of(&body);
-    if platform.faults.trouble_of(&cell.user).is_some() {
-        return Err(Answer::error(StatusCode::UNPROCESSABLE_ENTITY, "User not found".to_owned()));
+    if let Some(trouble) = platform.trouble_of(&cell) {
+        let words = if trouble == Trouble::Locked { "The grade is locked" } else { "User not found" };
+        return Err(Answer::error(StatusCode::UNPROCESSABLE_ENTITY, words.to_owned()));
     }
     let accepted = Accepted { at_ms: now_ms, grade, timestamp_ms: None, comment: None };
     let written = platform.gradebook.write(cell, accepted);

@@ -83,6 +83,10 @@ pub struct Accepted {
 pub struct CellState {
     /// The grade now; `None` when it was cleared.
     pub grade: Option<Grade>,
+    /// A teacher's grade that stands before the tool's; on Moodle alone there are any.
+    pub overridden: Option<Grade>,
+    /// Whether a teacher has locked it.
+    pub locked: bool,
     /// How many writes were accepted, clearing ones included.
     pub writes: u64,
     /// How many submissions were made; on Canvas alone there are any.
@@ -148,6 +152,19 @@ impl Gradebook {
         Ok(())
     }
 
+    /// Changes a cell by hand, and makes it if need be: no write of the tool, so no timestamp, no count, no history.
+    pub(super) fn edit(&self, cell: Cell, change: impl FnOnce(&mut CellState)) -> CellState {
+        let mut cells = locked(&self.cells);
+        let state = cells.entry(cell).or_default();
+        change(state);
+        state.clone()
+    }
+
+    /// Whether a teacher has locked a cell.
+    pub(super) fn is_locked(&self, cell: &Cell) -> bool {
+        locked(&self.cells).get(cell).is_some_and(|state| state.locked)
+    }
+
     /// What a cell holds; `None` if it was never written.
     pub(super) fn cell(&self, cell: &Cell) -> Option<CellState> {
         locked(&self.cells).get(cell).cloned()
@@ -165,6 +182,11 @@ impl Gradebook {
 }
 
 impl CellState {
+    /// The grade as a student sees it.
+    pub(super) fn shown(&self) -> Option<Grade> {
+        self.overridden.or(self.grade)
+    }
+
     fn check_order(&self, order: Order, sent_ms: Option<i64>) -> Result<(), NotNewer> {
         let stored_ms = self.history.iter().rev().find_map(|before| before.timestamp_ms);
         let (Some(sent_ms), Some(stored_ms)) = (sent_ms, stored_ms) else {

@@ -183,22 +183,24 @@ fn write(
     grade: Option<Grade>,
     now_ms: i64,
 ) -> Result<(), Refused> {
-    match platform.faults.trouble_of(sourced_id).map(|trouble| platform.manners.outcomes.refused.is.of(trouble)) {
+    let cell = cell(request, sourced_id);
+    match platform.trouble_of(&cell).map(|trouble| platform.manners.outcomes.refused.is.of(trouble)) {
         Some(Said::Success) => return Ok(()),
         Some(said) => return Err(Refused::saying(said, "the sourcedid is refused".to_owned())),
         None => {}
     }
     let accepted = Accepted { at_ms: now_ms, grade, timestamp_ms: None, comment: None };
-    platform.gradebook.write(cell(request, sourced_id), accepted).map_err(|error| Refused::telling(error.to_string()))
+    platform.gradebook.write(cell, accepted).map_err(|error| Refused::telling(error.to_string()))
 }
 
 fn read(platform: &Platform, request: &Call, sourced_id: &str) -> Result<Done, Refused> {
     let manners = &platform.manners.outcomes;
+    // What a teacher has locked can still be read.
     let said = platform.faults.trouble_of(sourced_id).map(|trouble| manners.refused.is.of(trouble));
     if let Some(said) = said.filter(|said| !matches!(said, Said::Success)) {
         return Err(Refused::saying(said, "the sourcedid is refused".to_owned()));
     }
-    let grade = platform.gradebook.cell(&cell(request, sourced_id)).and_then(|state| state.grade);
+    let grade = platform.gradebook.cell(&cell(request, sourced_id)).and_then(|state| state.shown());
     let precision = platform.manners.site.precision.is;
     let text = grade.map_or_else(|| manners.ungraded.is.to_owned(), |grade| precision.kept(grade.score).to_string());
     let body = format!(

@@ -11,8 +11,8 @@ use axum::http::header::{HOST, LOCATION, USER_AGENT};
 use secrecy::SecretString;
 
 use super::delegated::Bodies;
-use super::faults::Faults;
-use super::gradebook::Gradebook;
+use super::faults::{Faults, Trouble};
+use super::gradebook::{Cell, Gradebook};
 use super::jwks::Clients;
 use super::ledger::{Ledger, Route};
 use super::lineitems::LineItems;
@@ -180,6 +180,12 @@ impl Platform {
         let query = self.addresses().line_item_query;
         let query = query.map_or_else(String::new, |(name, value)| format!("?{name}={value}"));
         format!("{}{path}{query}", self.base_url)
+    }
+
+    /// Why nothing is written into a cell, if so.
+    pub(super) fn trouble_of(&self, cell: &Cell) -> Option<Trouble> {
+        let of_user = self.faults.trouble_of(&cell.user);
+        of_user.or_else(|| self.gradebook.is_locked(cell).then_some(Trouble::Locked))
     }
 
     /// Whether a resource link belongs to another context.

@@ -56,7 +56,8 @@ pub(super) fn post(
         return Err(Answer::error(StatusCode::BAD_GATEWAY, "the user id is no number".to_owned()));
     }
     let taken = taken(platform, request, context, id, &score.user);
-    match platform.faults.trouble_of(&score.user).map(|trouble| manners.refused.is.of(trouble)) {
+    let cell = Cell::ags(context, id, &score.user);
+    match platform.trouble_of(&cell).map(|trouble| manners.refused.is.of(trouble)) {
         Some(Denied::Taken) => return Ok(taken),
         Some(Denied::With(status, words)) => return Err(Answer::error(faults::status(status), words.to_owned())),
         None => {}
@@ -72,7 +73,7 @@ pub(super) fn post(
         timestamp_ms: Some(score.timestamp_ms),
         comment: score.comment,
     };
-    let written = platform.gradebook.write_in(manner, Cell::ags(context, id, &score.user), accepted);
+    let written = platform.gradebook.write_in(manner, cell, accepted);
     written.map_err(|not_newer| refuse_time(manners.order.is, &not_newer))?;
     Ok(taken)
 }

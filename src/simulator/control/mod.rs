@@ -1,25 +1,27 @@
 //! The simulated LMS's own controls over HTTP: faults, gradebook, counts. For demos and tests, so without a key;
 //! listen on an address that only they reach.
 
+mod cells;
 mod columns;
 
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::faults::{Fault, Trouble};
-use super::gradebook::{Cell, CellState, Protocol};
 use super::ledger::Route;
 use super::message::{Answer, Call, Reason};
 use super::platform::Platform;
 
 /// Every call: its method, and its path below `/_control/`.
-pub(super) const CALLS: [(&str, &str); 8] = [
+pub(super) const CALLS: [(&str, &str); 10] = [
     ("GET", "faults"),
     ("PUT", "faults"),
     ("GET", "gradebook"),
+    ("PUT", "gradebook"),
+    ("DELETE", "gradebook"),
     ("GET", "columns"),
     ("PUT", "columns/{context}/{id}"),
     ("DELETE", "columns/{context}/{id}"),
@@ -37,10 +39,9 @@ pub(super) fn answer(platform: &Platform, request: &Call, call: &str) -> Result<
             change_faults(platform, request).map_err(Answer::bad_request)?;
             Ok(Answer::json(StatusCode::OK, &faults(platform)))
         }
-        ("GET", ["gradebook"]) => {
-            let cells = gradebook(platform, request).map_err(Answer::bad_request)?;
-            Ok(Answer::json(StatusCode::OK, &cells))
-        }
+        ("GET", ["gradebook"]) => cells::list(platform, request),
+        ("PUT", ["gradebook"]) => cells::put(platform, request),
+        ("DELETE", ["gradebook"]) => cells::delete(platform, request),
         ("GET", ["columns"]) => columns::list(platform),
         ("PUT", ["columns", context, id]) => columns::put(platform, request, context, id),
         ("DELETE", ["columns", context, id]) => columns::delete(platform, context, id),
@@ -92,30 +93,6 @@ fn change_faults(platform: &Platform, request: &Call) -> Result<(), Reason> {
     Ok(())
 }
 
-#[derive(Serialize)]
-struct CellLine {
-    #[serde(flatten)]
-    cell: Cell,
-    #[serde(flatten)]
-    state: CellState,
-}
-
-/// All cells, or those that the parameters `protocol`, `column` and `user` leave.
-fn gradebook(platform: &Platform, request: &Call) -> Result<Value, Reason> {
-    let protocol = match request.parameter("protocol")? {
-        None => None,
-        Some(name) => Some(serde_json::from_value::<Protocol>(Value::from(name)).map_err(|error| error.to_string())?),
-    };
-    let (column, user) = (request.parameter("column")?, request.parameter("user")?);
-    let cells = platform.gradebook.snapshot(|cell| {
-        protocol.is_none_or(|protocol| protocol == cell.protocol)
-            && column.as_ref().is_none_or(|column| *column == cell.column)
-            && user.as_ref().is_none_or(|user| *user == cell.user)
-    });
-    let lines: Vec<_> = cells.into_iter().map(|(cell, state)| CellLine { cell, state }).collect();
-    serde_json::to_value(lines).map(|cells| json!({"cells": cells})).map_err(|error| error.to_string())
-}
-
 /// The bodies as JSON; they were read as such when they came.
 fn delegated(platform: &Platform) -> Value {
     let bodies = platform.delegated.all();
@@ -130,7 +107,6 @@ fn requests(platform: &Platform) -> Value {
 #[cfg(test)]
 mod tests {
     use super::super::faults::FaultKind;
-    use super::super::gradebook::{Accepted, Grade};
     use super::super::testing::{platform, send};
     use super::*;
 
@@ -166,21 +142,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_gradebook_and_the_counts_can_be_read() {
+    async fn the_counts_can_be_read_and_what_is_no_call_names_those_there_are() {
         let platform = platform();
-        for user in ["u", "v"] {
-            let grade = Some(Grade { score: 1.0, maximum: 2.0 });
-            let accepted = Accepted { at_ms: 1, grade, timestamp_ms: None, comment: None };
-            platform.gradebook.write(Cell::ags("c", "1", user), accepted).expect("the first");
-        }
-        let (_, all) = send(&platform, "GET", "/_control/gradebook", "").await;
-        assert_eq!(all["cells"].as_array().map(Vec::len), Some(2));
-        let (_, one) = send(&platform, "GET", "/_control/gradebook?protocol=ags&column=c%2F1&user=v", "").await;
-        assert_eq!((&one["cells"][0]["user"], &one["cells"][0]["grade"]["score"]), (&json!("v"), &json!(1.0)));
-        assert_eq!(one["cells"].as_array().map(Vec::len), Some(1));
-        assert_eq!(send(&platform, "GET", "/_control/gradebook?protocol=lti2", "").await.0, 400);
-        assert_eq!(send(&platform, "POST", "/_control/requests", "").await.0, 405);
         let (_, requests) = send(&platform, "GET", "/_control/requests", "").await;
         assert_eq!(requests["routes"]["scores"], json!({"accepted": 0, "refused": 0, "faulted": 0}));
+        let check = async |method: &str, path: &str, status: u16, words: &str| {
+            let reply = send(&platform, method, path, "").await;
+            let reason = reply.1["reason"].as_str().unwrap_or_default();
+            assert!(reply.0 == status && reason.contains(words), "{path}: {} {reason}", reply.0);
+        };
+        check("POST", "/_control/requests", 405, "there are GET /_control/requests").await;
+        check("PATCH", "/_control/columns/c1/a", 405, "DELETE /_control/columns/{context}/{id}").await;
+        check("GET", "/_control/columns/c1/a/b", 405, "GET /_control/columns").await;
+        check("GET", "/_control/grades", 404, "PUT /_control/gradebook").await;
+        check("GET", "/_control", 404, "PUT /_control/faults").await;
     }
 }

@@ -72,6 +72,15 @@ impl Precision {
     }
 }
 
+/// What becomes of a grade that a teacher changed, when the tool sends another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum TeachersGrade {
+    /// The tool's takes its place.
+    Replaced,
+    /// It is shown from then on; the tool's is stored behind it.
+    Stays,
+}
+
 /// How a platform says that it does not believe a request.
 #[derive(Clone, Copy)]
 pub(in super::super) enum Distrust {

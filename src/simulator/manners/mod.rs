@@ -166,6 +166,8 @@ manners! {
         maintenance: Maintenance,
         /// What is left of a grade that is read back.
         precision: Precision,
+        /// What becomes of a grade that a teacher changed.
+        teachers_grade: TeachersGrade,
     }
 }
 

@@ -5,8 +5,8 @@ use super::{
     Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
     Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
     RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
-    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
-    modelled, observed,
+    SuccessWords, Taken, TeachersGrade, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds,
+    WrongHost, Zero, modelled, observed,
 };
 
 const PAGE: &str = "<!DOCTYPE html><html lang=\"en\"><head><title>Campus: Site is undergoing maintenance</title></head>\
@@ -43,6 +43,10 @@ const SITE: SiteManners = SiteManners {
         Maintenance { status: 503, page: PAGE, retry_after: Some("300") },
     ),
     precision: observed("a grade keeps five decimals of a percent", Precision::FiveDecimals),
+    teachers_grade: observed(
+        "a grade that a teacher changed stays as it is shown; the tool's is taken, and stored behind it",
+        TeachersGrade::Stays,
+    ),
 };
 
 const OUTCOMES: OutcomeManners = OutcomeManners {

@@ -6,8 +6,8 @@ use super::{
     Distrust, Document, ErrorBody, Future, Jti, KeysUnreachable, Links, Maintenance, Manners, Maximum, MediaRule,
     Names, NewItemRules, Nonces, Numbered, OauthRules, Operations, Order, OutcomeManners, Paging, Precision, Query,
     RateLimit, RefusedWords, RequestType, ResultScale, Said, Scopes, ScoreManners, SiteManners, Submissions,
-    SuccessWords, Taken, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds, WrongHost, Zero,
-    modelled,
+    SuccessWords, Taken, TeachersGrade, TokenErrorForm, TokenErrors, TokenManners, Unfinished, UserAgent, UserIds,
+    WrongHost, Zero, modelled,
 };
 
 const NOT_A_STUDENT: Denied = Denied::With(422, "User not found in course or is not a student");
@@ -47,6 +47,7 @@ const SITE: SiteManners = SiteManners {
         Maintenance { status: 503, page: PAGE, retry_after: None },
     ),
     precision: modelled("a grade is kept as it was sent", Precision::Whole),
+    teachers_grade: modelled("a grade that a teacher changed is replaced by the tool's next", TeachersGrade::Replaced),
 };
 
 const OUTCOMES: OutcomeManners = OutcomeManners {
