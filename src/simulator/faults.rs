@@ -197,9 +197,9 @@ impl Faults {
         change(&mut locked(&self.refused));
     }
 
-    /// The refused users and sourcedids, in order.
-    pub(super) fn refused(&self) -> Vec<String> {
-        locked(&self.refused).keys().cloned().collect()
+    /// The refused users and sourcedids, each with why.
+    pub(super) fn refused(&self) -> BTreeMap<String, Trouble> {
+        locked(&self.refused).clone()
     }
 }
 

@@ -3,14 +3,13 @@
 
 mod cells;
 mod columns;
+mod faults;
 
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::faults::{Fault, Trouble};
 use super::ledger::Route;
 use super::message::{Answer, Call, Reason};
 use super::platform::Platform;
@@ -34,11 +33,8 @@ pub(super) fn answer(platform: &Platform, request: &Call, call: &str) -> Result<
     let method = request.parts.method.as_str();
     let segments: Vec<_> = call.split('/').collect();
     match (method, segments.as_slice()) {
-        ("GET", ["faults"]) => Ok(Answer::json(StatusCode::OK, &faults(platform))),
-        ("PUT", ["faults"]) => {
-            change_faults(platform, request).map_err(Answer::bad_request)?;
-            Ok(Answer::json(StatusCode::OK, &faults(platform)))
-        }
+        ("GET", ["faults"]) => Ok(faults::list(platform)),
+        ("PUT", ["faults"]) => faults::put(platform, request),
         ("GET", ["gradebook"]) => cells::list(platform, request),
         ("PUT", ["gradebook"]) => cells::put(platform, request),
         ("DELETE", ["gradebook"]) => cells::delete(platform, request),
@@ -61,38 +57,6 @@ fn calls(wrong: &str, name: &str) -> Reason {
     format!("{wrong}; there are {}", calls.join(", "))
 }
 
-fn faults(platform: &Platform) -> Value {
-    json!({"routes": platform.faults.current(), "refused_users": platform.faults.refused()})
-}
-
-/// The body of a PUT. A route that is named gets these faults in the place of its own, an empty list for none; so
-/// do the refused users. What is not named stays.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FaultChanges {
-    #[serde(default)]
-    routes: BTreeMap<Route, Vec<Fault>>,
-    #[serde(default)]
-    refused_users: Option<Vec<String>>,
-}
-
-/// All or nothing: a fault that makes no sense leaves everything as it was.
-fn change_faults(platform: &Platform, request: &Call) -> Result<(), Reason> {
-    let changes: FaultChanges = serde_json::from_slice(&request.body).map_err(|error| error.to_string())?;
-    for (route, faults) in &changes.routes {
-        let in_words = |error| format!("{route:?}: {error}");
-        faults.iter().try_for_each(|fault| fault.check(*route)).map_err(in_words)?;
-    }
-    for (route, faults) in changes.routes {
-        platform.faults.set(route, faults).map_err(|error| error.to_string())?;
-    }
-    if let Some(users) = changes.refused_users {
-        let refused = users.into_iter().map(|user| (user, Trouble::NotEnrolled)).collect();
-        platform.faults.change_refused(|now| *now = refused);
-    }
-    Ok(())
-}
-
 /// The bodies as JSON; they were read as such when they came.
 fn delegated(platform: &Platform) -> Value {
     let bodies = platform.delegated.all();
@@ -106,40 +70,9 @@ fn requests(platform: &Platform) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::faults::FaultKind;
+    use super::super::options::Options;
     use super::super::testing::{platform, send};
     use super::*;
-
-    #[tokio::test]
-    async fn faults_are_switched_by_name_or_not_at_all() {
-        let platform = platform();
-        let faults = r#"{"routes": {"scores": [{"kind": {"status": {"code": 503, "retry_after": "7"}}, "times": 2},
-            {"kind": "cut_before", "every": 3}]}, "refused_users": ["u"]}"#;
-        let (status, reply) = send(&platform, "PUT", "/_control/faults", faults).await;
-        assert_eq!((status, &reply["routes"]["scores"][0]["times"]), (200, &json!(2)));
-        assert!(platform.faults.trouble_of("u").is_some());
-        assert!(matches!(platform.faults.poll(Route::Scores), Some(FaultKind::Status { code: 503, .. })));
-        let (_, reply) = send(&platform, "GET", "/_control/faults", "").await;
-        assert_eq!((&reply["routes"]["scores"][0]["times"], &reply["refused_users"]), (&json!(1), &json!(["u"])));
-
-        let check = async |body: &str, words: &str| {
-            let (status, reply) = send(&platform, "PUT", "/_control/faults", body).await;
-            let reason = reply["reason"].as_str().unwrap_or_default();
-            assert_eq!(status, 400);
-            assert!(reason.contains(words), "{words}: {reason}");
-        };
-        check(r#"{"route": {}}"#, "route").await;
-        check(r#"{"routes": {"score": []}}"#, "score").await;
-        check(r#"{"routes": {"scores": [{"kind": "slow"}]}}"#, "slow").await;
-        check(r#"{"routes": {"scores": [{"kind": "html", "often": 1}]}}"#, "often").await;
-        check(r#"{"routes": {"scores": [{"kind": {"delay": {"seconds": 1}}}]}}"#, "seconds").await;
-        check(
-            r#"{"routes": {"lti11": [], "token": [{"kind": {"status": {"code": 1}}}]}, "refused_users": []}"#,
-            "code",
-        )
-        .await;
-        assert!(platform.faults.trouble_of("u").is_some(), "nothing of a bad change is done");
-    }
 
     #[tokio::test]
     async fn the_counts_can_be_read_and_what_is_no_call_names_those_there_are() {
@@ -156,5 +89,59 @@ mod tests {
         check("GET", "/_control/columns/c1/a/b", 405, "GET /_control/columns").await;
         check("GET", "/_control/grades", 404, "PUT /_control/gradebook").await;
         check("GET", "/_control", 404, "PUT /_control/faults").await;
+    }
+
+    /// Where `passback lms` listens by itself.
+    const HOST: &str = "http://127.0.0.1:8090";
+
+    /// Method, address and body of a line of the documentation.
+    fn parsed(line: &str) -> (&str, &str, &str) {
+        let method = line.split_once("-X ").map_or("GET", |(_, rest)| rest.split(' ').next().unwrap_or_default());
+        let (_, url) = line.split_once(HOST).expect(line);
+        let url = url.split([' ', '\'']).next().unwrap_or_default();
+        let body = line.split_once("-d '").map_or("", |(_, rest)| rest.trim_end_matches('\''));
+        (method, url, body)
+    }
+
+    fn names(call: &str, path: &str) -> bool {
+        let (call, path): (Vec<_>, Vec<_>) = (call.split('/').collect(), path.split('/').collect());
+        call.len() == path.len() && call.iter().zip(path).all(|(call, part)| call.starts_with('{') || *call == part)
+    }
+
+    #[tokio::test]
+    async fn every_example_of_the_documentation_works_and_none_is_missing() {
+        let page = include_str!("../../../docs/simulated-lms.md");
+        let contexts = vec![("course-1".to_owned(), vec!["1".to_owned()])];
+        let platform =
+            Platform::new(Options { contexts, ..Options::default() }, HOST.to_owned()).expect("good options");
+        let mut shown = Vec::new();
+        for line in page.lines().filter(|line| line.starts_with("curl ")) {
+            let (method, url, body) = parsed(line);
+            let (status, reply) = send(&platform, method, url, body).await;
+            assert!((200..300).contains(&status), "{line}: {reply}");
+            let path = url.split('?').next().and_then(|path| path.strip_prefix("/_control/")).expect(line);
+            shown.push((method, path));
+        }
+        for (method, call) in CALLS {
+            let is_shown = |(shown_method, path): &(&str, &str)| *shown_method == method && names(call, path);
+            assert!(shown.iter().any(is_shown), "{method} {call} has no example");
+            assert!(page.contains(&format!("| `{method} {call}` |")), "{method} {call} is not in the table");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_fault_is_documented_as_it_is_written() {
+        let page = include_str!("../../../docs/simulated-lms.md");
+        let (_, table) =
+            page.split_once("| kind | what it does | how it is written |\n| --- | --- | --- |\n").expect("it");
+        let rows: Vec<_> = table.lines().take_while(|line| line.starts_with('|')).collect();
+        assert_eq!(rows.len(), faults::WRITTEN.len());
+        let platform = platform();
+        for (row, (name, written)) in rows.iter().zip(faults::WRITTEN) {
+            assert!(row.starts_with(&format!("| `{name}` | ")) && row.ends_with(&format!(" | `{written}` |")), "{row}");
+            let body = format!("{{\"routes\": {{\"lti11\": [{written}]}}}}");
+            let (status, reply) = send(&platform, "PUT", "/_control/faults", &body).await;
+            assert_eq!((status, &reply["changed"]), (200, &json!(["lti11"])), "{row}: {reply}");
+        }
     }
 }
