@@ -32,6 +32,7 @@ mod oauth_check;
 mod options;
 mod platform;
 mod pox;
+mod rate;
 mod refusal_form;
 mod score;
 mod seen;

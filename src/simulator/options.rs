@@ -40,6 +40,8 @@ pub struct Options {
     pub clock_skew_ms: i64,
     /// How many refusals are kept for `refusals()`.
     pub refusals_max: usize,
+    /// How many requests are taken within ten seconds, the controls apart; without, they are not counted.
+    pub rate_limit: Option<usize>,
     /// Whose manners it has; without, it is a strict judge by the standards.
     pub like: Option<Likeness>,
 }
@@ -57,6 +59,7 @@ impl Default for Options {
             token_life: Duration::from_secs(3600),
             clock_skew_ms: 0,
             refusals_max: 256,
+            rate_limit: None,
             like: None,
         }
     }

@@ -19,6 +19,7 @@ use super::lineitems::LineItems;
 use super::manners::{Addresses, Manners, UserAgent, WrongHost};
 use super::message::{Answer, Call, Reason};
 use super::options::Options;
+use super::rate::Rate;
 use super::seen::Seen;
 use super::token::{self, Tokens};
 use super::{ags, control, delegated, locked, lti11, refusal_form, score};
@@ -39,6 +40,7 @@ pub(super) struct Platform {
     pub(super) nonces: Seen,
     pub(super) jtis: Seen,
     pub(super) faults: Faults,
+    pub(super) rate: Rate,
     /// Resource links of other contexts.
     pub(super) foreign_links: Mutex<BTreeSet<String>>,
     pub(super) ledger: Ledger,
@@ -147,6 +149,7 @@ impl Platform {
             nonces: Seen::default(),
             jtis: Seen::default(),
             faults: Faults::default(),
+            rate: Rate::new(options.rate_limit),
             foreign_links: Mutex::default(),
             ledger: Ledger::new(options.refusals_max),
         })

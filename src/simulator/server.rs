@@ -26,6 +26,7 @@ use super::faults::{self, FaultKind};
 use super::ledger::{Ending, Refusal, Route};
 use super::message::{Answer, Call};
 use super::platform::{Place, Platform};
+use super::rate::Room;
 use super::{clock, lti11};
 
 /// More connections than these wait to be accepted.
@@ -35,6 +36,8 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// An idle connection, and one that sends its head too slowly, is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+const REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
 
 /// The two ways to end a server.
 #[derive(Clone, Default)]
@@ -100,6 +103,12 @@ async fn respond(platform: Arc<Platform>, request: Request<Incoming>) -> Result<
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let place = platform.place(&path);
+    let room = place.route().map_or(Room::Unlimited, |_| platform.rate.take(clock::now_ms()));
+    if room == Room::Full {
+        let answer = rate_limit(&platform).refusing("one request too many for the rate limit".to_owned());
+        note(&platform, place.route(), &answer);
+        return Ok(respond_with(&platform, answer));
+    }
     let struck = place.route().and_then(|route| Some((route, platform.faults.poll(route)?)));
     if let Some((route, FaultKind::CutBefore)) = struck {
         platform.ledger.count(route, Ending::Faulted);
@@ -121,12 +130,27 @@ async fn respond(platform: Arc<Platform>, request: Request<Incoming>) -> Result<
             }
         },
     };
+    Ok(respond_with(&platform, tell_room(&platform, answer, room)))
+}
+
+/// A platform that tells how much room a limit leaves tells it in each answer, where requests are counted.
+fn tell_room(platform: &Platform, answer: Answer, room: Room) -> Answer {
+    let tells = platform.manners.site.rate_limit.is.remaining.is_some();
+    match room {
+        Room::Left(left) if tells && !answer.headers.iter().any(|(name, _)| *name == REMAINING) => {
+            answer.with_header(REMAINING, &format!("{left}.0"))
+        }
+        _ => answer,
+    }
+}
+
+fn respond_with(platform: &Platform, answer: Answer) -> Response<Body> {
     let mut response = answer.into_response();
     if platform.clock_skew_ms != 0 {
         // Else the server adds the machine's own time.
         response.headers_mut().insert(DATE, clock::http_date(clock::now_ms() + platform.clock_skew_ms));
     }
-    Ok(response)
+    response
 }
 
 async fn read_body(parts: Parts, body: Incoming) -> Result<Call, Answer> {
@@ -202,7 +226,6 @@ async fn strike(platform: &Platform, place: Place<'_>, request: &Call, kind: Fau
 
 /// What the platform says to somebody who asks too often.
 fn rate_limit(platform: &Platform) -> Answer {
-    const REMAINING: HeaderName = HeaderName::from_static("x-rate-limit-remaining");
     let manner = &platform.manners.site.rate_limit.is;
     let answer = Answer::text(faults::status(manner.status), "text/plain; charset=utf-8", manner.words);
     let answer = with_retry_after(answer, manner.retry_after);
@@ -233,7 +256,7 @@ mod tests {
 
     use super::super::jwks::http_client;
     use super::super::testing::{CLIENT, assertion, claims, jwks, oauth_header, options, replace_result, token_form};
-    use super::super::{Cell, Client, Fault, Jwks, Options, SCOPE_SCORE, SimulatedLms};
+    use super::super::{Cell, Client, Fault, Jwks, Likeness, Options, SCOPE_SCORE, SimulatedLms};
     use super::*;
 
     async fn lms() -> SimulatedLms {
@@ -314,6 +337,33 @@ mod tests {
         assert_eq!((writes(), status_of(&lms, "u").await), (3, 204));
         let counts = lms.requests(Route::Delegated);
         assert_eq!((counts.accepted, counts.refused, counts.faulted), (2, 0, 7));
+    }
+
+    #[tokio::test]
+    async fn requests_beyond_the_rate_are_turned_away_as_the_platform_does() {
+        for (like, status, retry_after) in [(None, 403, None), (Some(Likeness::Moodle), 429, Some("1"))] {
+            let options = Options { rate_limit: Some(2), like, ..options() };
+            let lms = SimulatedLms::start(options).await.expect("a free port");
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                let reply = post(&lms, "u").await.expect("an answer");
+                let header =
+                    |name: &str| reply.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+                seen.push((reply.status().as_u16(), header("x-rate-limit-remaining"), header("retry-after")));
+            }
+            let left = |left: &str| like.is_none().then(|| left.to_owned());
+            let expected = [
+                (204, left("1.0"), None),
+                (204, left("0.0"), None),
+                (status, left("0.0"), retry_after.map(str::to_owned)),
+            ];
+            assert_eq!(seen, expected, "{like:?}");
+            let counts = lms.requests(Route::Delegated);
+            assert_eq!((counts.accepted, counts.refused), (2, 1));
+            assert!(lms.refusals()[0].reason.contains("rate limit"));
+            let controls = http_client().expect("a client").get(format!("{}/_control/requests", lms.base_url()));
+            assert_eq!(controls.send().await.expect("an answer").status(), 200, "the controls are not counted");
+        }
     }
 
     #[tokio::test]
