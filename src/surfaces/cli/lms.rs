@@ -43,9 +43,15 @@ pub struct LmsArgs {
     /// A deployment id that assertions may name; may be given several times. Without it: any
     #[arg(long = "deployment-id", value_name = "ID")]
     pub deployment_ids: Vec<String>,
-    /// A course with a gradebook column named 1; may be given several times. More come into being when first used
+    /// A course with a gradebook column named 1; may be given several times. What nobody made is not found
     #[arg(long = "context", value_name = "ID", default_value = "course-1")]
     pub contexts: Vec<String>,
+    /// Let every course and column come into being when it is first used
+    #[arg(long)]
+    pub auto_columns: bool,
+    /// Take this many requests in ten seconds and turn the others away, as the platform does
+    #[arg(long, value_name = "N")]
+    pub rate_limit: Option<usize>,
     /// Answer like this platform: moodle, canvas, openedx, sakai, brightspace or blackboard. Without it: a strict judge
     /// by the standards
     #[arg(long, value_name = "PLATFORM")]
@@ -60,10 +66,14 @@ const EXAMPLES: &str = "Examples:
   passback lms --like moodle
   passback lms --listen 127.0.0.1:0 --json
   passback lms --jwks keys.json --client-id tool-1 --client-id tool-2
+  passback lms --like canvas --rate-limit 20
   curl -X PUT http://127.0.0.1:8090/_control/faults -d '{\"routes\": {\"scores\": [{\"kind\": {\"status\": {\"code\": 503}}}]}}'
+  curl -X PUT 'http://127.0.0.1:8090/_control/gradebook?protocol=ags&column=course-1/1&user=user-1' -d '{\"locked\": true}'
+  curl -X DELETE http://127.0.0.1:8090/_control/columns/course-1/1
   curl http://127.0.0.1:8090/_control/gradebook
 
-The routes are lti11, token, lineitems, scores and delegated; an empty list mends a route.";
+The routes are lti11, token, lineitems, scores and delegated; an empty list mends a route. Every call and every kind of
+fault, each with an example, stands in docs/simulated-lms.md.";
 
 fn origin(text: &str) -> Result<String, String> {
     let is_web = text.starts_with("http://") || text.starts_with("https://");
@@ -100,7 +110,7 @@ pub async fn run(args: &LmsArgs, screen: &mut Screen, stop: impl Future<Output =
         let line = serde_json::to_string(&description);
         line.map_err(|error| CliError::Failed(format!("it cannot be described: {error}")))? + "\n"
     } else {
-        introduction(&description, screen)
+        introduction(&description, &args.jwks, screen)
     };
     // Who has read enough may close the pipe; the LMS goes on for those who use it.
     match screen.print(&text) {
@@ -138,7 +148,8 @@ fn options(args: &LmsArgs) -> Result<Options, CliError> {
         consumers: args.consumers.clone(),
         clients: args.client_ids.iter().map(client).collect(),
         contexts: args.contexts.iter().map(|id| (id.clone(), vec!["1".to_owned()])).collect(),
-        auto_columns: true,
+        auto_columns: args.auto_columns,
+        rate_limit: args.rate_limit,
         like: args.like,
         ..Options::default()
     })
@@ -156,7 +167,7 @@ fn key_set(place: &str) -> Result<Jwks, CliError> {
 }
 
 /// What a person needs: the addresses, and a configuration and an event to begin with.
-fn introduction(lms: &Description, screen: &Screen) -> String {
+fn introduction(lms: &Description, jwks: &str, screen: &Screen) -> String {
     let mut lines = vec![
         ("Issuer", lms.base_url.clone()),
         ("LTI 1.1", lms.outcomes_url.clone()),
@@ -169,10 +180,10 @@ fn introduction(lms: &Description, screen: &Screen) -> String {
     }
     lines.extend(lms.consumers.iter().map(|consumer| ("Key", format!("{} = {}", consumer.key, consumer.secret))));
     lines.extend(lms.client_ids.iter().map(|id| ("Client id", id.clone())));
-    lines.push(("Control", format!("{}/faults, /gradebook, /requests, /delegated", lms.control_url)));
+    lines.push(("Control", format!("{}/faults, /gradebook, /columns, /requests, /delegated", lms.control_url)));
     let manners = lms.like.map_or_else(String::new, manners);
     let facts = facts(screen.look, &lines);
-    format!("A simulated LMS is running; Ctrl-C ends it.\n\n{facts}\n{manners}{}", beginnings(lms))
+    format!("A simulated LMS is running; Ctrl-C ends it.\n\n{facts}\n{manners}{}", beginnings(lms, jwks))
 }
 
 /// What it does like that platform, and how that is known.
@@ -186,34 +197,77 @@ fn manners(likeness: Likeness) -> String {
     )
 }
 
-/// A configuration of the worker for this LMS, and an event.
-fn beginnings(lms: &Description) -> String {
-    let quoted = |text: &str| Value::from(text).to_string();
+/// A configuration of the worker for this LMS, an event for each protocol, and what a second LMS needs.
+fn beginnings(lms: &Description, jwks: &str) -> String {
     let mut parts = vec!["Configure passback for it:\n\n[egress]\nallow_http = true\nallow_private = true".to_owned()];
+    parts.extend(listening(jwks));
     parts.extend(lms.consumers.iter().map(|consumer| {
         format!("[[lti_keys]]\nkey = {}\nsecret = {}", quoted(&consumer.key), quoted(&consumer.secret))
     }));
-    let (issuer, token_url) = (quoted(&lms.base_url), quoted(&lms.token_url));
-    parts.extend(lms.client_ids.iter().map(|id| {
-        let (name, id) = (quoted(&format!("simulated-{id}")), quoted(id));
-        let audience = if lms.token_aud == lms.token_url {
-            String::new()
-        } else {
-            format!("\ntoken_aud = {}", quoted(&lms.token_aud))
-        };
-        format!("[[platforms]]\nname = {name}\nissuer = {issuer}\nclient_id = {id}\ntoken_url = {token_url}{audience}")
-    }));
-    parts.extend(lms.consumers.first().map(|consumer| {
-        let event = serde_json::json!({
-            "session_id": "session-1", "user_id": "user-1", "score": 8, "max_score": 10,
-            "lis_data": {
-                "lis_outcome_service_url": lms.outcomes_url, "lis_result_sourcedid": "user-1",
-                "oauth_consumer_key": consumer.key,
-            },
-        });
-        format!("And send it a grade:\n\necho '{event}' | passback submit -")
-    }));
+    if !lms.client_ids.is_empty() {
+        parts.push(SIGNING_KEY.to_owned());
+    }
+    parts.extend(lms.client_ids.iter().map(|id| platform(lms, id)));
+    parts.push("And send it a grade, by LTI 1.1 and by LTI 1.3:".to_owned());
+    let events = [outcome_event(lms), score_event(lms)];
+    parts.extend(events.into_iter().flatten().map(|event| format!("echo '{event}' | passback submit -")));
+    parts.push(SECOND.to_owned());
     format!("{}\n", parts.join("\n\n"))
+}
+
+const SIGNING_KEY: &str = "# LTI 1.3: made by `passback keys generate --kid demo --out keys/demo.pem`\n\
+    [[signing_keys]]\nkid = \"demo\"\nprivate_key = { file = \"keys/demo.pem\" }";
+
+const SECOND: &str = "A second LMS beside it needs an address and names of its own, by which passback tells them apart:\n\n\
+    passback lms --listen 127.0.0.1:8091 --client-id demo-client-2 --consumer demo-key-2=demo-secret-2";
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// Where the worker must listen for the LMS to find its keys; nothing to say where they come from a file.
+fn listening(jwks: &str) -> Option<String> {
+    let host = jwks.split_once("://")?.1.split('/').next()?;
+    let told = format!("# The LMS fetches the worker's public keys from {jwks} (--jwks).");
+    // An address behind a name or a proxy is not what the worker itself listens on.
+    let Ok(address) = host.parse::<SocketAddr>() else { return Some(told) };
+    Some(format!("{told}\n# So the worker must listen there:\n[http]\nlisten = \"{address}\""))
+}
+
+fn platform(lms: &Description, client_id: &str) -> String {
+    let (name, id) = (quoted(&format!("simulated-{client_id}")), quoted(client_id));
+    let (issuer, token_url) = (quoted(&lms.base_url), quoted(&lms.token_url));
+    let audience = if lms.token_aud == lms.token_url {
+        String::new()
+    } else {
+        format!("\ntoken_aud = {}", quoted(&lms.token_aud))
+    };
+    format!("[[platforms]]\nname = {name}\nissuer = {issuer}\nclient_id = {id}\ntoken_url = {token_url}{audience}")
+}
+
+fn outcome_event(lms: &Description) -> Option<Value> {
+    let mut lis_data = serde_json::json!({
+        "lis_outcome_service_url": lms.outcomes_url, "lis_result_sourcedid": "user-1",
+        "oauth_consumer_key": lms.consumers.first()?.key,
+    });
+    if lms.like == Some(Likeness::Canvas) {
+        // As its launches name it.
+        lis_data["tool_family"] = "canvas".into();
+    }
+    Some(serde_json::json!({
+        "session_id": "session-1", "user_id": "user-1", "score": 8, "max_score": 10, "lis_data": lis_data,
+    }))
+}
+
+/// Its user is a number, since some platforms have no other users.
+fn score_event(lms: &Description) -> Option<Value> {
+    let lineitem = lms.contexts.first()?.lineitem_urls.first()?;
+    Some(serde_json::json!({
+        "session_id": "session-2", "user_id": "1001", "score": 8, "max_score": 10,
+        "lis_data": {
+            "lti_version": "1.3", "client_id": lms.client_ids.first()?, "user_id": "1001", "lineitem": lineitem,
+        },
+    }))
 }
 
 #[cfg(test)]
@@ -288,12 +342,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn its_beginnings_are_a_configuration() {
+    async fn its_beginnings_are_a_configuration_and_an_event_for_each_protocol() {
         let text = printed("--listen 127.0.0.1:0", &Written::default()).await;
         let start = text.find("[egress]").expect("a configuration");
         let end = text.find("And send it").expect("an event");
         let configuration: toml::Table = text[start..end].parse().expect("TOML");
         assert_eq!(configuration["lti_keys"][0]["secret"].as_str(), Some("demo-secret"));
         assert_eq!(configuration["platforms"][0]["client_id"].as_str(), Some("demo-client"));
+        assert_eq!(configuration["http"]["listen"].as_str(), Some("127.0.0.1:8080"), "where the keys are fetched");
+        let key = configuration["signing_keys"][0]["private_key"]["file"].as_str().expect("a file");
+        assert!(text.contains(&format!("passback keys generate --kid demo --out {key}")), "{text}");
+        let events =
+            text[end..].lines().filter_map(|line| line.strip_prefix("echo '")?.strip_suffix("' | passback submit -"));
+        let events: Vec<Value> = events.map(|event| serde_json::from_str(event).expect("JSON")).collect();
+        assert_eq!(events[0]["lis_data"]["oauth_consumer_key"], "demo-key");
+        let line_item = events[1]["lis_data"]["lineitem"].as_str().expect("a column");
+        assert!(line_item.ends_with("/course-1/lineitems/1/lineitem?type_id=1"), "{line_item}");
+        let second = text.lines().find_map(|line| line.strip_prefix("passback lms ")).expect("a second LMS");
+        assert_ne!(args(second).client_ids, args("").client_ids);
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("keys.json");
+        fs::write(&file, "{\"keys\": []}").expect("it is written");
+        let text = printed(&format!("--listen 127.0.0.1:0 --jwks {}", file.display()), &Written::default()).await;
+        assert!(!text.contains("[http]"), "{text}");
+        let text = printed("--listen 127.0.0.1:0 --jwks https://tool.example/jwks", &Written::default()).await;
+        assert!(text.contains("https://tool.example/jwks (--jwks)") && !text.contains("[http]"), "{text}");
+    }
+
+    #[test]
+    fn columns_come_into_being_by_themselves_only_where_asked_for() {
+        let made = |line: &str| options(&args(line)).map(|options| (options.auto_columns, options.rate_limit));
+        assert_eq!(made("").expect("options"), (false, None));
+        assert_eq!(made("--auto-columns --rate-limit 7").expect("options"), (true, Some(7)));
     }
 }
