@@ -82,6 +82,7 @@ async fn check(args: &check::CheckArgs, path: Option<&Path>, screen: &mut Screen
         Ok(registry) => registry,
         Err(error) => return check::unusable(args, CliError::Usage(chain(&error)), screen),
     };
+    let wishes = args.wishes(std::io::stdin().lock())?;
     let scene = crate::check::Scene {
         transport: HttpTransport::new(super::transport_options(&config)).map_err(|error| chain(&error)),
         broker: super::amqp_options(&config),
@@ -89,7 +90,7 @@ async fn check(args: &check::CheckArgs, path: Option<&Path>, screen: &mut Screen
         sources: &sources,
         registry: &registry,
         clock: &SystemClock,
-        wishes: args.wishes(),
+        wishes,
     };
     check::run(args, crate::check::remarks(&scene), screen).await
 }

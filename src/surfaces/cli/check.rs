@@ -1,10 +1,13 @@
 //! `passback check`: prints what the check of the same name finds, step by step, and ends with 1 where something failed.
 
-use std::pin::pin;
+use std::{
+    io::{self, Read as _},
+    pin::pin,
+};
 
 use clap::Args;
 use futures_util::{Stream, StreamExt as _};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::{
@@ -35,7 +38,8 @@ pub struct CheckArgs {
     /// The consumer key to try it with, of `[[lti_keys]]`
     #[arg(long, value_name = "KEY", requires = "outcome_url")]
     pub key: Option<String>,
-    /// A `lis_result_sourcedid` of a launch, whose grade is read (and not written)
+    /// A `lis_result_sourcedid` of a launch, whose grade is read (and not written); `-` takes it from standard input, so
+    /// that neither `ps` nor the shell's history shows it
     #[arg(long, value_name = "ID", requires = "outcome_url")]
     pub sourcedid: Option<SecretString>,
     /// Print JSON
@@ -48,7 +52,7 @@ const EXAMPLES: &str = "Examples:
   passback check --config /etc/passback/passback.toml --json
   passback check --jwks-url https://tool.example.edu/.well-known/jwks.json
   passback check --platform moodle --lineitems 'https://lms.example.edu/mod/lti/services.php/2/lineitems?type_id=1'
-  passback check --outcome-url https://lms.example.edu/mod/lti/service.php --key learnosity --sourcedid '{\"data\":…}'
+  passback check --outcome-url https://lms.example.edu/mod/lti/service.php --key learnosity --sourcedid - <sourcedid.txt
 
 It writes no grade, makes no column and no queue, and needs no lock, so it runs beside a worker. Run it as the user that
 runs the worker, on the same machine: it tries what the worker would.
@@ -60,18 +64,39 @@ fn service_url(text: &str) -> Result<ServiceUrl, String> {
 }
 
 impl CheckArgs {
-    /// What is to be tried beside the configuration.
-    pub fn wishes(&self) -> Wishes {
+    /// What is to be tried beside the configuration. `input` holds the sourcedid where that is `-`.
+    ///
+    /// # Errors
+    ///
+    /// Wrong usage where it holds none, or what cannot be one.
+    pub fn wishes(&self, input: impl io::Read) -> Result<Wishes, CliError> {
         let columns = (!self.lineitems.is_empty())
             .then(|| ColumnsWish { platform: self.platform.clone(), containers: self.lineitems.clone() });
-        let outcome = self.outcome_url.clone().zip(self.key.clone()).map(|(url, key)| OutcomeWish {
-            url,
-            key,
-            sourcedid: self.sourcedid.as_ref().map(|id| id.expose_secret().to_owned()),
-        });
-        Wishes { jwks_url: self.jwks_url.clone(), columns, outcome }
+        let sourcedid = match self.sourcedid.as_ref().map(ExposeSecret::expose_secret) {
+            Some("-") => Some(sourcedid_in(input)?),
+            given => given.map(str::to_owned),
+        };
+        let outcome =
+            self.outcome_url.clone().zip(self.key.clone()).map(|(url, key)| OutcomeWish { url, key, sourcedid });
+        Ok(Wishes { jwks_url: self.jwks_url.clone(), columns, outcome })
     }
 }
+
+/// The sourcedid that stands in a file: all of it but the end of its line.
+fn sourcedid_in(input: impl io::Read) -> Result<String, CliError> {
+    let unusable = |why: &str| CliError::Usage(format!("--sourcedid -: {why}"));
+    let mut text = String::new();
+    let read = input.take(SOURCEDID_BYTES_MAX + 1).read_to_string(&mut text);
+    let read = read.map_err(|error| unusable(&format!("standard input cannot be read: {error}")))?;
+    if u64::try_from(read).is_ok_and(|read| read > SOURCEDID_BYTES_MAX) {
+        return Err(unusable("standard input is longer than any sourcedid"));
+    }
+    let sourcedid = text.trim_end_matches(['\r', '\n']);
+    if sourcedid.is_empty() { Err(unusable("standard input holds no sourcedid")) } else { Ok(sourcedid.to_owned()) }
+}
+
+/// As much as an event may have.
+const SOURCEDID_BYTES_MAX: u64 = 64 * 1024;
 
 /// Prints remarks as they come, each section at once.
 pub async fn run(
@@ -197,8 +222,27 @@ mod tests {
         (ended, written.text())
     }
 
+    #[test]
+    fn a_sourcedid_is_taken_from_standard_input() {
+        let wishes = |given: &str, input: &[u8]| {
+            let url = ServiceUrl::parse("https://lms.example.edu/o").expect("a URL");
+            let (outcome_url, key, sourcedid) = (Some(url), Some("k".to_owned()), Some(given.into()));
+            let wishes = CheckArgs { outcome_url, key, sourcedid, ..args(false) }.wishes(input);
+            wishes.map(|wishes| wishes.outcome.and_then(|outcome| outcome.sourcedid).unwrap_or_default())
+        };
+        assert_eq!(wishes("-", b" {\"data\":1} \r\n").expect("one"), " {\"data\":1} ", "to the letter");
+        assert_eq!(wishes("ann", b"bob").expect("one"), "ann", "standard input is not looked at");
+        let check = |input: &[u8], why: &str| {
+            let error = wishes("-", input).expect_err(why);
+            assert!(error.exit_code() == 2 && error.to_string().contains(why), "{error}");
+        };
+        check(b"\n", "holds no sourcedid");
+        check("a".repeat(64 * 1024 + 1).as_bytes(), "longer than any sourcedid");
+        check(&[0xff], "cannot be read");
+    }
+
     #[tokio::test]
-    async fn findings_are_lines_with_their_advice_below() {
+    async fn remarks_are_lines_with_their_advice_below() {
         let found = vec![remark(Mark::Ok, None), remark(Mark::Failed, Some("compare the client_id there"))];
         let (ended, text) = printed(false, None, found.clone()).await;
         let expected = "\

@@ -188,6 +188,7 @@ mod tests {
             "check --json --jwks-url https://tool.example.edu/.well-known/jwks.json",
             "check --lineitems https://lms.example.edu/a --lineitems https://lms.example.edu/b --platform moodle",
             "check --outcome-url https://lms.example.edu/o --key k --sourcedid s",
+            "check --outcome-url https://lms.example.edu/o --key k --sourcedid -",
             "lms",
             "lms --listen 127.0.0.1:0 --jwks keys.json --json",
         ] {

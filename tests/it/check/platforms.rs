@@ -247,6 +247,14 @@ async fn a_wrong_secret_is_named_by_a_signed_read() {
     let none_yet = right.check(&asked).await;
     assert!(none_yet.troubles().is_empty(), "{:#}", none_yet.document);
     none_yet.is_well("lti 1.1", "grade", "there is none yet");
+    let file = right.folder.path().join("sourcedid.txt");
+    std::fs::write(&file, "ann\n").expect("a file");
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_passback"));
+    program.stdin(std::fs::File::open(&file).expect("the file"));
+    let from_input = [&asked[..5], &["-"]].concat();
+    let unseen = right.check_by(program, &from_input).await;
+    assert!(unseen.troubles().is_empty(), "{:#}", unseen.document);
+    unseen.is_well("lti 1.1", "grade", "there is none yet");
     let wrong = Scene::new(&settings(&lms).replace(SECRET, "hush-hush")).check(&asked).await;
     wrong.names_only("lti 1.1 signature failed", "signature", "check the secret of the key \"key-1\"");
     let unsupported = FaultKind::Status { code: 200, body: Some(UNSUPPORTED.to_owned()), retry_after: None };
