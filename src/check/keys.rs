@@ -61,7 +61,7 @@ fn bits(jwk: &Value) -> usize {
 }
 
 fn shared_secrets(section: &mut Section, keys: &[LtiKey]) {
-    let is_padded = |key: &&LtiKey| key.secret.expose().trim() != key.secret.expose();
+    let is_padded = |key: &&LtiKey| key.secret.expose().trim().len() < key.secret.expose().len();
     let padded: Vec<&str> = keys.iter().filter(is_padded).map(|key| key.key.as_str()).collect();
     if !padded.is_empty() {
         let seen = format!("the secret of {} begins or ends with white space", listed(&padded));

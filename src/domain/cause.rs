@@ -75,7 +75,7 @@ impl TokenCause {
     pub fn of(words: &Words, clocks: Clocks) -> Option<Self> {
         let times_count = clocks == Clocks::MayBeApart || !words.say(AUDIENCE);
         let rows = [
-            (words.say(KEYS_UNREACHABLE), Self::KeysUnreachable),
+            (words.say(KEY_SET) && words.say(NOT_FETCHED), Self::KeysUnreachable),
             (words.say(TIME) && times_count, Self::Clock),
             (words.say(AUDIENCE), Self::Audience),
             (words.say(DEPLOYMENT), Self::Deployment),
@@ -121,17 +121,22 @@ impl TlsCause {
     }
 }
 
-/// Moodle answers with a 404 page while it cannot; that is said beside its words.
-const KEYS_UNREACHABLE: &[&str] = &[
-    "fetch our jwks",
-    "fetch jwks",
-    "fetch the jwks",
-    "fetch the key",
-    "fetch the keys",
-    "fetch keyset",
-    "fetch the keyset",
-    "fetch key set",
-    "fetch the key set",
+/// What of ours a platform speaks of when it cannot have it. Moodle answers with a 404 page while it cannot; that is said
+/// beside its words.
+const KEY_SET: &[&str] = &["jwks", "jwk set", "keyset", "key set", "keys", "public key"];
+
+/// How it says that it could not have it.
+const NOT_FETCHED: &[&str] = &[
+    "fetch",
+    "fetched",
+    "fetching",
+    "retrieve",
+    "retrieved",
+    "download",
+    "downloaded",
+    "reach",
+    "reached",
+    "unreachable",
 ];
 
 /// Moodle "Cannot handle token with iat prior to …" and "Expired token", Canvas "the 'iat' must be …"; others name the
@@ -222,7 +227,7 @@ mod tests {
     #[test]
     fn every_phrase_is_written_as_words_are() {
         let tls: Vec<&str> = TLS.iter().map(|(phrase, _)| *phrase).collect();
-        let lists = [KEYS_UNREACHABLE, TIME, AUDIENCE, DEPLOYMENT, SCOPE, KEY, CLIENT, UNSUPPORTED, &tls];
+        let lists = [KEY_SET, NOT_FETCHED, TIME, AUDIENCE, DEPLOYMENT, SCOPE, KEY, CLIENT, UNSUPPORTED, &tls];
         for phrase in lists.concat() {
             assert_eq!(Words::of(phrase).0.trim(), phrase);
         }
@@ -246,6 +251,8 @@ mod tests {
         check("The consumer key is incorrect.", Some(Client)); // Moodle
         check("invalid_client", Some(Client));
         check("Not found (the platform may not be able to fetch our JWKS)", Some(KeysUnreachable)); // Moodle
+        check("the tool's key set cannot be fetched: error sending request", Some(KeysUnreachable));
+        check("Unable to retrieve the JWKS of the tool", Some(KeysUnreachable));
         check("client not associated with this deployment", Some(Deployment));
         check("cannot initiate the grant", None);
         check("invalid_grant", None);

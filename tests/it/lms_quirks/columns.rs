@@ -113,7 +113,7 @@ async fn quirk_12_columns_are_asked_for_and_made_in_their_own_types() {
 async fn quirk_19_a_resource_link_of_another_course_is_refused_and_told() {
     let cases = [
         (Likeness::Canvas, FailureReason::NotFound, "resourceLinkId", "replay or discard"),
-        (Likeness::Moodle, FailureReason::Unauthorized, "resourceLinkId", "one of its own"),
+        (Likeness::Moodle, FailureReason::Unauthorized, "resourceLinkId", "of another course"),
         (Likeness::OpenEdx, FailureReason::Rejected, "resourceLinkId", "read its words"),
         (Likeness::Sakai, FailureReason::Rejected, "resourceLinkId", "read its words"),
     ];
