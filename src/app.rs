@@ -2,6 +2,7 @@
 
 mod commands;
 mod privacy;
+mod reload;
 mod seams;
 
 use std::{
@@ -34,7 +35,10 @@ use crate::{
         secret::Secret,
         tokens::{Role, Token},
     },
-    domain::dispatch::Limits,
+    domain::{
+        audit::{Action, Entry, Word},
+        dispatch::Limits,
+    },
     engine::{self, Engine, EngineHandle, Inbox, World},
     ports::{Clock, Intake, JobStore as _, Observer, Porter, QueueHealth},
     shutdown::Tasks,
@@ -47,6 +51,7 @@ use crate::{
     },
 };
 
+use self::reload::Reloader;
 pub use self::{commands::execute, privacy::shut_off, seams::Seams};
 
 /// A running service.
@@ -57,10 +62,8 @@ pub struct Service {
     pub operator_token: Option<Secret>,
     tasks: Tasks,
     store: Arc<Store>,
-    registry: Arc<ConfiguredRegistry>,
-    access: Arc<Access>,
-    labels: Arc<Labels>,
-    metrics: Arc<Metrics>,
+    engine: EngineHandle,
+    reloader: Arc<Reloader>,
 }
 
 impl Service {
@@ -110,7 +113,8 @@ impl Service {
             .with_context(|| format!("cannot listen on {} ([http] listen)", config.http.listen))?;
         let address = listener.local_addr()?;
         let tasks = Tasks::default();
-        let mut service = Self { address, operator_token, tasks, store, registry, access, labels, metrics };
+        let reloader = Arc::new(Reloader::new(registry, access, labels, metrics));
+        let mut service = Self { address, operator_token, tasks, store, engine: engine.handle(), reloader };
         let intake = seams.intake(Arc::new(engine.handle()));
         let porter = Arc::new(SignIns::new(Arc::clone(&observer), Arc::clone(&clock)));
         let amqp = amqp_options(&config)
@@ -147,6 +151,13 @@ impl Service {
                 Ok(())
             }
         });
+        self.tasks.start("the bulk changes", {
+            let (handle, drain) = (handle.clone(), drain.clone());
+            async move {
+                handle.run_bulk(drain).await;
+                Ok(())
+            }
+        });
         self.tasks.start("the retention sweep", {
             let drain = drain.clone();
             async move {
@@ -169,29 +180,34 @@ impl Service {
         queues: Arc<dyn QueueHealth>,
         porter: Arc<dyn Porter>,
     ) -> Router {
-        let doors = Doors::new(intake, Arc::clone(&self.access), Arc::clone(&porter), self.tasks.drain());
-        let registry = Arc::clone(&self.registry);
+        let Reloader { registry, access, labels, metrics, .. } = &*self.reloader;
+        let doors = Doors::new(intake, Arc::clone(access), Arc::clone(&porter), self.tasks.drain());
+        let (registry, reloader) = (Arc::clone(registry), Arc::clone(&self.reloader));
         let surface = Surface {
             engine: handle.clone(),
-            access: Arc::clone(&self.access),
+            access: Arc::clone(access),
             porter,
             intake: queues,
-            labels: Arc::clone(&self.labels),
-            metrics: Arc::clone(&self.metrics),
+            labels: Arc::clone(labels),
+            metrics: Arc::clone(metrics),
             jwks: Arc::new(move || registry.jwks()),
+            reload: Arc::new(move || reloader.reload()),
             drain: self.tasks.drain(),
         };
         admin::router(&surface, http_intake::events_router(doors.clone()), http_intake::grade_passback_router(doors))
     }
 
-    /// Reads keys, platforms and tokens anew. What is wrong changes nothing.
-    pub fn reload(&self, mut config: Config) -> anyhow::Result<()> {
-        ensure_operator_token(&mut config)?;
-        self.registry.reload(&config).context("[[signing_keys]] cannot be used")?;
-        self.access.reload(&config.tokens, &config.lti_keys);
-        self.labels.reload(PlatformNames::new(&config.platforms));
-        self.metrics.reload();
-        Ok(())
+    /// Says where the configuration is read from anew, at SIGHUP or at an operator's word.
+    pub fn reload_from(&self, source: impl Fn() -> Result<Config, String> + Send + Sync + 'static) {
+        self.reloader.read_from(source);
+    }
+
+    /// Reads keys, platforms and tokens anew. What is wrong changes nothing. The audit log has it as done by `who`.
+    pub async fn reload(&self, who: &str) -> Result<(), String> {
+        self.reloader.reload()?;
+        let entry = Entry::new(SystemClock.now(), &Word::of(who), Action::Reload);
+        let note = self.engine.as_note(&entry).map_err(|error| error.to_string())?;
+        self.engine.write_down(note).await.map_err(|error| error.to_string())
     }
 
     /// Waits until something fails, which nothing should.

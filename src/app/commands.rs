@@ -127,12 +127,14 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
     }
     let store = config.store.path.display().to_string();
     let mut service = Service::launch(config).await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
+    let source = path.map(Path::to_owned);
+    service.reload_from(move || load_config(source.as_deref()).map_err(|error| error.to_string()));
     info!(address = %service.address, store, version = env!("CARGO_PKG_VERSION"), "passback runs");
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Stop => break,
-                Asked::Reload => reload(&service, path),
+                Asked::Reload => reload(&service).await,
             },
             error = service.failed() => {
                 error!(error = format!("{error:#}"), "passback stops because a part of it failed");
@@ -157,9 +159,8 @@ async fn stop_again(signals: &mut Signals) {
     while signals.next().await != Asked::Stop {}
 }
 
-fn reload(service: &Service, path: Option<&Path>) {
-    let reloaded = load_config(path).map_err(|error| error.to_string());
-    match reloaded.and_then(|config| service.reload(config).map_err(|error| format!("{error:#}"))) {
+async fn reload(service: &Service) {
+    match service.reload("SIGHUP").await {
         Ok(()) => info!("keys, platforms and tokens were read anew; what else has changed waits for a restart"),
         Err(error) => error!(error, "the configuration was not read anew: nothing has changed"),
     }

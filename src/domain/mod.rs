@@ -25,6 +25,8 @@
 //! ```
 
 pub mod advice;
+pub mod audit;
+pub mod bulk;
 pub mod cause;
 pub mod destination;
 pub mod dispatch;

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{
     destination::Origin,
     dispatch::Dispatcher,
+    drawer::Note,
     health::Health,
     notice::{Loop, Notice},
     time::Timestamp,
     watch::Watch,
 };
 
-use super::{Answered, Happening, Picture, PlatformPicture, Remembered, Shared, deliver, recover, set_back};
+use super::{Answered, Happening, Picture, PlatformPicture, Remembered, Shared, audit, deliver, recover, set_back};
 
 /// The longest sleep: a clock that is set, or a machine that was suspended, is noticed within it.
 const NAP_MAX: Duration = Duration::from_secs(1);
@@ -133,14 +134,14 @@ impl Desk<'_> {
                 }
                 Happening::Answered(answered) => self.handle_answered(&answered),
                 Happening::Settled(launch) => self.dispatcher.handle_settled(&launch),
-                Happening::Pause(origin, done) => {
+                Happening::Pause(origin, note, done) => {
                     let notices = self.dispatcher.handle_pause(&origin, self.now());
-                    done.send(self.remember(&origin)).ok();
+                    done.send(self.remember(&origin, note)).ok();
                     self.tell(&notices);
                 }
-                Happening::Resume(origin, done) => {
+                Happening::Resume(origin, note, done) => {
                     let notices = self.dispatcher.handle_resume(&origin);
-                    done.send(self.remember(&origin)).ok();
+                    done.send(self.remember(&origin, note)).ok();
                     self.tell(&notices);
                 }
                 Happening::Look(reply) => drop(reply.send(self.picture())),
@@ -159,7 +160,7 @@ impl Desk<'_> {
                 (health.paused_since(), health.held_since()) == (known.paused_since, known.held_since)
             };
             if !self.dispatcher.health(&known.origin).is_some_and(is_as_known) {
-                drop(self.remember(&known.origin));
+                drop(self.remember(&known.origin, None));
             }
         }
     }
@@ -174,7 +175,7 @@ impl Desk<'_> {
         for notice in &notices {
             if let Notice::Platform { origin, .. } = notice {
                 // Nobody waits for it: if the commit fails the store is loud, and it is noted again when that is mended.
-                drop(self.remember(origin));
+                drop(self.remember(origin, None));
             }
         }
         self.tell(&notices);
@@ -204,8 +205,10 @@ impl Desk<'_> {
     }
 
     /// A hold and a pause are remembered over restarts; none for a platform that nobody knows.
-    fn remember(&self, origin: &Origin) -> Option<Remembered> {
-        Some(self.shared.world.submit(self.dispatcher.note(origin)?))
+    /// Notes a pause or a hold, together with what the audit log is to say of it.
+    fn remember(&self, origin: &Origin, note: Option<Note>) -> Option<Remembered> {
+        let work = self.dispatcher.note(origin)?;
+        Some(self.shared.world.submit(audit::noted(work, note)))
     }
 
     fn picture(&self) -> Picture {

@@ -8,14 +8,16 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     domain::{
         destination::Origin,
+        drawer::Note,
         job::{Job, JobId, StateName},
         ledger::{Answer, Mode, PlatformRecord, Work},
+        time::Timestamp,
         transition::Refused,
     },
     ports::{Census, JobFilter, JobPage, StoreError},
 };
 
-use super::{EngineHandle, Happening, Picture, Remembered};
+use super::{EngineHandle, Happening, Picture, Remembered, audit::noted};
 
 /// The longest wait for the loop, which never does more than one screenful of work at a time.
 const LOOP_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -66,18 +68,25 @@ pub enum StoreHealth {
     Stuck,
 }
 
-/// What a replay of many came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ReplayCount {
-    /// Jobs that passed the filter and could be replayed.
+/// What a change of many came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkCount {
+    /// Jobs that passed the filter and could be changed.
     pub matched: u64,
     /// Jobs that are queued again.
     pub replayed: u64,
     /// Jobs whose cell has a newer grade.
     pub superseded: u64,
+    /// Jobs that were given up.
+    pub discarded: u64,
 }
 
 impl EngineHandle {
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        self.shared.world.clock.now()
+    }
+
     /// What the loop knows now.
     pub async fn look(&self) -> Option<Picture> {
         self.ask(Happening::Look).await
@@ -115,29 +124,58 @@ impl EngineHandle {
         self.shared.world.store.platforms()
     }
 
-    /// Tries a job again, now.
-    pub async fn replay(&self, id: JobId) -> Result<Arc<Job>, NotDone> {
-        self.change(id, Work::Replay { id, mode: Mode::Earnest }).await
+    /// Tries a job again, now, and notes who wants it.
+    pub async fn replay(&self, id: JobId, note: Option<Note>) -> Result<Arc<Job>, NotDone> {
+        self.change(id, noted(Work::Replay { id, mode: Mode::Earnest }, note)).await
     }
 
-    /// Gives a job up.
-    pub async fn discard(&self, id: JobId) -> Result<Arc<Job>, NotDone> {
-        self.change(id, Work::Discard { id }).await
+    /// Gives a job up, and notes who wants it.
+    pub async fn discard(&self, id: JobId, note: Option<Note>) -> Result<Arc<Job>, NotDone> {
+        self.change(id, noted(Work::Discard { id }, note)).await
     }
 
     /// Replays every flagged job that passes the filter; in a rehearsal, says what would happen. After an error, some of
     /// them may have been replayed: those are not flagged any more.
-    pub async fn replay_many(&self, filter: JobFilter, mode: Mode) -> Result<ReplayCount, NotStored> {
+    pub async fn replay_many(&self, filter: JobFilter, mode: Mode) -> Result<BulkCount, NotStored> {
+        self.change_many(filter, |job| Some(Work::Replay { id: job.id, mode })).await
+    }
+
+    /// Gives up every flagged job that passes the filter; in a rehearsal, says what would happen. After an error, some of
+    /// them may have been given up.
+    pub async fn discard_many(&self, filter: JobFilter, mode: Mode) -> Result<BulkCount, NotStored> {
+        match mode {
+            Mode::Earnest => self.change_many(filter, |job| Some(Work::Discard { id: job.id })).await,
+            Mode::Rehearsal => {
+                let mut count = BulkCount::default();
+                let add = |job: &Job| {
+                    if job.under_way_since().is_none() && (job.queued().is_some() || is_flagged(job)) {
+                        count.add(StateName::Discarded);
+                    }
+                    None
+                };
+                self.change_many(filter, add).await?;
+                Ok(count)
+            }
+        }
+    }
+
+    async fn change_many(
+        &self,
+        filter: JobFilter,
+        mut work: impl FnMut(&Job) -> Option<Work>,
+    ) -> Result<BulkCount, NotStored> {
         let filter = JobFilter { state: filter.state.or(Some(StateName::Flagged)), ..filter };
-        let mut count = ReplayCount::default();
+        let mut count = BulkCount::default();
         let mut before = None;
         loop {
-            let page = self.list(&filter, before, BULK_STEP)?;
-            let ids = page.jobs.iter().map(|job| job.id);
-            let answers: Vec<_> = ids.map(|id| self.shared.world.submit(Work::Replay { id, mode })).collect();
+            let page = self.list_aside(filter.clone(), before, BULK_STEP).await?;
+            let works = page.jobs.iter().filter_map(&mut work);
+            let answers: Vec<_> = works.map(|work| self.shared.world.submit(work)).collect();
             let counting = async {
                 for answer in answers {
-                    count.add(&answer.await?);
+                    if let Answer::Job(job) = answer.await? {
+                        count.add(job.state_name());
+                    }
                 }
                 Ok(())
             };
@@ -147,14 +185,26 @@ impl EngineHandle {
         }
     }
 
+    /// A page of jobs, read where it keeps nobody else waiting: reading and decoding it keeps a core busy for a while.
+    pub(super) async fn list_aside(
+        &self,
+        filter: JobFilter,
+        before: Option<JobId>,
+        limit: usize,
+    ) -> Result<JobPage, StoreError> {
+        let handle = self.clone();
+        let read = tokio::task::spawn_blocking(move || handle.list(&filter, before, limit));
+        read.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the reading of the store broke off".into())))
+    }
+
     /// Stops a platform's deliveries, and has that on disk. False if there is no such platform.
-    pub async fn pause(&self, origin: &Origin) -> Result<bool, NotStored> {
-        self.change_platform(|done| Happening::Pause(origin.clone(), done)).await
+    pub async fn pause(&self, origin: &Origin, note: Option<Note>) -> Result<bool, NotStored> {
+        self.change_platform(|done| Happening::Pause(origin.clone(), note, done)).await
     }
 
     /// Lets a platform's deliveries go on, and has that on disk. False if there is no such platform.
-    pub async fn resume(&self, origin: &Origin) -> Result<bool, NotStored> {
-        self.change_platform(|done| Happening::Resume(origin.clone(), done)).await
+    pub async fn resume(&self, origin: &Origin, note: Option<Note>) -> Result<bool, NotStored> {
+        self.change_platform(|done| Happening::Resume(origin.clone(), note, done)).await
     }
 
     async fn change_platform(
@@ -183,16 +233,20 @@ impl EngineHandle {
 }
 
 /// Waits for the store, and not for ever: a disk that hangs must not keep everybody who asks.
-async fn in_time<T>(stored: impl Future<Output = Result<T, StoreError>>) -> Result<T, NotStored> {
+pub(super) async fn in_time<T>(stored: impl Future<Output = Result<T, StoreError>>) -> Result<T, NotStored> {
     Ok(timeout(STORE_ANSWERS_WITHIN, stored).await.map_err(|_| NotStored::NoAnswer)??)
 }
 
-impl ReplayCount {
-    fn add(&mut self, answer: &Answer) {
-        let Answer::Job(job) = answer else { return };
+fn is_flagged(job: &Job) -> bool {
+    job.state_name() == StateName::Flagged
+}
+
+impl BulkCount {
+    fn add(&mut self, came_to: StateName) {
         self.matched += 1;
-        match job.state_name() {
+        match came_to {
             StateName::Superseded => self.superseded += 1,
+            StateName::Discarded => self.discarded += 1,
             _ => self.replayed += 1,
         }
     }

@@ -4,9 +4,12 @@
 //! It decides nothing that `domain` and `lti` can decide, and it knows of the world only what `ports` offers. Parts:
 //! [`admit`] (events in), [`recover`] (what a start finds), [`dispatch_loop`] (one loop, one event enum),
 //! [`deliver`] (one attempt), [`manage`] (what admins do), [`retain`] (forgetting old jobs),
-//! [`set_back`] (a clock that goes back), [`verify`] (a grade read back).
+//! [`set_back`] (a clock that goes back), [`verify`] (a grade read back), [`audit`] (who did what), [`bulk`] (bulk changes
+//! in the background).
 
 pub mod admit;
+pub mod audit;
+pub mod bulk;
 pub mod deliver;
 pub mod dispatch_loop;
 pub mod manage;
@@ -16,16 +19,21 @@ pub mod set_back;
 mod tokens;
 pub mod verify;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
         destination::Origin,
         dispatch::{Launch, Limits},
+        drawer::Note,
         health::Signal,
+        job::JobId,
         ledger::{Answer, DueEntry, Order, Report, Work},
         notice::{Notice, PlatformState},
         time::Timestamp,
@@ -89,9 +97,9 @@ enum Happening {
     /// The end of an attempt is on disk.
     Settled(Launch),
     /// An admin stops a platform's deliveries.
-    Pause(Origin, oneshot::Sender<Option<Remembered>>),
+    Pause(Origin, Option<Note>, oneshot::Sender<Option<Remembered>>),
     /// An admin lets them go on.
-    Resume(Origin, oneshot::Sender<Option<Remembered>>),
+    Resume(Origin, Option<Note>, oneshot::Sender<Option<Remembered>>),
     /// Somebody looks.
     Look(oneshot::Sender<Picture>),
 }
@@ -178,6 +186,10 @@ struct Shared {
     families: Families,
     /// Places for looks at grades.
     verifying: Semaphore,
+    /// The newest entry of the audit log, once it is known.
+    newest_entry: Mutex<Option<JobId>>,
+    /// Told when there is a new bulk change.
+    bulk_begun: Notify,
     inbox: mpsc::UnboundedSender<Happening>,
     /// Cancelled when attempts under way must end at once.
     abort: CancellationToken,
@@ -199,6 +211,8 @@ impl Engine {
             columns: Columns::default(),
             families: Families::default(),
             verifying: Semaphore::new(verify::AT_ONCE_MAX),
+            newest_entry: Mutex::default(),
+            bulk_begun: Notify::new(),
             inbox: inbox.sender,
             abort: CancellationToken::new(),
         };

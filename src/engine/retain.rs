@@ -1,5 +1,6 @@
 //! Forgetting: delivered, superseded and discarded jobs older than `retain_delivered` go, with their idempotency
-//! keys, in small steps that leave the store's writer to its real work. Flagged jobs never go by themselves.
+//! keys, in small steps that leave the store's writer to its real work. Flagged jobs never go by themselves. The audit log
+//! and the bulk changes that have ended are cut down to the newest.
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ impl EngineHandle {
         while drain.run_until_cancelled(tokio::time::sleep(self.sweep_interval())).await.is_some() {
             // A store that takes no writes is loud elsewhere; the next sweep tries again.
             drain.run_until_cancelled(self.sweep()).await;
+            drain.run_until_cancelled(self.trim_drawers()).await;
         }
     }
 

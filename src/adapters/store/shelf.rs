@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// One call of [`Shelf::list`] looks at no more jobs than about this.
-const LIST_LOOKS_MAX: usize = 5_000;
+const LIST_LOOKS_MAX: usize = 1_000;
 
 /// Nobody has so many; a larger number is a damaged one.
 const PLATFORMS_MAX: u32 = 1_000_000;

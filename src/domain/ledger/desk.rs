@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Answer, Arrival, Books, CellEntry, Mode, Outcomes, PlatformRecord, Report, Rules, due_entry};
 use crate::domain::{
+    bulk::{Change, Standing, Task},
     destination::{Delivery, Destination, GradeCell, Origin},
     drawer::{Drawer, JobEnd},
     event::GradeEvent,
@@ -275,6 +276,25 @@ impl<B: Books> Desk<'_, B> {
         };
         let peers = self.books.cell(job.cell)?;
         self.try_change(Job::clone(&job), Input::Discard, &peers)
+    }
+
+    /// Changes some jobs and counts them, and notes how far the task has come.
+    pub(super) fn step(&mut self, key: &[u8], mut task: Task, ids: &[JobId]) -> Result<Answer, B::Error> {
+        for id in ids {
+            let answer = match task.change {
+                Change::Replay => self.replay(*id, Mode::Earnest)?,
+                Change::Discard => self.discard(*id)?,
+            };
+            task.count(match answer {
+                Answer::Job(job) => Some(job.state_name()),
+                _ => None,
+            });
+        }
+        self.books.put_note(Drawer::Bulk, key, Some(&task.record()));
+        if task.standing != Standing::Running {
+            self.books.put_note(Drawer::Audit, key, Some(&task.entry().record()));
+        }
+        Ok(Answer::Done)
     }
 
     /// Whether the cell has a newer job that makes another try of this one pointless.

@@ -10,8 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use self::desk::Desk;
 use super::{
+    bulk::Task,
     destination::{Delivery, GradeCell, Origin},
-    drawer::Drawer,
+    drawer::{Drawer, Note},
     event::{Door, GradeEvent},
     job::{IdempotencyKey, Job, JobId, JobState, Place, Queued},
     notice::{Notice, Source},
@@ -254,6 +255,24 @@ pub enum Work {
         /// What it says; `None` takes it out.
         record: Option<Vec<u8>>,
     },
+    /// Do something and note it, in one commit. What is refused is not noted.
+    Noted {
+        /// What to do.
+        work: Box<Work>,
+        /// Which drawer.
+        drawer: Drawer,
+        /// What is noted.
+        note: Note,
+    },
+    /// A step of a bulk change: these jobs are changed, and what came of it stands in the task, in one commit.
+    Step {
+        /// Where the task lies, and its entry in the audit log.
+        key: Vec<u8>,
+        /// The task as it is after the step, but for what is counted here.
+        task: Box<Task>,
+        /// The jobs.
+        ids: Vec<JobId>,
+    },
     /// Remove old ended jobs.
     Prune {
         /// Those that ended before.
@@ -268,6 +287,14 @@ impl Work {
     /// may have been written.
     pub fn cut_off(id: JobId, since: Timestamp) -> Self {
         Self::CutOff { id, since }
+    }
+
+    /// What is done, without what is noted of it.
+    pub fn bare(&self) -> &Self {
+        match self {
+            Self::Noted { work, .. } => work.bare(),
+            work => work,
+        }
     }
 }
 
@@ -363,6 +390,15 @@ pub fn carry_out<B: Books>(
             desk.books.put_note(drawer, &key, record.as_deref());
             Ok(Answer::Done)
         }
+        Work::Noted { work, drawer, note } => {
+            let answer =
+                carry_out(desk.books, Order { work: *work, now: desk.now, draw: desk.draw }, rules, desk.report)?;
+            if matches!(answer, Answer::Job(_) | Answer::Done) {
+                desk.books.put_note(drawer, &note.key, Some(&note.record));
+            }
+            Ok(answer)
+        }
+        Work::Step { key, task, ids } => desk.step(&key, *task, &ids),
         Work::Prune { ended_before, limit } => desk.prune(ended_before, limit),
     }
 }

@@ -2,34 +2,49 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 
-use crate::{domain::job::Job, engine::manage::NotDone, problem::Problem};
+use crate::{
+    domain::{
+        audit::{Action, Entry, Word},
+        drawer::Note,
+        job::{Job, JobId},
+        time::Timestamp,
+    },
+    engine::manage::NotDone,
+    problem::Problem,
+};
 
 use super::{
     Surface, not_stored,
+    segment::Segment,
     show_job::{no_such_job, read_id},
+    signed::{Signed, note_of},
     view::{self, WholeJobView},
 };
 
 pub(super) async fn replay(
     State(surface): State<Surface>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
+    Signed(word): Signed,
 ) -> Result<Json<WholeJobView>, Problem> {
-    let done = surface.engine.replay(read_id(&id)?).await;
+    let id = read_id(&id)?;
+    let done = surface.engine.replay(id, Some(note(&surface, id, &word, Action::Replay)?)).await;
     answer(&surface, done, "replayed")
 }
 
 pub(super) async fn discard(
     State(surface): State<Surface>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
+    Signed(word): Signed,
 ) -> Result<Json<WholeJobView>, Problem> {
-    let done = surface.engine.discard(read_id(&id)?).await;
+    let id = read_id(&id)?;
+    let done = surface.engine.discard(id, Some(note(&surface, id, &word, Action::Discard)?)).await;
     answer(&surface, done, "discarded")
+}
+
+fn note(surface: &Surface, id: JobId, word: &Word, action: Action) -> Result<Note, Problem> {
+    note_of(surface, Entry::new(Timestamp::default(), word, action).about_job(id))
 }
 
 fn answer(surface: &Surface, done: Result<Arc<Job>, NotDone>, verb: &str) -> Result<Json<WholeJobView>, Problem> {

@@ -1,16 +1,23 @@
 //! The HTTP interface: one file per operation, the router that puts them together, and who may call what.
 
+mod audit_log;
 mod auth;
+mod bulk;
 mod change_job;
+mod change_many;
 mod health;
 mod list_jobs;
 mod manners;
+mod openapi;
 mod params;
 mod patience;
 mod platforms;
-mod replay_many;
+mod reload;
+mod schemas;
+mod segment;
 pub mod server;
 mod show_job;
+mod signed;
 mod stats;
 mod verify_job;
 pub mod view;
@@ -41,6 +48,10 @@ use crate::{
 
 use super::metrics::{Metrics, Snapshot};
 
+use self::openapi::{LIST, PAGE};
+
+pub use self::openapi::Says;
+
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Surface {
@@ -60,6 +71,8 @@ pub struct Surface {
     pub drain: CancellationToken,
     /// The public halves of the tool's keys, as they are now.
     pub jwks: Arc<dyn Fn() -> Arc<serde_json::Value> + Send + Sync>,
+    /// Reads keys, platforms and tokens anew; an error changes nothing and says why.
+    pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
 /// A call of the interface.
@@ -70,38 +83,113 @@ pub struct Call {
     pub path: &'static str,
     /// What its token must allow; none where no token is needed.
     pub needs: Option<Right>,
+    /// What `/openapi.json` says of it.
+    pub says: Says,
     handler: MethodRouter<Surface>,
 }
 
 impl Call {
-    fn get<H: Handler<T, Surface>, T: 'static>(path: &'static str, needs: Option<Right>, handler: H) -> Self {
-        Self { method: "GET", path, needs, handler: get(handler) }
+    fn get<H: Handler<T, Surface>, T: 'static>(
+        path: &'static str,
+        needs: Option<Right>,
+        handler: H,
+        says: Says,
+    ) -> Self {
+        Self { method: "GET", path, needs, says, handler: get(handler) }
     }
 
-    fn post<H: Handler<T, Surface>, T: 'static>(path: &'static str, needs: Option<Right>, handler: H) -> Self {
-        Self { method: "POST", path, needs, handler: post(handler) }
+    fn post<H: Handler<T, Surface>, T: 'static>(path: &'static str, handler: H, says: Says) -> Self {
+        Self { method: "POST", path, needs: Some(Right::Operate), says, handler: post(handler) }
     }
 }
 
 /// All calls, but the two doors for events.
 pub fn calls() -> Vec<Call> {
     const READ: Option<Right> = Some(Right::Read);
-    const OPERATE: Option<Right> = Some(Right::Operate);
+    const JOB: &[(u16, &str)] = &[(200, "WholeJob")];
+    const PLATFORM: &[(u16, &str)] = &[(200, "Platform")];
+    const STATUS: &[(u16, &str)] = &[(200, "Status")];
     vec![
-        Call::get("/api/v1/jobs", READ, list_jobs::handle),
-        Call::get("/api/v1/jobs/{id}", READ, show_job::handle),
-        Call::get("/api/v1/stats", READ, stats::handle),
-        Call::get("/api/v1/platforms", READ, platforms::list),
-        Call::post("/api/v1/jobs/{id}/replay", OPERATE, change_job::replay),
-        Call::post("/api/v1/jobs/{id}/discard", OPERATE, change_job::discard),
-        Call::post("/api/v1/jobs/{id}/verify", OPERATE, verify_job::handle),
-        Call::post("/api/v1/replay", OPERATE, replay_many::handle),
-        Call::post("/api/v1/platforms/{name}/pause", OPERATE, platforms::pause),
-        Call::post("/api/v1/platforms/{name}/resume", OPERATE, platforms::resume),
-        Call::get("/healthz", None, health::healthz),
-        Call::get("/readyz", None, health::readyz),
-        Call::get("/metrics", None, metrics),
-        Call::get("/.well-known/jwks.json", None, jwks),
+        Call::get(
+            "/api/v1/jobs",
+            READ,
+            list_jobs::handle,
+            Says::that(
+                "A page of jobs, newest first; it may be short and still name where to go on",
+                &[(200, "JobPage")],
+            )
+            .asks(LIST),
+        ),
+        Call::get("/api/v1/jobs/{id}", READ, show_job::handle, Says::that("A job", JOB).refuses(&[404])),
+        Call::get("/api/v1/stats", READ, stats::handle, Says::that("The numbers", &[(200, "Stats")])),
+        Call::get("/api/v1/platforms", READ, platforms::list, Says::that("Each platform", &[(200, "Platforms")])),
+        Call::post(
+            "/api/v1/jobs/{id}/replay",
+            change_job::replay,
+            Says::that("Tries a job again", JOB).takes("Note").refuses(&[404, 409]),
+        ),
+        Call::post(
+            "/api/v1/jobs/{id}/discard",
+            change_job::discard,
+            Says::that("Gives a job up", JOB).takes("Note").refuses(&[404, 409]),
+        ),
+        Call::post(
+            "/api/v1/jobs/{id}/verify",
+            verify_job::handle,
+            Says::that("Reads the grade of a job back", &[(200, "Verification")]).refuses(&[404, 409]),
+        ),
+        Call::post(
+            "/api/v1/replay",
+            change_many::replay,
+            Says::that("Tries many jobs again", &[(200, "ReplayNumbers"), (202, "Replay")])
+                .needs("ManyChanges")
+                .refuses(&[409, 422]),
+        ),
+        Call::post(
+            "/api/v1/discard",
+            change_many::discard,
+            Says::that("Gives many jobs up", &[(200, "DiscardNumbers"), (202, "Replay")])
+                .needs("ManyChanges")
+                .refuses(&[409, 422]),
+        ),
+        Call::get(
+            "/api/v1/replays",
+            READ,
+            bulk::list,
+            Says::that("Changes of many in the background, newest first", &[(200, "ReplayPage")]).asks(PAGE),
+        ),
+        Call::get(
+            "/api/v1/replays/{id}",
+            READ,
+            bulk::show,
+            Says::that("How far a change of many is", &[(200, "Replay")]).refuses(&[404]),
+        ),
+        Call::post(
+            "/api/v1/platforms/{name}/pause",
+            platforms::pause,
+            Says::that("Stops a platform's deliveries", PLATFORM).takes("Note").refuses(&[404]),
+        ),
+        Call::post(
+            "/api/v1/platforms/{name}/resume",
+            platforms::resume,
+            Says::that("Lets a platform's deliveries go on", PLATFORM).takes("Note").refuses(&[404]),
+        ),
+        Call::get(
+            "/api/v1/audit",
+            READ,
+            audit_log::handle,
+            Says::that("Who did what, newest first", &[(200, "AuditPage")]).asks(PAGE),
+        ),
+        Call::post(
+            "/api/v1/reload",
+            reload::handle,
+            Says::that("Reads keys, platforms and tokens anew", STATUS).takes("Note").refuses(&[422]),
+        ),
+        Call::get("/healthz", None, health::healthz, Says::that("The process is alive", STATUS)),
+        Call::get("/readyz", None, health::readyz, Says::that("It does its work", STATUS).refuses(&[503])),
+        Call::get("/metrics", None, metrics, Says::that("The numbers, for Prometheus", &[(200, "text")])),
+        Call::get("/.well-known/jwks.json", None, jwks, Says::that("The tool's public keys", &[(200, "Jwks")])),
+        Call::get("/openapi.json", None, openapi::handle, Says::that("This document", &[(200, "Document")])),
     ]
 }
 
@@ -111,9 +199,12 @@ pub fn router(surface: &Surface, events: Router, grade_passback: Router) -> Rout
         let (access, porter) = (Arc::clone(&surface.access), Arc::clone(&surface.porter));
         middleware::from_fn_with_state(auth::Door { access, porter, right }, auth::require)
     };
-    let ours = calls().into_iter().fold(Router::new(), |router, Call { path, needs, handler, .. }| {
+    let ours = calls().into_iter().fold(Router::new(), |router, Call { path, needs, handler, says, .. }| {
         let handler = match needs {
-            Some(right) => handler.route_layer(door(right)),
+            Some(right) => {
+                let only_known = middleware::from_fn_with_state(says.query, segment::only_known);
+                handler.route_layer(only_known).route_layer(door(right))
+            }
             None => handler,
         };
         router.route(path, handler)

@@ -1,9 +1,15 @@
 //! The filters of lists and replays, read strictly: an unknown parameter, state or reason is named and refused.
 
-use serde::Deserialize;
+use axum::{
+    extract::{Query, rejection::QueryRejection},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     domain::{
+        audit::FILTER_BYTES_MAX,
         destination::Origin,
         job::{JobId, StateName},
         outcome::FailureReason,
@@ -13,8 +19,6 @@ use crate::{
     problem::Problem,
 };
 
-use axum::http::StatusCode;
-
 use super::Surface;
 
 /// Jobs on a page unless told otherwise.
@@ -23,16 +27,24 @@ const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 1_000;
 
 /// A filter as it comes: the query of a list, or the `filter` of a replay.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
+    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     activity_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
 }
 
@@ -76,6 +88,33 @@ impl ListQuery {
     }
 }
 
+/// Which page of a list without filters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PageQuery {
+    /// How many.
+    pub limit: usize,
+    /// Where to go on.
+    pub cursor: Option<JobId>,
+}
+
+impl PageQuery {
+    /// Reads the parameters of a page.
+    pub(super) fn read(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Result<Self, Problem> {
+        let ListQuery { limit, cursor, .. } = ListQuery::read(read_pairs(query)?)?;
+        Ok(Self { limit, cursor })
+    }
+}
+
+/// The parameters as they came.
+pub(super) fn read_pairs(
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Vec<(String, String)>, Problem> {
+    match query {
+        Ok(Query(pairs)) => Ok(pairs),
+        Err(rejection) => Err(Problem::new(StatusCode::BAD_REQUEST, rejection.body_text())),
+    }
+}
+
 fn read_limit(value: &str) -> Result<usize, Problem> {
     let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| wrong("limit", "must be a whole number from 1 to 1000"))
@@ -85,12 +124,21 @@ fn read_cursor(value: &str) -> Result<JobId, Problem> {
     value.parse().map_err(|_| wrong("cursor", "must be a next_cursor of an earlier page"))
 }
 
-fn wrong(name: &str, why: &str) -> Problem {
+pub(super) fn wrong(name: &str, why: &str) -> Problem {
     let name: String = name.chars().take(80).collect();
     Problem::new(StatusCode::BAD_REQUEST, format!("{name} {why}")).with("parameter", name)
 }
 
 impl Filter {
+    /// As the audit log and a bulk change write it down; refused where it is longer than they can hold.
+    pub(super) fn written(&self) -> Result<Value, Problem> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        if text.len() > FILTER_BYTES_MAX {
+            return Err(wrong("filter", &format!("is longer than {FILTER_BYTES_MAX} bytes")));
+        }
+        Ok(serde_json::from_slice(&text).unwrap_or_default())
+    }
+
     /// The filter as the store takes it. `None`: nothing can pass, because no platform has that name.
     pub(super) fn resolve(self, surface: &Surface) -> Result<Option<JobFilter>, Problem> {
         let filter = JobFilter {

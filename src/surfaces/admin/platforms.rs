@@ -1,22 +1,30 @@
 //! `GET /api/v1/platforms` and `POST /api/v1/platforms/{name}/pause` and `…/resume`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
 use crate::{
-    domain::{destination::Origin, ledger::PlatformRecord, notice::PlatformState, time::Timestamp},
+    domain::{
+        audit::{Action, Entry, Word},
+        destination::Origin,
+        drawer::Note,
+        ledger::PlatformRecord,
+        notice::PlatformState,
+        time::Timestamp,
+    },
     engine::{PlatformPicture, manage::NotStored},
     ports::PlatformCount,
     problem::Problem,
 };
 
-use super::{Surface, not_stored, params::origins_of};
+use super::{
+    Surface, not_stored,
+    params::origins_of,
+    segment::Segment,
+    signed::{Signed, note_of},
+};
 
 /// Every platform.
 #[derive(Debug, Serialize)]
@@ -34,6 +42,8 @@ pub(super) struct PlatformView {
     flagged: u64,
     last_error: Option<String>,
     next_probe_at: Option<Timestamp>,
+    /// Until when nothing is sent there, because it asked for fewer requests.
+    rests_until: Option<Timestamp>,
 }
 
 pub(super) async fn list(State(surface): State<Surface>) -> Result<Json<Platforms>, Problem> {
@@ -42,22 +52,38 @@ pub(super) async fn list(State(surface): State<Surface>) -> Result<Json<Platform
 
 pub(super) async fn pause(
     State(surface): State<Surface>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
+    Signed(word): Signed,
 ) -> Result<Json<PlatformView>, Problem> {
-    for origin in origins(&surface, &name)? {
-        done(&surface.engine.pause(&origin).await)?;
+    for (origin, note) in origins_and_note(&surface, &name, &word, Action::Pause)? {
+        done(&surface.engine.pause(&origin, note).await)?;
     }
     view_of(&surface, &name).await
 }
 
 pub(super) async fn resume(
     State(surface): State<Surface>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
+    Signed(word): Signed,
 ) -> Result<Json<PlatformView>, Problem> {
-    for origin in origins(&surface, &name)? {
-        done(&surface.engine.resume(&origin).await)?;
+    for (origin, note) in origins_and_note(&surface, &name, &word, Action::Resume)? {
+        done(&surface.engine.resume(&origin, note).await)?;
     }
     view_of(&surface, &name).await
+}
+
+/// The origins of a name. What is done to all of them is one entry in the audit log, noted with the first.
+fn origins_and_note(
+    surface: &Surface,
+    name: &str,
+    word: &Word,
+    action: Action,
+) -> Result<Vec<(Origin, Option<Note>)>, Problem> {
+    let origins = origins(surface, name)?;
+    let entry = Entry::new(Timestamp::default(), word, action).about_platform(name);
+    let note = note_of(surface, entry)?;
+    let notes = iter::once(Some(note)).chain(iter::repeat(None));
+    Ok(origins.into_iter().zip(notes).collect())
 }
 
 /// A change that is not on disk is not done, and nobody should believe that it is.
@@ -125,6 +151,7 @@ fn view(name: String, known: Option<&PlatformPicture>, count: PlatformCount) -> 
         flagged: count.flagged,
         last_error: known.and_then(|known| known.last_error.clone()),
         next_probe_at: known.and_then(|known| known.next_probe_at),
+        rests_until: known.and_then(|known| known.rests_until),
     }
 }
 
@@ -138,6 +165,7 @@ impl PlatformView {
         }
         self.last_error = self.last_error.take().or(other.last_error);
         self.next_probe_at = self.next_probe_at.or(other.next_probe_at);
+        self.rests_until = self.rests_until.max(other.rests_until);
     }
 }
 

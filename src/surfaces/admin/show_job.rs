@@ -1,21 +1,18 @@
 //! `GET /api/v1/jobs/{id}`: one job with its event and every attempt.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 
 use crate::{domain::job::JobId, problem::Problem};
 
 use super::{
     Surface,
+    segment::Segment,
     view::{self, WholeJobView},
 };
 
 pub(super) async fn handle(
     State(surface): State<Surface>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<WholeJobView>, Problem> {
     let id = read_id(&id)?;
     let job = surface.engine.job(id).map_err(|_| Problem::store_unavailable())?.ok_or_else(|| no_such_job(id))?;

@@ -3,7 +3,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
 };
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::{
 
 use super::{
     Surface,
+    segment::Segment,
     show_job::{no_such_job, read_id},
 };
 
@@ -53,7 +54,7 @@ struct GradeView {
 
 pub(super) async fn handle(
     State(surface): State<Surface>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<VerificationView>, Problem> {
     match surface.engine.verify(read_id(&id)?).await {
         Ok(verification) => Ok(Json(view(verification))),

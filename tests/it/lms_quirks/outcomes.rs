@@ -116,7 +116,7 @@ async fn quirk_14_each_try_is_signed_at_its_own_time() {
     let id = campus.submit(&campus.lti11("7", 8)).await;
     campus.scene.tried(id, 1).await;
     campus.scene.clock.jump(600);
-    campus.scene.handle.replay(id).await.expect("it waits");
+    campus.scene.handle.replay(id, None).await.expect("it waits");
     is_delivered(&campus.scene.ended(id).await, 2, "the second try");
     let [first, second] = &campus.tap.all(Sort::Outcome)[..] else { panic!("two requests") };
     let field = |talk: &super::tap::Talk, name: &str| {

@@ -167,7 +167,7 @@ async fn quirk_23_our_keys_are_named_and_their_outage_is_told() {
         is_refused(&job, FailureReason::TokenRefused, words, "could not fetch our public keys");
         assert_eq!(assertion(&campus.tap.all(Sort::Token)[0], 0)["kid"], json!("k1"), "{like}");
         campus.lms.add_client(Client::new("tool-1", Jwks::Inline(key_set("k1")))).expect("a client");
-        campus.scene.handle.replay(id).await.expect("it is flagged");
+        campus.scene.handle.replay(id, None).await.expect("it is flagged");
         is_delivered(&campus.scene.ended(id).await, 2, like.word());
     })
     .await;

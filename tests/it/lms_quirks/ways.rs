@@ -160,7 +160,7 @@ async fn quirk_29_of_what_waited_only_the_newest_grade_goes_out() {
         let campus = Plan::like(Likeness::Moodle).flagging().room(8).open().await;
         is_delivered(&campus.deliver(&campus.event_by(sort, "1", 8)).await, 1, "the platform is known");
         let origin = ServiceUrl::parse(campus.lms.base_url()).expect("a URL").origin();
-        assert!(campus.scene.handle.pause(&origin).await.expect("maps never fail"));
+        assert!(campus.scene.handle.pause(&origin, None).await.expect("maps never fail"));
         let mut ids = Vec::new();
         // The newest is not the last that came.
         for score in [1, 5, 2, 4, 3] {
@@ -168,7 +168,7 @@ async fn quirk_29_of_what_waited_only_the_newest_grade_goes_out() {
             event["occurred_at"] = json!(format!("2026-01-15T07:30:0{score}Z"));
             ids.push(campus.submit(&event).await);
         }
-        assert!(campus.scene.handle.resume(&origin).await.expect("maps never fail"));
+        assert!(campus.scene.handle.resume(&origin, None).await.expect("maps never fail"));
         for (number, id) in ids.into_iter().enumerate() {
             let want = if number == 1 { StateName::Delivered } else { StateName::Superseded };
             assert_eq!(campus.scene.ended(id).await.state_name(), want, "{sort:?} {number}");

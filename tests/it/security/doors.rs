@@ -146,8 +146,10 @@ async fn every_body_has_a_largest_size() {
     assert_eq!(post("/v1/events", 17 * 1024 * 1024).await, 413);
     assert_eq!(post("/api/v1/replay", 64 * 1024).await, 413);
     assert_eq!(post("/api/v1/replay", 10).await, 400);
+    assert_eq!(post("/api/v1/platforms/nobody/pause", 64 * 1024).await, 413);
+    assert_eq!(post("/api/v1/platforms/nobody/pause", 10).await, 400);
     // Bodies that nobody asked for are not read.
-    assert_eq!(post("/api/v1/platforms/nobody/pause", 1024).await, 404);
+    assert_eq!(post("/api/v1/jobs/01JD8Y3K5V7Q2W9XZB4N6M8P0R/verify", 1024).await, 404);
 }
 
 /// Nested as deeply as fits, at every door: no stack is used up, and what is taken can be shown.

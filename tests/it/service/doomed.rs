@@ -204,7 +204,7 @@ struct DoomedStore {
 
 impl JobStore for DoomedStore {
     fn submit(&self, order: Order) -> Pending<'static, Result<Answer, StoreError>> {
-        let (before, after) = match &order.work {
+        let (before, after) = match order.work.bare() {
             Work::Start { .. } => (None, Some(Step::Recorded)),
             Work::Finish { .. } => (Some(Step::Seen), Some(Step::Ended)),
             Work::CutOff { .. } => (Some(Step::Recovery), None),

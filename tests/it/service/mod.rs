@@ -1,6 +1,7 @@
 //! The whole program against real servers: a broker, platforms that judge, and verifiers that are not ours.
 
 mod access;
+mod admin;
 pub(crate) mod broker;
 mod broker_faults;
 mod calls;

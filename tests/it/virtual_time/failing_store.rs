@@ -28,7 +28,7 @@ async fn an_admin_waits_half_a_minute_and_learns_that_the_outcome_is_unknown() {
         .await;
     let handle = universe.handle().clone();
     let origin = universe.job(id).origin;
-    handle.pause(&origin).await.expect("the store answers");
+    handle.pause(&origin, None).await.expect("the store answers");
     universe.submit(&lti11(HOST, 2, 8)).await;
     universe.store.fall_silent();
     let began = Instant::now();
@@ -39,11 +39,11 @@ async fn an_admin_waits_half_a_minute_and_learns_that_the_outcome_is_unknown() {
         NotDone::Store(error) => error,
         error => panic!("the store was asked: {error}"),
     };
-    check("a replay", handle.replay(id).await.map(drop).map_err(not_stored));
-    check("a discard", handle.discard(id).await.map(drop).map_err(not_stored));
+    check("a replay", handle.replay(id, None).await.map(drop).map_err(not_stored));
+    check("a discard", handle.discard(id, None).await.map(drop).map_err(not_stored));
     let queued = JobFilter { state: Some(StateName::Queued), ..JobFilter::default() };
     check("a replay of many", handle.replay_many(queued, Mode::Earnest).await.map(drop));
-    check("a resume", handle.resume(&origin).await.map(drop));
+    check("a resume", handle.resume(&origin, None).await.map(drop));
     assert_eq!(began.elapsed().as_secs(), 4 * 30);
 }
 
@@ -66,7 +66,7 @@ async fn a_start_on_a_store_that_is_shut_waits_for_it_and_forgets_nothing() {
     let first = universe.submit(&lti11(PAUSED, 1, 8)).await;
     universe.until("it to be delivered", SECOND, 60 * SECOND, is_delivered(1)).await;
     let origin = universe.job(first).origin;
-    universe.handle().pause(&origin).await.expect("the store answers");
+    universe.handle().pause(&origin, None).await.expect("the store answers");
     let waiting = universe.submit(&lti11(PAUSED, 2, 8)).await;
     universe.lms.set(HOST, Mood::Well, 10 * SECOND);
     let cut_off = universe.submit(&lti11(HOST, 1, 8)).await;
@@ -81,7 +81,7 @@ async fn a_start_on_a_store_that_is_shut_waits_for_it_and_forgets_nothing() {
     let outcomes: Vec<_> = universe.job(cut_off).attempts.iter().map(|attempt| attempt.outcome).collect();
     assert!(matches!(outcomes[..], [AttemptOutcome::Failed(_), AttemptOutcome::Delivered]), "{outcomes:?}");
     assert!(universe.job(waiting).attempts.is_empty(), "the pause is not forgotten");
-    universe.handle().resume(&origin).await.expect("the store answers");
+    universe.handle().resume(&origin, None).await.expect("the store answers");
     universe.until("the other one to be delivered", SECOND, 60 * SECOND, is_delivered(3)).await;
     let is_damage = |notice: &Notice| matches!(notice, Notice::RecordDamaged { .. });
     assert!(!universe.told().iter().any(|(_, notice)| is_damage(notice)), "nothing was damaged");

@@ -4,6 +4,7 @@
 //! moods, a wall clock beside the steady one. What a disk does to a commit, and a socket to a request, is tested
 //! elsewhere.
 
+mod audit;
 pub(crate) mod books;
 mod clock;
 mod failing_store;

@@ -1,0 +1,59 @@
+//! Keys, platforms and tokens read anew, at SIGHUP or at an operator's word. What is wrong changes nothing.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context as _;
+
+use super::ensure_operator_token;
+use crate::{
+    adapters::secrets::ConfiguredRegistry,
+    config::{
+        Config,
+        access::Access,
+        names::{Labels, PlatformNames},
+    },
+    surfaces::metrics::Metrics,
+};
+
+/// Who must know of it, and where the configuration is read from.
+pub(super) struct Reloader {
+    pub(super) registry: Arc<ConfiguredRegistry>,
+    pub(super) access: Arc<Access>,
+    pub(super) labels: Arc<Labels>,
+    pub(super) metrics: Arc<Metrics>,
+    source: OnceLock<Source>,
+}
+
+type Source = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
+
+impl Reloader {
+    pub(super) fn new(
+        registry: Arc<ConfiguredRegistry>,
+        access: Arc<Access>,
+        labels: Arc<Labels>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { registry, access, labels, metrics, source: OnceLock::new() }
+    }
+
+    /// The first source stays.
+    pub(super) fn read_from(&self, source: impl Fn() -> Result<Config, String> + Send + Sync + 'static) {
+        drop(self.source.set(Box::new(source)));
+    }
+
+    /// Blocks as long as the files do.
+    pub(super) fn reload(&self) -> Result<(), String> {
+        let source =
+            self.source.get().ok_or("this worker was not started from a configuration that can be read again")?;
+        self.take(source()?).map_err(|error| format!("{error:#}"))
+    }
+
+    fn take(&self, mut config: Config) -> anyhow::Result<()> {
+        ensure_operator_token(&mut config)?;
+        self.registry.reload(&config).context("[[signing_keys]] cannot be used")?;
+        self.access.reload(&config.tokens, &config.lti_keys);
+        self.labels.reload(PlatformNames::new(&config.platforms));
+        self.metrics.reload();
+        Ok(())
+    }
+}

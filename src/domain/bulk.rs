@@ -1,0 +1,172 @@
+//! A bulk change in the background: all jobs of a selection are replayed or discarded, newest first, step by step.
+//!
+//! The task is a note in [`Drawer::Bulk`] that says how far it has come. A step changes its jobs and the task in one
+//! commit, so what is counted is what was changed, whenever the worker is killed.
+//!
+//! [`Drawer::Bulk`]: super::drawer::Drawer::Bulk
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    audit::{Action, Entry, Word},
+    destination::Origin,
+    job::{JobId, StateName},
+    time::Timestamp,
+};
+
+/// What is done to each job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It is tried again.
+    Replay,
+    /// It is given up.
+    Discard,
+}
+
+impl Change {
+    /// As the audit log calls it.
+    pub const fn action(self) -> Action {
+        match self {
+            Self::Replay => Action::Replay,
+            Self::Discard => Action::Discard,
+        }
+    }
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It is worked off.
+    Running,
+    /// It has come to its end.
+    Done,
+    /// It was given up; the error says why.
+    Failed,
+}
+
+impl Standing {
+    /// The stable text name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A bulk change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// What is done to each job.
+    pub change: Change,
+    /// Whose word it is, and why.
+    pub word: Word,
+    /// Which jobs, as it was asked for.
+    pub filter: Value,
+    /// The origins of the platform that the filter names, as it was known by that name at the start.
+    pub origins: Option<Vec<Origin>>,
+    /// Where it stands.
+    pub standing: Standing,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Why it was given up.
+    pub error: Option<String>,
+    /// Jobs of this id and newer ones are behind it.
+    pub cursor: Option<JobId>,
+    /// Jobs that passed the filter at the start; none until they are counted.
+    pub total: Option<u64>,
+    /// Jobs that were changed.
+    pub matched: u64,
+    /// Of these, jobs that are queued again.
+    pub replayed: u64,
+    /// Jobs that are superseded, because their cell has a newer grade.
+    pub superseded: u64,
+    /// Jobs that were given up.
+    pub discarded: u64,
+    /// Jobs that could not be changed: an attempt is under way, they have moved on, or cannot be read.
+    pub skipped: u64,
+}
+
+impl Task {
+    /// A task at its beginning.
+    pub fn new(change: Change, word: Word, filter: Value, origins: Option<Vec<Origin>>, now: Timestamp) -> Self {
+        Self {
+            change,
+            word,
+            filter,
+            origins,
+            standing: Standing::Running,
+            started_at: now,
+            ended_at: None,
+            error: None,
+            cursor: None,
+            total: None,
+            matched: 0,
+            replayed: 0,
+            superseded: 0,
+            discarded: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Counts a job by the state that it came to; none where it was not changed.
+    pub fn count(&mut self, came_to: Option<StateName>) {
+        let counter = match came_to {
+            None => return self.skipped += 1,
+            Some(StateName::Superseded) => &mut self.superseded,
+            Some(StateName::Discarded) => &mut self.discarded,
+            Some(_) => &mut self.replayed,
+        };
+        *counter += 1;
+        self.matched += 1;
+    }
+
+    /// The end: done, or given up for a reason.
+    pub fn end(&mut self, now: Timestamp, error: Option<String>) {
+        self.standing = if error.is_none() { Standing::Done } else { Standing::Failed };
+        self.ended_at = Some(now);
+        self.error = error;
+    }
+
+    /// What the audit log says of it.
+    pub fn entry(&self) -> Entry {
+        let count = (self.standing != Standing::Running).then_some(self.matched);
+        let entry = Entry::new(self.started_at, &self.word, self.change.action());
+        Entry { filter: Some(self.filter.clone()), count, ..entry }
+    }
+
+    /// As it lies in the drawer.
+    pub fn record(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a task has text for keys")
+    }
+
+    /// Reads a task; none where it is of another form.
+    pub fn read(record: &[u8]) -> Option<Self> {
+        serde_json::from_slice(record).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_counts_what_was_changed_and_is_read_again() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let mut task = Task::new(Change::Replay, Word::of("ops"), Value::Null, None, now);
+        for came_to in [Some(StateName::Queued), Some(StateName::Superseded), None, Some(StateName::Queued)] {
+            task.count(came_to);
+        }
+        assert_eq!((task.matched, task.replayed, task.superseded, task.skipped), (3, 2, 1, 1));
+        assert_eq!(task.entry().count, None, "it has not come to its end");
+        task.end(now, None);
+        assert_eq!(task.entry().count, Some(3));
+        assert_eq!(Task::read(&task.record()), Some(task));
+    }
+}

@@ -1,0 +1,31 @@
+//! `POST /api/v1/reload`: keys, platforms and tokens are read anew, as at SIGHUP. A file that is wrong changes nothing.
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde_json::{Value, json};
+
+use crate::{
+    domain::{
+        audit::{Action, Entry},
+        time::Timestamp,
+    },
+    problem::Problem,
+};
+
+use super::{
+    Surface, not_stored,
+    signed::{Signed, note_of},
+};
+
+pub(super) async fn handle(State(surface): State<Surface>, Signed(word): Signed) -> Result<Json<Value>, Problem> {
+    let reload = surface.reload.clone();
+    // Files are read, perhaps from a disk that is far away.
+    let reloaded = tokio::task::spawn_blocking(move || reload()).await;
+    let reloaded = reloaded.unwrap_or_else(|_| Err("the reading of the configuration broke off".to_owned()));
+    reloaded.map_err(|why| {
+        let detail = format!("the configuration was not read anew, and nothing has changed: {why}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    })?;
+    let note = note_of(&surface, Entry::new(Timestamp::default(), &word, Action::Reload))?;
+    surface.engine.write_down(note).await.map_err(|error| not_stored(&error))?;
+    Ok(Json(json!({"status": "reloaded"})))
+}
