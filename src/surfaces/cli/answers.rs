@@ -135,16 +135,25 @@ fn text_of(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// What a replay of many did, or would do.
+/// What a change of many did, or would do.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ReplayNumbers {
+pub(super) struct BulkNumbers {
     /// Jobs that the filter fits.
     pub matched: u64,
     /// Those that go out again.
     pub replayed: u64,
     /// Those whose cell has a newer grade.
     pub superseded: u64,
+    /// Those that are given up.
+    pub discarded: u64,
+}
+
+/// A change of many in the background.
+#[derive(Debug, Deserialize)]
+pub(super) struct Task {
+    /// Its name.
+    pub id: String,
 }
 
 /// The numbers of a worker.

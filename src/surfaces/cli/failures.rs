@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    answers::{Job, ReplayNumbers},
+    answers::{BulkNumbers, Job, Task},
     client::{Client, ClientError, Payload},
     connect::{ConnectArgs, FindLocal},
     fault::CliError,
@@ -26,6 +26,7 @@ pub enum Command {
     #[command(after_long_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Give jobs up for good; a discarded job is not sent and cannot be replayed
+    #[command(after_long_help = DISCARD_EXAMPLES)]
     Discard(DiscardArgs),
 }
 
@@ -48,12 +49,38 @@ const REPLAY_EXAMPLES: &str = "Examples:
 A job whose gradebook cell has got a newer grade meanwhile is not sent: it becomes superseded.
 A job that waits for its next retry can be replayed by its id: it is then tried at once.";
 
+const DISCARD_USAGE: &str = "passback failures discard [OPTIONS] <ID>...
+       passback failures discard [OPTIONS] <FILTER>...
+       passback failures discard [OPTIONS] --all";
+
+const DISCARD_EXAMPLES: &str = "Examples:
+  passback failures discard 01JD8Y3K5V7Q2W9XZB4N6M8P0R --note 'the course is over'
+  passback failures discard --activity quiz-7 --dry-run";
+
 /// `passback failures replay`
 #[derive(Args, Clone, Debug)]
 #[command(override_usage = REPLAY_USAGE)]
+pub struct ReplayArgs {
+    /// Which, and how.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// `passback failures discard`
+#[derive(Args, Clone, Debug)]
+#[command(override_usage = DISCARD_USAGE)]
+pub struct DiscardArgs {
+    /// Which, and how.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// Which jobs are changed, and how.
+#[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[command(group(clap::ArgGroup::new("which").required(true).multiple(true)
     .args(["ids", "all", "platform", "reason", "since", "until", "user", "activity"])))]
-pub struct ReplayArgs {
+pub struct ChangeArgs {
     /// The ids of the jobs
     #[arg(value_name = "ID", conflicts_with_all = ["all", "FilterArgs"])]
     pub ids: Vec<JobId>,
@@ -63,6 +90,12 @@ pub struct ReplayArgs {
     /// Say what would happen, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Let the worker do it in the background, step by step, also over a restart; its id is printed
+    #[arg(long, conflicts_with_all = ["ids", "dry_run"])]
+    pub background: bool,
+    /// Why, for the audit log: at most 500 characters
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
     /// Print JSON, as the API answers it; of several ids one answer a line
     #[arg(long)]
     pub json: bool,
@@ -74,51 +107,70 @@ pub struct ReplayArgs {
     pub connect: ConnectArgs,
 }
 
-/// `passback failures discard`
-#[derive(Args, Clone, Debug)]
-pub struct DiscardArgs {
-    /// The ids of the jobs
-    #[arg(value_name = "ID", required = true)]
-    pub ids: Vec<JobId>,
-    /// Print JSON, as the API answers it; of several ids one answer a line
-    #[arg(long)]
-    pub json: bool,
-    /// The worker.
-    #[command(flatten)]
-    pub connect: ConnectArgs,
-}
-
 /// Carries the command out.
 pub async fn run(command: &Command, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
     match command {
         Command::List(args) => jobs::list(ListKind::Failures, Some("flagged"), args, local, screen).await,
         Command::Show(args) => jobs::show(args, local, screen).await,
-        Command::Replay(args) if args.ids.is_empty() => replay_many(args, local, screen).await,
-        Command::Replay(args) => {
-            let action = if args.dry_run { Action::TryReplay } else { Action::Replay };
-            one_by_one(action, &args.ids, args.json, &args.connect.client(local)?, screen).await
-        }
-        Command::Discard(args) => {
-            one_by_one(Action::Discard, &args.ids, args.json, &args.connect.client(local)?, screen).await
-        }
+        Command::Replay(ReplayArgs { change }) => run_change(Action::Replay, change, local, screen).await,
+        Command::Discard(DiscardArgs { change }) => run_change(Action::Discard, change, local, screen).await,
     }
 }
 
-async fn replay_many(args: &ReplayArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
-    let request = json!({ "filter": args.filter.object(screen.look.now)?, "dry_run": args.dry_run });
+async fn run_change(
+    action: Action,
+    args: &ChangeArgs,
+    local: FindLocal<'_>,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
+    if args.ids.is_empty() {
+        return change_many(action, args, local, screen).await;
+    }
+    let action = match action {
+        Action::Replay if args.dry_run => Action::TryReplay,
+        Action::Discard if args.dry_run => Action::TryDiscard,
+        action => action,
+    };
+    one_by_one(action, args, &args.connect.client(local)?, screen).await
+}
+
+async fn change_many(
+    action: Action,
+    args: &ChangeArgs,
+    local: FindLocal<'_>,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
+    let mut request = json!({ "filter": args.filter.object(screen.look.now)?, "dry_run": args.dry_run });
+    if args.background {
+        request["background"] = true.into();
+    }
+    if let Some(note) = &args.note {
+        request["note"] = note.as_str().into();
+    }
     let client = args.connect.client(local)?;
-    let body = client.post(&["api", "v1", "replay"], Payload::Json(request.to_string())).await?;
+    let call = if action == Action::Discard { "discard" } else { "replay" };
+    let body = client.post(&["api", "v1", call], Payload::Json(request.to_string())).await?;
     if args.json {
         return screen.json(&body);
     }
-    let replayed: ReplayNumbers = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
-    screen.line(&in_words(&replayed, args.dry_run))
+    if args.background {
+        let task: Task = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+        let id = printable(&task.id);
+        return screen.line(&format!("begun as {id}: GET /api/v1/replays/{id} tells how far it is"));
+    }
+    let numbers: BulkNumbers = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+    screen.line(&in_words(action, &numbers, args.dry_run))
 }
 
-fn in_words(replayed: &ReplayNumbers, dry_run: bool) -> String {
+fn in_words(action: Action, replayed: &BulkNumbers, dry_run: bool) -> String {
     let matched = counted(replayed.matched, "flagged job matches", "flagged jobs match");
+    let discards = action == Action::Discard;
     if replayed.matched == 0 {
-        return format!("{matched}: nothing to replay");
+        return format!("{matched}: nothing to {}", if discards { "discard" } else { "replay" });
+    }
+    if discards {
+        let end = if dry_run { "would be discarded; nothing was changed" } else { "discarded" };
+        return format!("{matched}: {} {end}", counted(replayed.discarded, "job", "jobs"));
     }
     let (go, becomes) = if dry_run {
         ("would go out again", "would become superseded")
@@ -140,20 +192,16 @@ enum Action {
     Replay,
     TryReplay,
     Discard,
+    TryDiscard,
 }
 
 /// One job after the other. A job that is refused does not hinder the next; a worker that is away does.
-async fn one_by_one(
-    action: Action,
-    ids: &[JobId],
-    json: bool,
-    client: &Client,
-    screen: &mut Screen,
-) -> Result<(), CliError> {
+async fn one_by_one(action: Action, args: &ChangeArgs, client: &Client, screen: &mut Screen) -> Result<(), CliError> {
+    let ids = &args.ids;
     let mut refused = 0_u64;
     for id in ids {
-        match act(action, *id, client).await {
-            Ok(body) if json => screen.json(&body)?,
+        match act(action, *id, args.note.as_deref(), client).await {
+            Ok(body) if args.json => screen.json(&body)?,
             Ok(body) => {
                 let job: Job = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
                 screen.line(&format!("{id}: {}", outcome(action, &job)))?;
@@ -175,12 +223,13 @@ async fn one_by_one(
     }
 }
 
-async fn act(action: Action, id: JobId, client: &Client) -> Result<String, ClientError> {
+async fn act(action: Action, id: JobId, note: Option<&str>, client: &Client) -> Result<String, ClientError> {
     let id = id.to_string();
+    let payload = note.map_or(Payload::Empty, |note| Payload::Json(json!({ "note": note }).to_string()));
     match action {
-        Action::TryReplay => client.get(&["api", "v1", "jobs", &id], &[]).await,
-        Action::Replay => client.post(&["api", "v1", "jobs", &id, "replay"], Payload::Empty).await,
-        Action::Discard => client.post(&["api", "v1", "jobs", &id, "discard"], Payload::Empty).await,
+        Action::TryReplay | Action::TryDiscard => client.get(&["api", "v1", "jobs", &id], &[]).await,
+        Action::Replay => client.post(&["api", "v1", "jobs", &id, "replay"], payload).await,
+        Action::Discard => client.post(&["api", "v1", "jobs", &id, "discard"], payload).await,
     }
 }
 
@@ -191,6 +240,9 @@ fn outcome(action: Action, job: &Job) -> String {
         }
         (Action::TryReplay, "queued") => "queued: would be tried at once, unless an attempt is under way".to_owned(),
         (Action::TryReplay, state) => format!("{}: cannot be replayed", printable(state)),
+        (Action::TryDiscard, "flagged") => "flagged: would be discarded".to_owned(),
+        (Action::TryDiscard, "queued") => "queued: would be discarded, unless an attempt is under way".to_owned(),
+        (Action::TryDiscard, state) => format!("{}: cannot be discarded", printable(state)),
         (Action::Replay, "queued") => "goes out again".to_owned(),
         (Action::Replay, "superseded") => "superseded: its gradebook cell has a newer grade".to_owned(),
         (_, state) => printable(state),
@@ -204,7 +256,8 @@ mod tests {
     #[test]
     fn a_replay_of_many_is_told_in_words() {
         let check = |matched, replayed, superseded, dry_run, text: &str| {
-            assert_eq!(in_words(&ReplayNumbers { matched, replayed, superseded }, dry_run), text);
+            let numbers = BulkNumbers { matched, replayed, superseded, discarded: 0 };
+            assert_eq!(in_words(Action::Replay, &numbers, dry_run), text);
         };
         check(0, 0, 0, false, "0 flagged jobs match: nothing to replay");
         check(1, 1, 0, false, "1 flagged job matches: 1 job goes out again");
@@ -216,5 +269,9 @@ mod tests {
             "1,200 flagged jobs match: 1,198 jobs go out again, 2 jobs superseded (the gradebook cell has a newer grade)",
         );
         check(3, 3, 0, true, "3 flagged jobs match: 3 jobs would go out again; nothing was changed");
+        let discarded = BulkNumbers { matched: 2, discarded: 2, ..BulkNumbers::default() };
+        let words = |dry_run| in_words(Action::Discard, &discarded, dry_run);
+        assert_eq!(words(false), "2 flagged jobs match: 2 jobs discarded");
+        assert_eq!(words(true), "2 flagged jobs match: 2 jobs would be discarded; nothing was changed");
     }
 }

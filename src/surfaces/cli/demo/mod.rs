@@ -19,7 +19,7 @@ use self::{
     scenario::{Addresses, CLIENT_ID, CONSUMER_KEY, CONTEXT, Scenario, Stage},
 };
 use super::{
-    answers::{Job, JobPage, ReplayNumbers, Stats},
+    answers::{BulkNumbers, Job, JobPage, Stats},
     client::{Client, ClientError, Payload, Token},
     fault::CliError,
     lms::until_signal,
@@ -192,7 +192,7 @@ async fn play<H: Stagehands>(
     screen.line(&report::first_act(&first, retries, &scenario))?;
     scenario.refused.iter().for_each(|user| cast.choosy.welcome_user(user));
     let body = json!({"filter": {"platform": "choosy-school"}}).to_string();
-    let replayed: ReplayNumbers = read(client, &client.post(&["api", "v1", "replay"], Payload::Json(body)).await?)?;
+    let replayed: BulkNumbers = read(client, &client.post(&["api", "v1", "replay"], Payload::Json(body)).await?)?;
     let last = watch(client, total, None).await?;
     screen.line(&report::second_act(&replayed, &last))?;
     let wrong = compare(cast, &scenario);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::answers::{Job, ReplayNumbers, Stats},
+    super::answers::{BulkNumbers, Job, Stats},
     scenario::Scenario,
 };
 
@@ -81,7 +81,7 @@ pub(super) fn first_act(report: &Report, retries: u64, scenario: &Scenario) -> S
 }
 
 /// What the replay did.
-pub(super) fn second_act(replayed: &ReplayNumbers, report: &Report) -> String {
+pub(super) fn second_act(replayed: &BulkNumbers, report: &Report) -> String {
     format!(
         "\
 2. choosy-school has enrolled its students; an admin replays what was flagged there.
@@ -105,7 +105,7 @@ pub(super) fn third_act(scenario: &Scenario, wrong: &[String]) -> String {
 pub(super) struct Outcome<'a> {
     pub(super) first: &'a Report,
     pub(super) last: &'a Report,
-    pub(super) replayed: &'a ReplayNumbers,
+    pub(super) replayed: &'a BulkNumbers,
     pub(super) wrong: &'a [String],
 }
 
