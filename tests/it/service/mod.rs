@@ -15,6 +15,7 @@ mod export;
 mod kills;
 mod load;
 mod neighbours;
+mod openapi;
 mod oracle;
 pub(crate) mod power_cuts;
 mod read_back;
