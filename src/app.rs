@@ -21,7 +21,7 @@ use tracing::warn;
 
 use crate::{
     adapters::{
-        amqp::{self, AmqpIntake},
+        amqp::{self, AmqpIntake, AmqpOutbox, Bell, OutboxOptions, OutboxPorts},
         clock::SystemClock,
         intake::http::{self as http_intake, Doors},
         secrets::ConfiguredRegistry,
@@ -43,7 +43,7 @@ use crate::{
     ports::{Clock, Intake, JobStore as _, Observer, Porter, QueueHealth},
     shutdown::Tasks,
     surfaces::{
-        admin::{self, Surface, server},
+        admin::{self, Surface, server, view},
         audience::Audience,
         log::LogObserver,
         metrics::Metrics,
@@ -80,7 +80,8 @@ impl Service {
         let queues = if config.amqp.url.is_some() { config.amqp.queues.len() } else { 0 };
         let metrics = Arc::new(Metrics::new(Arc::clone(&labels), Arc::clone(&clock), queues));
         let log = Arc::new(LogObserver::new(Arc::clone(&labels)));
-        let observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&metrics) as _, log];
+        let bell = Arc::new(Bell::default());
+        let observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&metrics) as _, log, Arc::clone(&bell) as _];
         let observer: Arc<dyn Observer> = Arc::new(Audience::new(Arc::clone(&labels), observers));
         let inbox = Inbox::new();
         keep_to_oneself(&config.store.path);
@@ -107,6 +108,14 @@ impl Service {
             registry: Arc::clone(&registry) as _,
             observer: Arc::clone(&observer),
         };
+        let ports = OutboxPorts {
+            store: Arc::clone(&world.store),
+            tell: telling(Arc::clone(&labels)),
+            bell,
+            observer: Arc::clone(&observer),
+            clock: Arc::clone(&clock),
+        };
+        let outbox = outbox_options(&config).map(|options| AmqpOutbox::new(options, ports)).transpose()?;
         let engine = Engine::new(engine_options(&config), world, inbox);
         let listener = TcpListener::bind(config.http.listen)
             .await
@@ -121,6 +130,7 @@ impl Service {
             .map(|options| AmqpIntake::new(options, Arc::clone(&intake), observer, clock))
             .transpose()?;
         service.start(engine, listener, intake, amqp, porter);
+        service.start_outbox(outbox);
         Ok(service)
     }
 
@@ -168,6 +178,16 @@ impl Service {
         if let Some(amqp) = amqp {
             self.tasks.start("the RabbitMQ intake", async move {
                 amqp.run(drain).await;
+                Ok(())
+            });
+        }
+    }
+
+    fn start_outbox(&mut self, outbox: Option<AmqpOutbox>) {
+        let drain = self.tasks.drain();
+        if let Some(outbox) = outbox {
+            self.tasks.start("the outcomes to RabbitMQ", async move {
+                outbox.run(drain).await;
                 Ok(())
             });
         }
@@ -273,6 +293,17 @@ fn amqp_options(config: &Config) -> Option<amqp::Options> {
         declare: config.amqp.declare,
         ..amqp::Options::at(url.expose())
     })
+}
+
+fn outbox_options(config: &Config) -> Option<OutboxOptions> {
+    let url = config.amqp.url.as_ref()?;
+    let exchange = config.amqp.outcomes_exchange.clone()?;
+    Some(OutboxOptions { url: url.expose().into(), exchange, declare: config.amqp.declare })
+}
+
+/// What the assessment platform is told of the end of a job: what the lists show.
+fn telling(labels: Arc<Labels>) -> amqp::Telling {
+    Arc::new(move |end, job| view::outcome(end, job, &labels))
 }
 
 /// A folder that cannot be made or read is told by the store, which needs it too.

@@ -9,7 +9,7 @@ pub(super) fn section(scene: &Scene<'_>) -> Vec<Remark> {
     let mut section = Section::new("configuration");
     section.ok("file", told(scene));
     for warning in scene.config.warnings() {
-        section.warn("setting", warning, "take it out until it does something");
+        section.warn("setting", warning, "set both, or neither");
     }
     if let Err(error) = &scene.transport {
         section.fail("egress", error.clone(), "without it no platform can be called, and none was tried");

@@ -24,8 +24,8 @@ pub struct AmqpConfig {
     /// Whether the queues, their dead-letter exchange and queues and the binding are declared at each connection; with
     /// `false` they have to be there. Default `true`.
     pub declare: bool,
-    /// The topic exchange to which each job that reaches an end is to be published; this version does not publish yet, and
-    /// says so when it starts. Default: none.
+    /// The exchange to which each job that reaches an end is published, with the routing key `job.<state>`; declared as a
+    /// durable topic exchange where it is missing. Ends from before it was set are not published. Default: none.
     pub outcomes_exchange: Option<String>,
 }
 

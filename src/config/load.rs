@@ -227,6 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_are_noted_where_they_can_be_published() {
+        let check = |text: &str, outcomes: Outcomes, warnings: usize| {
+            let config = load(text, &[]).expect(text);
+            assert_eq!((config.rules().outcomes, config.warnings().len()), (outcomes, warnings), "{text}");
+        };
+        check("[amqp]\nurl = \"amqp://h\"\n", Outcomes::Dropped, 0);
+        check("[amqp]\nurl = \"amqp://h\"\noutcomes_exchange = \"o\"\n", Outcomes::Noted, 0);
+        check("[amqp]\noutcomes_exchange = \"o\"\n", Outcomes::Dropped, 1);
+    }
+
+    #[test]
     fn the_environment_goes_over_the_file() {
         let file =
             "[amqp]\nprefetch = 7\nqueues = [\"f\"]\n[[tokens]]\nname = \"ops\"\ntoken = \"t\"\nrole = \"viewer\"\n";

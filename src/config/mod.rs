@@ -75,15 +75,16 @@ const LISTS: [&str; 4] = ["lti_keys", "signing_keys", "platforms", "tokens"];
 impl Config {
     /// What the ledger decides by.
     pub fn rules(&self) -> Rules {
-        Rules { retry: self.retry.policy(), supersede: self.delivery.supersede, outcomes: Outcomes::Dropped }
+        let is_told = self.amqp.url.is_some() && self.amqp.outcomes_exchange.is_some();
+        let outcomes = if is_told { Outcomes::Noted } else { Outcomes::Dropped };
+        Rules { retry: self.retry.policy(), supersede: self.delivery.supersede, outcomes }
     }
 
     /// What is allowed and yet hardly what was meant, each in a sentence.
     pub fn warnings(&self) -> Vec<&'static str> {
-        let outcomes = self.amqp.outcomes_exchange.is_some();
-        let outcomes =
-            outcomes.then_some("[amqp] outcomes_exchange is set, but this version does not publish outcomes yet");
-        outcomes.into_iter().collect()
+        let is_deaf = self.amqp.url.is_none() && self.amqp.outcomes_exchange.is_some();
+        let is_deaf = is_deaf.then_some("[amqp] outcomes_exchange is set, but url is not: no outcome is published");
+        is_deaf.into_iter().collect()
     }
 
     /// What no single value shows: ranges, names that stand twice, entries that cannot work.

@@ -293,6 +293,28 @@ pub enum Notice {
         /// How many.
         count: u64,
     },
+    /// The ends of jobs can be published.
+    OutcomesConnected {
+        /// Where.
+        exchange: String,
+    },
+    /// They cannot; the connection is being made again.
+    OutcomesLost {
+        /// Where.
+        exchange: String,
+        /// The whole chain of causes.
+        error: String,
+    },
+    /// Ends of jobs were published, and confirmed.
+    OutcomesPublished {
+        /// How many.
+        count: u64,
+    },
+    /// The number of ends that wait to be published has changed.
+    OutcomesWaiting {
+        /// How many.
+        count: u64,
+    },
     /// The time of day was set back; what waits is put forward by as much.
     ClockSetBack {
         /// By how much.

@@ -219,11 +219,22 @@ impl Observer for LogObserver {
             Notice::AcksLost { count } => {
                 tracing::warn!(target: TARGET, count, "acknowledgements lost; the broker delivers these events again");
             }
+            Notice::OutcomesConnected { exchange } => {
+                tracing::info!(target: TARGET, exchange = &*clean(exchange), "outcomes connected");
+            }
+            Notice::OutcomesLost { exchange, error } => {
+                let (exchange, error) = (&*clean(exchange), &*clean(error));
+                tracing::warn!(target: TARGET, exchange, error, "outcomes cannot be published; reconnecting");
+            }
             Notice::ClockSetBack { by } => {
                 tracing::warn!(target: TARGET, by_s = by.as_secs(), "the clock was set back; what waits is put forward");
             }
             // Counted, and too many to read.
-            Notice::Moved { .. } | Notice::StoreCommitted { .. } | Notice::Beat { .. } => {}
+            Notice::Moved { .. }
+            | Notice::StoreCommitted { .. }
+            | Notice::OutcomesPublished { .. }
+            | Notice::OutcomesWaiting { .. }
+            | Notice::Beat { .. } => {}
         }
     }
 }

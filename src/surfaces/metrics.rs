@@ -93,6 +93,10 @@ families! {
     acks_lost_total: IntCounter;
     /// Sign-ins that were refused, by way (with a bearer token, with an LTI key).
     sign_ins_refused_total: IntCounterVec, labels ["way"];
+    /// Ends of jobs that were published to the outcomes exchange, and confirmed; a repeat counts again.
+    outcomes_published_total: IntCounter;
+    /// Ends of jobs that wait to be published; 0 also where no outcomes exchange is set.
+    outcomes_waiting: IntGauge;
     /// When a loop last did its work, in Unix time; 0 before the first time.
     loop_last_success_timestamp_seconds: IntGaugeVec, labels ["loop"];
     /// 1, labelled with the version that runs.
@@ -239,12 +243,16 @@ impl Observer for Metrics {
             Notice::SignInRefused { way, untold, .. } => {
                 self.counters.sign_ins_refused[*way as usize].inc_by(untold.saturating_add(1));
             }
+            Notice::OutcomesPublished { count } => self.families.outcomes_published_total.inc_by(*count),
+            Notice::OutcomesWaiting { count } => self.families.outcomes_waiting.set(signed(*count)),
             Notice::Beat { of } => self.counters.loops[*of as usize].set(self.clock.now().as_secs()),
             // The census shows where jobs are; the snapshot, whether the store takes writes.
             Notice::Superseded { .. }
             | Notice::Discarded { .. }
             | Notice::Moved { .. }
             | Notice::PlatformRests { .. }
+            | Notice::OutcomesConnected { .. }
+            | Notice::OutcomesLost { .. }
             | Notice::ClockSetBack { .. }
             | Notice::StoreFailed { .. }
             | Notice::StoreMended
@@ -455,7 +463,7 @@ mod tests {
         for name in NAMES {
             assert!(text.contains(&format!("# HELP {name} ")) && text.contains(&format!("# TYPE {name} ")), "{name}");
         }
-        assert_eq!(NAMES.len(), 22);
+        assert_eq!(NAMES.len(), 24);
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(value(&text, &format!("passback_build_info{{version=\"{version}\"}}")), Some(1.0));
         #[cfg(target_os = "linux")]
@@ -487,6 +495,8 @@ mod tests {
             Notice::AcksLost { count: 7 },
             Notice::SignInRefused { way: SignIn::Token, peer: None, untold: 0 },
             Notice::SignInRefused { way: SignIn::Token, peer: None, untold: 40 },
+            Notice::OutcomesPublished { count: 3 },
+            Notice::OutcomesWaiting { count: 2 },
             Notice::Beat { of: Loop::Dispatch },
         ] {
             metrics.observe(&notice);
@@ -519,6 +529,8 @@ mod tests {
         check("passback_acks_lost_total", 7.0);
         check("passback_sign_ins_refused_total{way=\"token\"}", 42.0);
         check("passback_amqp_queues", 0.0);
+        check("passback_outcomes_published_total", 3.0);
+        check("passback_outcomes_waiting", 2.0);
         check("passback_loop_last_success_timestamp_seconds{loop=\"dispatch\"}", 1_700_000_000.0);
         check("passback_jobs{state=\"queued\"}", 5.0);
         check("passback_jobs{state=\"discarded\"}", 1.0);

@@ -1,4 +1,4 @@
-//! Events from RabbitMQ, on lapin; and the publisher that `submit` and `demo` use.
+//! Events from RabbitMQ, on lapin; the ends of jobs back to it; and the publisher that `submit` and `demo` use.
 //!
 //! One task per queue connects, declares, consumes, and starts anew with a growing pause whenever anything ends: a
 //! connection cut, a queue deleted, a store that fails. lapin's own recovery stays off, so that there is one way to be
@@ -10,6 +10,8 @@ mod connect;
 mod dead_letters;
 mod health;
 mod look;
+mod outbox;
+mod outlet;
 mod publish;
 mod session;
 mod topology;
@@ -28,6 +30,7 @@ use self::{
 pub use self::{
     health::AmqpHealth,
     look::{BrokerLook, NotLetIn, Presence, QueueLook, Trouble, look},
+    outbox::{AmqpOutbox, Bell, OutboxOptions, OutboxPorts, Telling},
     publish::{Message, NotPublished, PublishError, Publisher},
 };
 use crate::{
@@ -145,6 +148,9 @@ pub enum AmqpError {
     /// The broker did not take a refused event.
     #[error("RabbitMQ did not take a refused event into the dead-letter queue")]
     DeadLetterRefused,
+    /// The broker did not take the end of a job.
+    #[error("RabbitMQ refused an outcome; its own log says why")]
+    OutcomeRefused,
     /// The store takes no events.
     #[error("the store takes no events")]
     Store(#[source] crate::ports::StoreError),

@@ -169,4 +169,4 @@ const WINDOW: usize = 1_024;
 /// A broker with a memory or disk alarm does not confirm until it is over.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(60);
 /// AMQP 0-9-1, `delivery-mode`: written to disk.
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;

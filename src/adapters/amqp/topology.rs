@@ -102,9 +102,9 @@ impl Names {
     }
 }
 
-/// Makes sure that the senders' exchange is there. If it is, it may be of any type, so it is looked at before it is
-/// declared; looking for one that is not there costs the channel.
-async fn ensure_exchange(
+/// Makes sure that an exchange is there. If it is, it may be of any type, so it is looked at before it is declared;
+/// looking for one that is not there costs the channel.
+pub(super) async fn ensure_exchange(
     connection: &Connection,
     channel: Channel,
     exchange: &ShortString,
@@ -138,7 +138,7 @@ pub(super) fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {
     }
 }
 
-fn name(text: &str, setting: &'static str) -> Result<ShortString, AmqpError> {
+pub(super) fn name(text: &str, setting: &'static str) -> Result<ShortString, AmqpError> {
     if text.is_empty() {
         return Err(AmqpError::Name { setting });
     }

@@ -9,6 +9,7 @@ use crate::config::names::Labels;
 use crate::domain::{
     advice,
     destination::Delivery,
+    drawer::JobEnd,
     event::GradeEvent,
     job::{Attempt, Job, StateName},
     outcome::{FailureReason, missing_key},
@@ -61,22 +62,47 @@ pub struct WholeJobView {
 /// A job as a list shows it.
 pub fn in_list(job: &Job, labels: &Labels) -> JobView<u64> {
     let count = job.attempts.len() as u64 + u64::from(job.attempts_omitted);
-    view(job, labels, count)
+    view(job, job.event().ok().as_deref(), labels, count)
+}
+
+/// A job that has come to an end, as it is told to the assessment platform.
+#[derive(Debug, Serialize)]
+struct OutcomeView {
+    #[serde(flatten)]
+    job: JobView<u64>,
+    event_id: Option<String>,
+}
+
+/// The JSON of an outcome. Whatever became of the job since, state and times are those of this end; one that is gone, or
+/// cannot be read any more, is told with the little that is known.
+pub fn outcome(end: &JobEnd, job: Option<&Job>, labels: &Labels) -> Vec<u8> {
+    let body = job.and_then(|job| serde_json::to_vec(&outcome_view(end, job, labels)).ok());
+    body.unwrap_or_else(|| serde_json::json!({"id": end.job.to_string(), "state": end.state}).to_string().into_bytes())
+}
+
+fn outcome_view(end: &JobEnd, job: &Job, labels: &Labels) -> OutcomeView {
+    let event = job.event().ok();
+    let count = job.attempts.len() as u64 + u64::from(job.attempts_omitted);
+    let mut shown = view(job, event.as_deref(), labels, count);
+    let came_at = |state| (end.state == state).then_some(end.at);
+    shown.state = end.state;
+    shown.next_attempt_at = None;
+    shown.delivered_at = came_at(StateName::Delivered);
+    shown.flagged_at = came_at(StateName::Flagged);
+    OutcomeView { job: shown, event_id: event.and_then(|event| event.event_id.clone()) }
 }
 
 /// A job as its own page shows it.
 pub fn whole(job: &Job, labels: &Labels) -> WholeJobView {
     let attempts = job.attempts.iter().map(attempt_view).collect();
     WholeJobView {
-        job: view(job, labels, attempts),
+        job: view(job, job.event().ok().as_deref(), labels, attempts),
         attempts_omitted: job.attempts_omitted,
         event: serde_json::from_slice(&job.body).ok(),
     }
 }
 
-fn view<A>(job: &Job, labels: &Labels, attempts: A) -> JobView<A> {
-    let event = job.event().ok();
-    let event = event.as_deref();
+fn view<A>(job: &Job, event: Option<&GradeEvent>, labels: &Labels, attempts: A) -> JobView<A> {
     let state = job.state_name();
     let ended = |wanted| (state == wanted).then_some(job.ended_at).flatten();
     let score = event.and_then(|event| event.score.as_ref());
