@@ -52,13 +52,15 @@ pub(crate) enum Step {
     Seen,
     /// The outcome was stored, and nobody told.
     Ended,
+    /// The broker has confirmed the message of an end, and its note was about to be taken out.
+    Published,
     /// A replay of many was under way.
     Replay,
 }
 
 impl Step {
     /// In this order each finds what it needs: `Applied` leaves an attempt under way, which `Recovery` has to end.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Received,
         Self::Stored,
         Self::Recorded,
@@ -66,6 +68,7 @@ impl Step {
         Self::Recovery,
         Self::Seen,
         Self::Ended,
+        Self::Published,
         Self::Replay,
     ];
 
@@ -78,6 +81,7 @@ impl Step {
             Self::Recovery => "during recovery",
             Self::Seen => "reply seen, outcome not stored",
             Self::Ended => "outcome stored",
+            Self::Published => "outcome published, note not taken out",
             Self::Replay => "during a replay",
         }
     }
@@ -208,6 +212,7 @@ impl JobStore for DoomedStore {
             Work::Start { .. } => (None, Some(Step::Recorded)),
             Work::Finish { .. } => (Some(Step::Seen), Some(Step::Ended)),
             Work::CutOff { .. } => (Some(Step::Recovery), None),
+            Work::PutNote { drawer: Drawer::Outcomes, record: None, .. } => (Some(Step::Published), None),
             Work::Replay { mode: Mode::Earnest, .. } => (None, Some(Step::Replay)),
             _ => (None, None),
         };

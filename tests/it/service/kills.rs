@@ -1,14 +1,18 @@
 //! `kill -9` at each named step and at random moments, with a real broker, replies that get lost and platforms that
 //! fail: after each kill every confirmed event is in the store or still in the queue, the store is consistent, and the
-//! platform has no grade that no known attempt has sent. In the end nothing is lost.
+//! platform has no grade that no known attempt has sent. In the end nothing is lost, and each end of a job was published.
 //!
 //! `tests/campaign kills 200` does it 200 times.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
 use passback::{
     adapters::amqp::{self, Message, Publisher},
+    domain::job::StateName,
     simulator::SimulatedLms,
 };
 use rand::{RngExt as _, rngs::StdRng};
@@ -20,11 +24,12 @@ use super::{
     delivery::{settings, signing_key},
     doomed::{self, Step},
     oracle::{Books, Ledger, bring_to_an_end, chance, flaky_lms, times},
-    worker::{QUICK, Worker, wait_for},
+    outcomes::Listener,
+    worker::{PATIENCE, QUICK, Worker, wait_for},
 };
 
 /// Two of each kind in a normal run.
-const KILLS: u32 = 18;
+const KILLS: u32 = 20;
 /// How many kills there are in a campaign.
 const KILLS_VARIABLE: &str = "PASSBACK_KILLS";
 /// Events published before each kill.
@@ -72,6 +77,9 @@ struct Campaign {
     /// Keeps the channel.
     _connection: Connection,
     queue: String,
+    listener: Listener,
+    /// The message ids of the outcomes that came.
+    told: Vec<String>,
     ledger: Ledger,
     books: Books,
     chance: StdRng,
@@ -81,10 +89,12 @@ impl Campaign {
     async fn prepare() -> Self {
         let broker = Broker::shared();
         let lms = flaky_lms().await;
-        let queue = unique("kills");
+        let (queue, exchange) = (unique("kills"), unique("outcomes-of-kills"));
+        let listener = Listener::bound(&broker.url(), &exchange).await;
         // What a platform refuses is flagged at once, so that there is something to replay.
         let config = format!(
-            "{}[amqp]\nurl = \"{}\"\nqueues = [\"{queue}\"]\nprefetch = 64\n",
+            "{}[amqp]\nurl = \"{}\"\nqueues = [\"{queue}\"]\nprefetch = 64\n\
+             outcomes_exchange = \"{exchange}\"\n",
             settings(&lms, &signing_key()).replace(QUICK, &format!("{QUICK}permanent = \"flag\"\n")),
             broker.url()
         );
@@ -98,6 +108,8 @@ impl Campaign {
             channel: connection.create_channel().await.expect("a channel"),
             _connection: connection,
             queue,
+            listener,
+            told: Vec::new(),
             ledger: Ledger::default(),
             books: Books::default(),
             chance: chance(),
@@ -165,6 +177,7 @@ impl Campaign {
     async fn look(&mut self) {
         let books = Books::copied(self.worker.store());
         books.follow(&self.books);
+        self.hear().await;
         let writes = self.ledger.writes(&self.lms);
         self.ledger.check(&books, &writes, &writes);
         let (stored, confirmed) = (books.len(), self.ledger.confirmed());
@@ -190,6 +203,43 @@ impl Campaign {
         let books = bring_to_an_end(&mut self.worker, &self.lms, &self.ledger).await;
         books.follow(&self.books);
         assert_eq!(books.len(), self.ledger.confirmed(), "each event is one job");
-        books.to_string()
+        let (ends, repeats) = self.every_end_is_told(&books).await;
+        format!("{books}; {ends} ends told, {repeats} of them again")
+    }
+
+    async fn hear(&mut self) {
+        let told = self.listener.drain().await;
+        self.told.extend(told.into_iter().map(|told| told.message_id));
+    }
+
+    /// How many ends were told, and how many messages told of one that was told already.
+    async fn every_end_is_told(&mut self, books: &Books) -> (usize, usize) {
+        self.worker.start().await;
+        let begin = Instant::now();
+        loop {
+            self.hear().await;
+            let told: BTreeSet<&str> = self.told.iter().map(String::as_str).collect();
+            let states = |(id, number): (&str, u32)| {
+                let ends = [StateName::Delivered, StateName::Flagged, StateName::Superseded, StateName::Discarded];
+                ends.into_iter().filter(|state| told.contains(&*format!("{id}-{}-{number}", state.name()))).count()
+            };
+            let (mut missing, mut count) = (Vec::new(), 0);
+            for (id, state, ends) in books.ends() {
+                let id = id.to_string();
+                count += ends as usize;
+                missing.extend(
+                    (1..ends).filter(|number| states((&id, *number)) != 1).map(|number| format!("{id}-…-{number}")),
+                );
+                let last = format!("{id}-{}-{ends}", state.name());
+                missing.extend((states((&id, ends)) != 1 || !told.contains(&*last)).then_some(last));
+            }
+            if missing.is_empty() {
+                assert_eq!(told.len(), count, "no end is told that never was");
+                assert_eq!(self.worker.stop().await, Some(0));
+                return (count, self.told.len() - count);
+            }
+            assert!(begin.elapsed() < PATIENCE, "not told, or told in two ways: {missing:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }

@@ -19,7 +19,7 @@ use passback::{
     },
     config::{lti::SigningKeyConfig, rsa, secret::Secret},
     domain::{
-        job::{Job, StateName},
+        job::{Job, JobId, StateName},
         ledger::{Outcomes, Rules},
         notice::Notice,
         retry::RetryPolicy,
@@ -214,6 +214,9 @@ struct Entry {
     /// Attempts that have ended.
     ended: u64,
     is_under_way: bool,
+    id: JobId,
+    /// How often it came to an end.
+    ends: u32,
 }
 
 impl Entry {
@@ -269,6 +272,12 @@ impl Books {
         self.jobs.len()
     }
 
+    /// Each job that has come to an end: its state, and how often it came to one.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (JobId, StateName, u32)> {
+        let ended = self.jobs.values().filter(|entry| entry.state != StateName::Queued);
+        ended.map(|entry| (entry.id, entry.state, entry.ends))
+    }
+
     /// Every one of these events must be a job.
     pub(crate) fn hold_all(&self, numbers: &BTreeSet<u32>) -> Result<(), String> {
         let missing: Vec<String> =
@@ -303,6 +312,8 @@ impl Entry {
             state: job.state_name(),
             ended: job.attempts.len() as u64 + u64::from(job.attempts_omitted),
             is_under_way: job.under_way_since().is_some(),
+            id: job.id,
+            ends: job.ends,
         }
     }
 }
