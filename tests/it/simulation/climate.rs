@@ -110,7 +110,7 @@ impl Climate {
         let cells = plan::cells(chance, &platforms);
         let waves = plan::waves(chance, storm);
         let events = plan::events(chance, &platforms, &cells, &waves, storm);
-        Self {
+        let mut climate = Self {
             limits: Limits {
                 total: chance.one_of(&[1, 4, 16, 16]),
                 per_platform: chance.one_of(&[1, 2, 4, 8]),
@@ -131,7 +131,10 @@ impl Climate {
             events,
             faults: Faults { clocks: Clocks::of(clocks, storm), ..Faults::of(chance, storm) },
             commit_takes: chance.span(SECOND / 1000, SECOND / 10),
-        }
+        };
+        // Drawn last and apart, so that all else in a seed is what it was before ends were published.
+        climate.rules.outcomes = if clocks.hits(0.5) { Outcomes::Noted } else { Outcomes::Dropped };
+        climate
     }
 
     /// In this time after the storm everything must have come to an end: each job may have all of its retries before it,

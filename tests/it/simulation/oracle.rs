@@ -10,9 +10,10 @@ use passback::{
     domain::{
         destination::{GradeCell, Origin},
         dispatch::{Launch, Limits},
+        drawer::{Drawer, JobEnd, Note},
         health::Signal,
         job::{Job, JobId, JobState, StateName},
-        ledger::{Answer, Mode, Order, Rules, Work},
+        ledger::{Answer, Mode, Order, Outcomes, Rules, Work},
         notice::Notice,
         time::Timestamp,
     },
@@ -49,6 +50,8 @@ pub(super) enum Said {
     Withdraw(JobId),
     Hasten(JobId),
     Prune(Timestamp),
+    /// The end of a job with this number is published, and its note taken out.
+    TakeOut(JobId, u32),
     Other,
 }
 
@@ -64,6 +67,10 @@ impl Said {
             (Work::Withdraw { id }, _) => Self::Withdraw(*id),
             (Work::Hasten { id, .. }, _) => Self::Hasten(*id),
             (Work::Prune { ended_before, .. }, _) => Self::Prune(*ended_before),
+            (Work::PutNote { drawer: Drawer::Outcomes, key, record: None }, _) => {
+                let note = Note { key: key.clone(), record: StateName::Delivered.name().into() };
+                JobEnd::read(&note).map_or(Self::Other, |end| Self::TakeOut(end.job, end.number))
+            }
             _ => Self::Other,
         }
     }
@@ -78,7 +85,7 @@ impl Said {
             | Self::Discard(id)
             | Self::Withdraw(id)
             | Self::Hasten(id) => Some(id),
-            Self::Admit(_) | Self::Prune(_) | Self::Other => None,
+            Self::Admit(_) | Self::Prune(_) | Self::TakeOut(..) | Self::Other => None,
         }
     }
 }
@@ -132,6 +139,8 @@ pub(super) struct Oracle {
     interrupted: Vec<Said>,
     /// The attempts that were under way when the worker started, and since when.
     cut_off: Vec<(JobId, Timestamp)>,
+    /// The ends whose notes were taken out, or may have been.
+    taken_out: BTreeSet<(JobId, u32)>,
     folded: [i64; StateName::ALL.len()],
     under_way: UnderWay,
     /// Until when a platform asked to be left alone.
@@ -170,6 +179,7 @@ impl Oracle {
             poison: events.iter().map(|event| event.is_poison).collect(),
             interrupted: Vec::new(),
             cut_off: Vec::new(),
+            taken_out: BTreeSet::new(),
             folded: [0; StateName::ALL.len()],
             under_way: UnderWay::default(),
             rests: BTreeMap::new(),
@@ -197,6 +207,7 @@ impl Oracle {
 
     /// A commit was made: its answers, and every job of the cells that it touched.
     pub(super) fn committed(&mut self, said: &[Said], commit: &Commit, reader: &Reader) {
+        self.take_out(said);
         let mut touched: BTreeSet<GradeCell> = BTreeSet::new();
         let mut everything = false;
         for (order, answer) in said.iter().zip(&commit.answers) {
@@ -352,7 +363,31 @@ impl Oracle {
                 }
             }
             self.wait_is_true(*id);
+            self.is_noted(*id, reader);
         }
+    }
+
+    fn take_out(&mut self, said: &[Said]) {
+        let taken_out = said.iter().filter_map(|said| match said {
+            Said::TakeOut(id, number) => Some((*id, *number)),
+            _ => None,
+        });
+        self.taken_out.extend(taken_out);
+    }
+
+    /// The end of a job is noted in the commit that ends it, and the note stays until it is taken out.
+    fn is_noted(&mut self, id: JobId, reader: &Reader) {
+        let known = self.jobs.get(&id).filter(|known| !known.gone);
+        let Some(end) = known.and_then(|known| JobEnd::of(&known.job)) else { return };
+        let note = end.note();
+        let found = reader.note(Drawer::Outcomes, &note.key);
+        let is_awaited = self.rules.outcomes == Outcomes::Noted && !self.taken_out.contains(&(id, end.number));
+        let is_right = match &found {
+            Ok(Some(record)) => self.rules.outcomes == Outcomes::Noted && *record == note.record,
+            Ok(None) => !is_awaited,
+            Err(_) => false,
+        };
+        self.must(is_right, "an end is noted until it is published", || format!("{id}: {found:?}, not {end:?}"));
     }
 
     fn one_at_a_time(&mut self, cell: GradeCell) {
@@ -435,6 +470,7 @@ impl Oracle {
 
     /// The worker died in the middle of a commit.
     pub(super) fn interrupted(&mut self, said: Vec<Said>) {
+        self.take_out(&said);
         self.interrupted.extend(said);
     }
 

@@ -16,12 +16,13 @@ use passback::{
     domain::{
         destination::Origin,
         dispatch::{Dispatcher, Launch},
+        drawer::{Drawer, Note},
         event::Door,
         health::Signal,
         job::JobId,
         ledger::{Answer, DueEntry, Mode, Order, Report, Work},
         notice::{Notice, PlatformState, Source},
-        time::Timestamp,
+        time::{Draw, Timestamp},
         watch::Watch,
     },
     engine::{admit, retain},
@@ -299,7 +300,10 @@ impl Process {
     fn write(&mut self, out: &mut Outside) -> Result<(), Gone> {
         let waiting = self.desk.len();
         let taken = if out.world.chance.hits(0.8) { waiting } else { out.world.chance.below(waiting.max(1)) + 1 };
-        let (whos, orders): (Vec<Who>, Vec<Order>) = self.desk.drain(..taken.min(waiting)).unzip();
+        let (mut whos, mut orders): (Vec<Who>, Vec<Order>) = self.desk.drain(..taken.min(waiting)).unzip();
+        let published = self.take_out(out);
+        whos.extend(published.iter().map(|_| Who::Nobody));
+        orders.extend(published);
         let said: Vec<Said> = whos.iter().zip(&orders).map(|(who, order)| Said::of(*who, order)).collect();
         let steps = Steps::of(&orders);
         let dying = arm(&whos, out);
@@ -328,6 +332,21 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// With each fourth commit goes what was published since the last time: the notes of the two oldest ends. It asks for
+    /// no commit of its own and draws nothing, so that all else goes the same way with outcomes and without.
+    fn take_out(&self, out: &Outside) -> Vec<Order> {
+        if out.stats.commits % 4 != 3 {
+            return Vec::new();
+        }
+        let notes = self.books.reader().notes(Drawer::Outcomes, None, 2).unwrap_or_default();
+        let take_out = |note: Note| Order {
+            work: Work::PutNote { drawer: Drawer::Outcomes, key: note.key, record: None },
+            now: out.clock(),
+            draw: Draw::MIDDLE,
+        };
+        notes.into_iter().map(take_out).collect()
     }
 
     /// From now on nothing is written, until the store is opened anew.
