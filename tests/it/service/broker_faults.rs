@@ -1,6 +1,6 @@
 //! Trouble with the broker, of every kind that it can make, under a worker that is to carry on: while it lasts the
 //! worker says so, and within seconds of its end events flow again. The consumer never stops silently, nothing is
-//! lost, and nothing that is healthy becomes a dead letter.
+//! lost, and nothing that is healthy becomes a dead letter. Every end of a job is told in the end.
 //!
 //! `tests/campaign broker` lets the broker stand still for more than a minute, under the default heartbeat.
 
@@ -19,11 +19,13 @@ use super::{
     delivery::{settings, signing_key},
     doomed::{self, Step},
     oracle::{Books, Ledger, bring_to_an_end, flaky_lms, times},
+    outcomes::Listener,
     worker::{Worker, wait_for},
 };
 
 const QUEUE: &str = "events";
 const DEAD: &str = "events.dlq";
+const OUTCOMES: &str = "outcomes";
 /// Events before and after each trouble.
 const BATCH: usize = 20;
 /// From the end of a trouble to the delivery of an event that was published then: seconds, on a machine that has much
@@ -114,6 +116,7 @@ struct Scene {
     lms: SimulatedLms,
     worker: Worker,
     ledger: Ledger,
+    listener: Listener,
 }
 
 impl Scene {
@@ -140,9 +143,11 @@ impl Scene {
     async fn prepare(url: String, query: &str, own: Option<Arc<Broker>>) -> Self {
         let lms = flaky_lms().await;
         let amqp = format!("[amqp]\nurl = \"{url}{query}\"\nqueues = [\"{QUEUE}\"]\nprefetch = 64\n");
+        let amqp = format!("{amqp}outcomes_exchange = \"{OUTCOMES}\"\n");
+        let listener = Listener::bound(&url, OUTCOMES).await;
         let mut worker = Worker::new(&format!("{}{amqp}", settings(&lms, &signing_key())));
         worker.start().await;
-        let mut scene = Self { url, own, lms, worker, ledger: Ledger::default() };
+        let mut scene = Self { url, own, lms, worker, ledger: Ledger::default(), listener };
         scene.is_ready().await;
         scene.publish(BATCH).await;
         scene.all_is_stored().await;
@@ -292,5 +297,9 @@ impl Scene {
         let books = bring_to_an_end(&mut self.worker, &self.lms, &self.ledger).await;
         assert_eq!(books.len(), self.ledger.confirmed(), "each event is one job");
         assert_eq!(self.depth(QUEUE).await, 0);
+        self.worker.start().await;
+        self.listener.again(&self.url).await;
+        let (ends, repeats) = self.listener.hears_every_end(&books, Vec::new()).await;
+        println!("{ends} ends told, {repeats} of them again");
     }
 }

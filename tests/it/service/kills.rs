@@ -4,15 +4,11 @@
 //!
 //! `tests/campaign kills 200` does it 200 times.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
 use passback::{
     adapters::amqp::{self, Message, Publisher},
-    domain::job::StateName,
     simulator::SimulatedLms,
 };
 use rand::{RngExt as _, rngs::StdRng};
@@ -25,7 +21,7 @@ use super::{
     doomed::{self, Step},
     oracle::{Books, Ledger, bring_to_an_end, chance, flaky_lms, times},
     outcomes::Listener,
-    worker::{PATIENCE, QUICK, Worker, wait_for},
+    worker::{QUICK, Worker, wait_for},
 };
 
 /// Two of each kind in a normal run.
@@ -203,43 +199,14 @@ impl Campaign {
         let books = bring_to_an_end(&mut self.worker, &self.lms, &self.ledger).await;
         books.follow(&self.books);
         assert_eq!(books.len(), self.ledger.confirmed(), "each event is one job");
-        let (ends, repeats) = self.every_end_is_told(&books).await;
+        self.worker.start().await;
+        let (ends, repeats) = self.listener.hears_every_end(&books, std::mem::take(&mut self.told)).await;
+        assert_eq!(self.worker.stop().await, Some(0));
         format!("{books}; {ends} ends told, {repeats} of them again")
     }
 
     async fn hear(&mut self) {
         let told = self.listener.drain().await;
         self.told.extend(told.into_iter().map(|told| told.message_id));
-    }
-
-    /// How many ends were told, and how many messages told of one that was told already.
-    async fn every_end_is_told(&mut self, books: &Books) -> (usize, usize) {
-        self.worker.start().await;
-        let begin = Instant::now();
-        loop {
-            self.hear().await;
-            let told: BTreeSet<&str> = self.told.iter().map(String::as_str).collect();
-            let states = |(id, number): (&str, u32)| {
-                let ends = [StateName::Delivered, StateName::Flagged, StateName::Superseded, StateName::Discarded];
-                ends.into_iter().filter(|state| told.contains(&*format!("{id}-{}-{number}", state.name()))).count()
-            };
-            let (mut missing, mut count) = (Vec::new(), 0);
-            for (id, state, ends) in books.ends() {
-                let id = id.to_string();
-                count += ends as usize;
-                missing.extend(
-                    (1..ends).filter(|number| states((&id, *number)) != 1).map(|number| format!("{id}-…-{number}")),
-                );
-                let last = format!("{id}-{}-{ends}", state.name());
-                missing.extend((states((&id, ends)) != 1 || !told.contains(&*last)).then_some(last));
-            }
-            if missing.is_empty() {
-                assert_eq!(told.len(), count, "no end is told that never was");
-                assert_eq!(self.worker.stop().await, Some(0));
-                return (count, self.told.len() - count);
-            }
-            assert!(begin.elapsed() < PATIENCE, "not told, or told in two ways: {missing:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 }

@@ -1,14 +1,18 @@
 //! Outcomes back to the assessment platform, with a real broker: each end of a job is published with its key, its body
 //! and its properties, in order, and whatever is killed or away in between, none is missing.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 use lapin::{
     Channel, Connection, ConnectionProperties, ExchangeKind,
     options::{BasicAckOptions, BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
-use passback::domain::time::Timestamp;
+use passback::domain::{job::StateName, time::Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -16,7 +20,8 @@ use super::{
     broker::{Broker, unique},
     delivery::{lms, lti11, settings, signing_key},
     gate::Gate,
-    worker::{QUICK, Worker, wait_for},
+    oracle::Books,
+    worker::{PATIENCE, QUICK, Worker, wait_for},
 };
 
 /// Ends of the test that has many.
@@ -78,6 +83,31 @@ impl Listener {
         }
     }
 
+    /// The same queue, after the broker was away.
+    pub(crate) async fn again(&mut self, url: &str) {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("a connection");
+        let channel = connection.create_channel().await.expect("a channel");
+        *self = Self { channel, queue: std::mem::take(&mut self.queue), _connection: connection };
+    }
+
+    /// Waits until each end of each job has been told under its own number, beside those that came before. Says how many
+    /// there are, and how many messages told of one again.
+    pub(crate) async fn hears_every_end(&self, books: &Books, mut heard: Vec<String>) -> (usize, usize) {
+        let begin = Instant::now();
+        loop {
+            heard.extend(self.drain().await.into_iter().map(|told| told.message_id));
+            let told: BTreeSet<&str> = heard.iter().map(String::as_str).collect();
+            let missing = untold(books, &told);
+            if missing.is_empty() {
+                let ends: usize = books.ends().map(|(_, _, ends)| ends as usize).sum();
+                assert_eq!(told.len(), ends, "no end is told that never was");
+                return (ends, heard.len() - ends);
+            }
+            assert!(begin.elapsed() < PATIENCE, "not told, or told in two ways: {missing:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits for so many, and sees that no more come: the worker has nothing left to tell.
     async fn take(&self, worker: &Worker, count: usize) -> Vec<Told> {
         let mut told = Vec::new();
@@ -94,6 +124,22 @@ impl Listener {
         assert_eq!(told.len(), count, "{told:#?}");
         told
     }
+}
+
+/// The ends that were not told, or not in one way alone.
+fn untold(books: &Books, told: &BTreeSet<&str>) -> Vec<String> {
+    let ways = |id: &str, number: u32| {
+        let name = |state: &StateName| format!("{id}-{}-{number}", state.name());
+        StateName::ALL.iter().filter(|state| told.contains(&*name(state))).count()
+    };
+    let mut untold = Vec::new();
+    for (id, state, ends) in books.ends() {
+        let id = id.to_string();
+        untold.extend((1..=ends).filter(|number| ways(&id, *number) != 1).map(|number| format!("{id}-…-{number}")));
+        let last = format!("{id}-{}-{ends}", state.name());
+        untold.extend((!told.contains(&*last)).then_some(last));
+    }
+    untold
 }
 
 /// What the worker has for the broker.
