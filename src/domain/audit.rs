@@ -89,11 +89,11 @@ impl Word {
 
     /// The same with a note; `None` where it is longer than [`NOTE_CHARS_MAX`]. What is no text becomes a space.
     pub fn saying(mut self, note: &str) -> Option<Self> {
-        let note: String = note.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
-        let note = note.trim();
         if note.chars().count() > NOTE_CHARS_MAX {
             return None;
         }
+        let note: String = note.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+        let note = note.trim();
         self.note = (!note.is_empty()).then(|| note.to_owned());
         Some(self)
     }

@@ -183,7 +183,11 @@ impl Storm {
         self.settle().await;
         let reasons: BTreeMap<String, String> =
             self.doomed.iter().map(|(id, reason)| (id.clone(), (*reason).to_owned())).collect();
-        assert_eq!(self.flagged().await, reasons, "{}", self.like);
+        for (id, reason) in self.flagged().await {
+            let wanted = reasons.get(&id).map(String::as_str);
+            let job = self.worker.get(&format!("/api/v1/jobs/{id}")).await;
+            assert!(wanted == Some(&reason), "{}: not {wanted:?}: {job}", self.like);
+        }
     }
 
     fn cell(&self, target: &Target) -> Cell {
