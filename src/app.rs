@@ -43,10 +43,11 @@ use crate::{
     ports::{Clock, Intake, JobStore as _, Observer, Porter, QueueHealth},
     shutdown::Tasks,
     surfaces::{
-        admin::{self, Surface, server, view},
+        admin::{self, Surface, page::sessions::Sessions, server, view},
         audience::Audience,
         log::LogObserver,
         metrics::Metrics,
+        recent::Recent,
         sign_ins::SignIns,
     },
 };
@@ -64,6 +65,7 @@ pub struct Service {
     store: Arc<Store>,
     engine: EngineHandle,
     reloader: Arc<Reloader>,
+    recent: Arc<Recent>,
 }
 
 impl Service {
@@ -81,7 +83,9 @@ impl Service {
         let metrics = Arc::new(Metrics::new(Arc::clone(&labels), Arc::clone(&clock), queues));
         let log = Arc::new(LogObserver::new(Arc::clone(&labels)));
         let bell = Arc::new(Bell::default());
-        let observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&metrics) as _, log, Arc::clone(&bell) as _];
+        let recent = Arc::new(Recent::new(Arc::clone(&labels), Arc::clone(&clock)));
+        let observers: Vec<Arc<dyn Observer>> =
+            vec![Arc::clone(&metrics) as _, Arc::clone(&recent) as _, log, Arc::clone(&bell) as _];
         let observer: Arc<dyn Observer> = Arc::new(Audience::new(Arc::clone(&labels), observers));
         let inbox = Inbox::new();
         keep_to_oneself(&config.store.path);
@@ -123,7 +127,7 @@ impl Service {
         let address = listener.local_addr()?;
         let tasks = Tasks::default();
         let reloader = Arc::new(Reloader::new(registry, access, labels, metrics));
-        let mut service = Self { address, operator_token, tasks, store, engine: engine.handle(), reloader };
+        let mut service = Self { address, operator_token, tasks, store, engine: engine.handle(), reloader, recent };
         let intake = seams.intake(Arc::new(engine.handle()));
         let porter = Arc::new(SignIns::new(Arc::clone(&observer), Arc::clone(&clock)));
         let amqp = amqp_options(&config)
@@ -206,10 +210,12 @@ impl Service {
         let surface = Surface {
             engine: handle.clone(),
             access: Arc::clone(access),
+            sessions: Arc::new(Sessions::new(Arc::new(SystemClock))),
             porter,
             intake: queues,
             labels: Arc::clone(labels),
             metrics: Arc::clone(metrics),
+            recent: Arc::clone(&self.recent),
             jwks: Arc::new(move || registry.jwks()),
             reload: Arc::new(move || reloader.reload()),
             drain: self.tasks.drain(),

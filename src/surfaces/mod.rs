@@ -6,4 +6,5 @@ pub mod audience;
 pub mod cli;
 pub mod log;
 pub mod metrics;
+pub mod recent;
 pub mod sign_ins;

@@ -8,6 +8,7 @@ mod ledger;
 mod lms_faults;
 mod lms_quirks;
 mod ops;
+mod page;
 mod platforms;
 mod security;
 mod service;

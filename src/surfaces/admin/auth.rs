@@ -1,10 +1,10 @@
-//! Who may call what: a bearer token, and a role that has the right.
+//! Who may call what: a bearer token or a session of the page, and a role that has the right.
 
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{Extensions, HeaderMap, StatusCode, header},
+    http::{Extensions, HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -19,22 +19,30 @@ use crate::{
     problem::Problem,
 };
 
+use super::page::{cookie, sessions::Sessions, sign_in::not_our_page};
+
 /// The door of a group of calls.
 #[derive(Clone)]
 pub(super) struct Door {
     pub(super) access: Arc<Access>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) porter: Arc<dyn Porter>,
     pub(super) right: Right,
 }
 
-/// Lets a request pass whose token has the right; the principal goes along as an extension.
+/// Lets a request pass whose token has the right, or whose session's token has it; the principal goes along as an extension.
 pub(super) async fn require(
-    State(Door { access, porter, right }): State<Door>,
+    State(Door { access, sessions, porter, right }): State<Door>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let Some(principal) = authenticate(&access, request.headers()) else {
-        let presented = request.headers().contains_key(header::AUTHORIZATION);
+    let presented = request.headers().contains_key(header::AUTHORIZATION);
+    let principal = match right {
+        // Nobody posts events from the page, so the cookie does not open that door.
+        Right::Read | Right::Operate if !presented => by_session(&access, &sessions, &request)?,
+        _ => authenticate(&access, request.headers()),
+    };
+    let Some(principal) = principal else {
         if presented {
             porter.turn_away(SignIn::Token, peer(request.extensions())).await;
         }
@@ -57,8 +65,19 @@ fn unknown(presented: bool) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"passback\"")
 }
 
-fn peer(extensions: &Extensions) -> Option<IpAddr> {
+pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get().map(|Peer(address)| *address)
+}
+
+/// Who is signed in to the page. With a cookie only the page itself may change anything.
+fn by_session(access: &Access, sessions: &Sessions, request: &Request) -> Result<Option<Principal>, Problem> {
+    let session = cookie::session_of(request.headers());
+    let principal = session.and_then(|session| sessions.find(session)).and_then(|badge| access.recognise(badge));
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if principal.is_some() && changes && !cookie::is_of_our_page(request.headers()) {
+        return Err(not_our_page());
+    }
+    Ok(principal)
 }
 
 fn authenticate(access: &Access, headers: &HeaderMap) -> Option<Principal> {

@@ -9,6 +9,7 @@ mod health;
 mod list_jobs;
 mod manners;
 mod openapi;
+pub mod page;
 mod params;
 mod patience;
 mod platforms;
@@ -33,7 +34,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -46,7 +47,10 @@ use crate::{
     problem::Problem,
 };
 
-use super::metrics::{Metrics, Snapshot};
+use super::{
+    metrics::{Metrics, Snapshot},
+    recent::{MINUTES, Recent},
+};
 
 use self::openapi::{LIST, PAGE};
 
@@ -61,12 +65,16 @@ pub struct Surface {
     pub labels: Arc<Labels>,
     /// Who may come in.
     pub access: Arc<Access>,
+    /// Who has signed in to the page.
+    pub sessions: Arc<page::sessions::Sessions>,
     /// Who remembers those that were not let in.
     pub porter: Arc<dyn Porter>,
     /// Which queues have their consumer.
     pub intake: Arc<dyn QueueHealth>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
+    /// The last hour.
+    pub recent: Arc<Recent>,
     /// Cancelled when the worker stops.
     pub drain: CancellationToken,
     /// The public halves of the tool's keys, as they are now.
@@ -123,6 +131,7 @@ pub fn calls() -> Vec<Call> {
         Call::get("/api/v1/jobs/{id}", READ, show_job::handle, Says::that("A job", JOB).refuses(&[404])),
         Call::get("/api/v1/stats", READ, stats::handle, Says::that("The numbers", &[(200, "Stats")])),
         Call::get("/api/v1/platforms", READ, platforms::list, Says::that("Each platform", &[(200, "Platforms")])),
+        Call::get("/api/v1/recent", READ, recent, Says::that("The last hour, by minute", &[(200, "Recent")])),
         Call::post(
             "/api/v1/jobs/{id}/replay",
             change_job::replay,
@@ -197,7 +206,8 @@ pub fn calls() -> Vec<Call> {
 pub fn router(surface: &Surface, events: Router, grade_passback: Router) -> Router {
     let door = |right| {
         let (access, porter) = (Arc::clone(&surface.access), Arc::clone(&surface.porter));
-        middleware::from_fn_with_state(auth::Door { access, porter, right }, auth::require)
+        let sessions = Arc::clone(&surface.sessions);
+        middleware::from_fn_with_state(auth::Door { access, sessions, porter, right }, auth::require)
     };
     let ours = calls().into_iter().fold(Router::new(), |router, Call { path, needs, handler, says, .. }| {
         let handler = match needs {
@@ -212,6 +222,7 @@ pub fn router(surface: &Surface, events: Router, grade_passback: Router) -> Rout
     ours.with_state(surface.clone())
         .merge(events.route_layer(door(Right::Produce)))
         .merge(grade_passback)
+        .merge(page::router(surface))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn(manners::keep))
@@ -226,6 +237,11 @@ async fn metrics(State(surface): State<Surface>) -> Response {
         store_healthy: surface.engine.store_health() == StoreHealth::Healthy,
     });
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// `GET /api/v1/recent`: attempts of the last hour, minute by minute.
+async fn recent(State(surface): State<Surface>) -> Json<serde_json::Value> {
+    Json(json!({"minutes": MINUTES, "platforms": surface.recent.hours()}))
 }
 
 /// Platforms keep it for a while: far less than the day that a new key is published before it signs.

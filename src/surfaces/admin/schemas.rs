@@ -3,12 +3,15 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::{
-    audit::{Action, NOTE_CHARS_MAX},
-    bulk::{Change, Standing},
-    job::StateName,
-    notice::PlatformState,
-    outcome::FailureReason,
+use crate::{
+    domain::{
+        audit::{Action, NOTE_CHARS_MAX},
+        bulk::{Change, Standing},
+        job::StateName,
+        notice::PlatformState,
+        outcome::FailureReason,
+    },
+    surfaces::recent::MINUTES,
 };
 
 /// All forms, by name.
@@ -32,6 +35,8 @@ pub(super) fn all() -> Value {
         "ReplayPage": page("replays", "Replay", &id()),
         "Platform": platform(),
         "Platforms": closed(&[("platforms", list("Platform"))]),
+        "Recent": closed(&[("minutes", count()), ("platforms", list("Hour"))]),
+        "Hour": closed(&[("name", text()), ("delivered", counts()), ("failed", counts())]),
         "Stats": closed(&[
             ("jobs", closed(&StateName::ALL.map(|state| (state.name(), count())))), ("oldest_due_at", maybe_moment()),
             ("platforms", list("Platform")),
@@ -143,6 +148,11 @@ fn text() -> Value {
 
 fn count() -> Value {
     json!({"type": "integer", "minimum": 0})
+}
+
+/// One of each minute of the last hour.
+fn counts() -> Value {
+    json!({"type": "array", "items": count(), "minItems": MINUTES, "maxItems": MINUTES})
 }
 
 fn maybe(kind: &str) -> Value {

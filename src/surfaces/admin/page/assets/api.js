@@ -1,0 +1,58 @@
+// The worker's API, called with the cookie of the session.
+
+/** What the worker, or the way to it, says against a call. Status 0: it could not be reached. */
+export class Problem extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+const WITHIN_MS = 40_000;
+
+/** Calls, and gives back the JSON of the answer. */
+export async function call(method, path, body) {
+  const headers = { "X-Passback": "1" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const options = { method, headers, cache: "no-store", credentials: "same-origin", signal: AbortSignal.timeout(WITHIN_MS) };
+  if (body !== undefined) options.body = JSON.stringify(body);
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch (error) {
+    const late = error.name === "TimeoutError";
+    throw new Problem(0, late ? "the worker did not answer in time" : "the worker cannot be reached");
+  }
+  const text = await answer.text().catch(() => "");
+  let json = null;
+  try {
+    json = text ? JSON.parse(text) : null;
+  } catch { /* An answer that is not the worker's own: its status says enough. */ }
+  if (!answer.ok) throw new Problem(answer.status, json?.detail ?? `the answer was ${answer.status}`);
+  return json;
+}
+
+export const get = (path) => call("GET", path);
+export const post = (path, body = {}) => call("POST", path, body);
+
+const absent = new Set();
+
+/** The same; null where this worker has no such call, and then it is not asked again. */
+export async function getIfThere(path) {
+  const [name] = path.split("?");
+  if (absent.has(name)) return null;
+  try {
+    return await get(path);
+  } catch (error) {
+    if (error.status !== 404 && error.status !== 405) throw error;
+    absent.add(name);
+    return null;
+  }
+}
+
+/** A query out of the members that say something. */
+export function query(members) {
+  const pairs = Object.entries(members).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const text = new URLSearchParams(pairs).toString();
+  return text ? `?${text}` : "";
+}

@@ -1,0 +1,209 @@
+// The frame of the page: who is signed in, where in the page we are, and keeping it up to date.
+//
+// The place is the part of the address after `#`: a path and the filters. A view is `load`, which asks the worker, and
+// `show`, which makes elements of what it said; every five seconds both are done again, and what is there is patched.
+
+import { call, get, getIfThere, Problem } from "./api.js";
+import { h, patch, say } from "./dom.js";
+import { when } from "./words.js";
+import { signIn } from "./sign-in.js";
+import * as audit from "./audit.js";
+import * as failures from "./failures.js";
+import * as job from "./job.js";
+import * as overview from "./overview.js";
+import * as platforms from "./platforms.js";
+
+const EVERY_MS = 5000;
+
+const VIEWS = [[/^\/?$/, overview], [/^\/failures$/, failures], [/^\/jobs\/([0-9A-Za-z]+)$/, job], [/^\/platforms$/, platforms], [/^\/audit$/, audit]];
+const MENU = [["#/", "Overview", overview], ["#/failures", "Failures", failures], ["#/platforms", "Platforms", platforms], ["#/audit", "Audit", audit]];
+
+const top = document.getElementById("top");
+const main = document.getElementById("main");
+const trouble = document.getElementById("trouble");
+
+let who = null;
+let keepsNotes = false;
+let flagged = null;
+let turn = 0;
+let timer = null;
+let knownAt = null;
+let shown = null;
+
+/** Where we are: the path and the filters of the address. */
+function place() {
+  const [path, search = ""] = location.hash.replace(/^#/, "").split("?", 2);
+  return { path: path || "/", params: new URLSearchParams(search) };
+}
+
+function viewOf(path) {
+  for (const [pattern, view] of VIEWS) {
+    const found = pattern.exec(path);
+    if (found) return [view, found[1]];
+  }
+  return [null];
+}
+
+/** What a view may ask of the frame. */
+const tools = {
+  get mayChange() { return who?.role === "operator"; },
+  get keepsNotes() { return keepsNotes; },
+  refresh: () => update(),
+  trouble: (text) => tell(text),
+  /** Other filters in the same view. */
+  filter(params, replace = false) {
+    const text = params.toString();
+    const hash = `#${place().path}${text ? `?${text}` : ""}`;
+    if (replace) {
+      history.replaceState(null, "", hash);
+      update(true);
+    } else location.hash = hash;
+  },
+  redraw: () => shown && draw(shown.view, shown.data, shown.at),
+  flagged: (number) => { flagged = number; drawTop(); },
+};
+
+function tell(text) {
+  patch(trouble, h("div", {}, text ? h("p", {}, text, h("button", { type: "button", class: "plain", onclick: () => tell(null) }, "Dismiss")) : null));
+}
+
+function drawTop() {
+  const here = viewOf(place().path)[0];
+  const item = ([href, text, view]) => {
+    const isHere = view === here || (here === job && view === failures);
+    const number = view === failures && flagged ? h("span", { class: "number" }, ` ${flagged}`) : null;
+    return h("li", {}, h("a", { href, "aria-current": isHere ? "page" : null }, text, number));
+  };
+  const signedIn = who ? [
+    h("nav", { "aria-label": "Main" }, h("ul", {}, MENU.map(item))),
+    h("div", { class: "who" }, h("span", { title: `role: ${who.role}` }, who.name, h("span", { class: "quiet" }, ` ${who.role}`)),
+      h("button", { type: "button", class: "plain", onclick: signOut }, "Sign out")),
+  ] : [];
+  patch(top, h("header", { id: "top" }, h("a", { class: "brand", href: "#/" }, h("img", { src: "/assets/icon.svg", alt: "", width: "22", height: "22" }), "passback"), signedIn));
+}
+
+function draw(view, data, at) {
+  const content = view.show(data, { ...at, tools });
+  const fresh = h("main", { id: "main", tabindex: "-1" }, content, h("p", { class: "quiet stand" }, "As of ", when(new Date(knownAt).toISOString(), "clock"), "; updates every 5 seconds."));
+  patch(main, fresh);
+}
+
+/** Asks and shows. `isNew`: the reader came here just now. */
+async function update(isNew = false) {
+  clearTimeout(timer);
+  if (!who) return;
+  const mine = ++turn;
+  const { path, params } = place();
+  const [view, id] = viewOf(path);
+  const at = { params, id, tools };
+  if (isNew) enter(view, path);
+  try {
+    const data = view ? await view.load(at) : null;
+    if (mine !== turn) return;
+    knownAt = Date.now();
+    main.removeAttribute("aria-busy");
+    if (trouble.dataset.lost) {
+      delete trouble.dataset.lost;
+      tell(null);
+    }
+    if (view) {
+      draw(view, data, at);
+      shown = { view, data, at };
+    } else patch(main, h("main", { id: "main", tabindex: "-1" }, h("h1", {}, "There is nothing here"), h("p", {}, h("a", { href: "#/" }, "To the overview"))));
+    if (isNew) arrive(view, data, at);
+  } catch (error) {
+    if (mine !== turn) return;
+    if (!(error instanceof Problem)) throw error;
+    if (error.status === 401) return ended();
+    lost(error, isNew);
+  } finally {
+    if (mine === turn) plan();
+  }
+}
+
+let entered = null;
+function enter(view, path) {
+  drawTop();
+  tell(null);
+  shown = null;
+  if (entered !== path) {
+    patch(main, h("main", { id: "main", tabindex: "-1" }, h("p", { class: "quiet" }, "Loading …")));
+    window.scrollTo(0, 0);
+  }
+  main.setAttribute("aria-busy", "true");
+  document.title = `${view?.title ?? "Nothing here"} · passback`;
+}
+
+function arrive(view, data, at) {
+  const { path } = place();
+  if (entered !== null && entered !== path) main.querySelector("h1")?.focus({ preventScroll: true });
+  entered = path;
+  if (view?.tell) say(view.tell(data, at));
+}
+
+function lost(error, isNew) {
+  const since = knownAt && !isNew ? ` Shown is what was known at ${new Date(knownAt).toLocaleTimeString()}.` : "";
+  const text = error.status === 0 ? `No connection: ${error.message}.${since} Trying again.` : `${error.message}.${since}`;
+  if (trouble.dataset.lost === text) return;
+  tell(text);
+  trouble.dataset.lost = text;
+  if (isNew) patch(main, h("main", { id: "main", tabindex: "-1" }, h("h1", { tabindex: "-1" }, error.status === 404 ? "It is not there" : "It cannot be shown now"), h("p", {}, error.message), h("p", {}, h("a", { href: "#/" }, "To the overview"))));
+}
+
+function plan() {
+  clearTimeout(timer);
+  if (!document.hidden && who) timer = setTimeout(() => update(), EVERY_MS);
+}
+
+async function signOut() {
+  try {
+    await call("DELETE", "/session");
+  } catch (error) {
+    return tell(`Not signed out: ${error.message}.`);
+  }
+  ended();
+  say("Signed out");
+}
+
+/** Nobody is signed in (any more). The address stays, and leads on after the next sign-in. */
+function ended() {
+  const wasIn = who !== null;
+  who = null;
+  flagged = null;
+  entered = null;
+  shown = null;
+  turn += 1;
+  clearTimeout(timer);
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  document.title = "Sign in · passback";
+  drawTop();
+  main.removeAttribute("aria-busy");
+  main.replaceChildren(signIn(begin));
+  if (wasIn) say("The session has ended: sign in again");
+  main.querySelector("input").focus();
+}
+
+async function begin(signedIn) {
+  who = signedIn;
+  entered = null;
+  tell(null);
+  main.replaceChildren();
+  update(true).then(() => main.querySelector("h1")?.focus({ preventScroll: true }));
+  // A worker that keeps an audit log keeps notes in it.
+  keepsNotes = await getIfThere("/api/v1/audit?limit=1").then((found) => found !== null, () => false);
+}
+
+addEventListener("hashchange", () => update(true));
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : update()));
+document.querySelector(".skip").onclick = (event) => {
+  event.preventDefault();
+  main.focus();
+};
+
+drawTop();
+try {
+  await begin(await get("/session"));
+} catch (error) {
+  ended();
+  if (error.status !== 401) tell(error.message);
+}

@@ -1,0 +1,136 @@
+// One grade: what it is, what became of it, what the LMS said each time, and what can be done.
+
+import { get } from "./api.js";
+import { changeSome, verify } from "./change.js";
+import { h, say } from "./dom.js";
+import { DELIVERIES, count, masked, reason, reasonWord, score, state, when } from "./words.js";
+
+export const title = "A grade";
+
+export const load = ({ id }) => get(`/api/v1/jobs/${encodeURIComponent(id)}`);
+
+export const tell = (job) => `${sentence(job)} It is ${job.state}.`;
+
+/** What was read back, by job; it stays until it is read again. */
+const readBack = new Map();
+
+/** The event in plain words. */
+function sentence(job) {
+  const who = job.user_id ? `Student ${job.user_id}` : "A student";
+  const what = job.score === null || job.score === undefined ? "has no score" : `got ${score(job)}`;
+  const where = job.activity_id ? ` for ${job.activity_id}` : "";
+  return `${who} ${what}${where}.`;
+}
+
+export function show(job, { tools }) {
+  return [
+    h("p", { class: "quiet" }, h("a", { href: "#/failures" }, "Failures"), " / ", h("span", { class: "id" }, job.id)),
+    h("h1", { tabindex: "-1" }, sentence(job)),
+    h("section", { class: `card verdict ${job.state}`, "aria-label": "What became of it" }, verdict(job), buttons(job, tools), readBackOf(job)),
+    h("div", { class: "columns" },
+      h("section", { "aria-labelledby": "attempts" }, h("h2", { id: "attempts" }, "Attempts"), attempts(job)),
+      h("section", { "aria-labelledby": "facts" }, h("h2", { id: "facts" }, "The grade"), facts(job))),
+    event(job),
+  ];
+}
+
+const ENDS = {
+  delivered: (job) => ["The LMS has it since ", when(job.delivered_at, "both"), "."],
+  flagged: (job) => ["Given up ", when(job.flagged_at, "both"), ": ", h("strong", {}, reason(job.reason)), "."],
+  queued: (job) => (job.next_attempt_at ? ["It is on its way; the next try is due ", when(job.next_attempt_at, "both"), job.reason ? [". Last time: ", reason(job.reason)] : "", "."] : ["It is on its way."]),
+  superseded: () => ["A newer grade of the same gradebook cell took its place."],
+  discarded: () => ["An operator gave it up; it is not sent."],
+};
+
+function verdict(job) {
+  return [
+    h("p", { class: "head" }, state(job.state), h("span", {}, ...(ENDS[job.state]?.(job) ?? []))),
+    job.last_error ? h("blockquote", {}, job.last_error) : null,
+    job.advice && job.state !== "superseded" ? h("p", { class: "advice" }, h("strong", {}, "What to do: "), job.advice) : null,
+  ];
+}
+
+function buttons(job, tools) {
+  const movable = job.state === "flagged" || job.state === "queued";
+  const change = (action, text, kind) => h("button", { type: "button", key: action, class: kind, onclick: () => changeSome(action, [job.id], tools) }, text);
+  return h("div", { class: "buttons" },
+    tools.mayChange && movable ? change("replay", job.state === "queued" ? "Try now …" : "Replay …", "main") : null,
+    tools.mayChange && movable ? change("discard", "Discard …", "grave") : null,
+    tools.mayChange ? h("button", { type: "button", key: "verify", onclick: (event) => look(job, event.target, tools) }, "Verify now") : null,
+    h("button", { type: "button", key: "copy", onclick: (event) => copy(event.target) }, "Copy link"));
+}
+
+async function look(job, button, tools) {
+  button.disabled = true;
+  readBack.set(job.id, { waits: true });
+  tools.redraw();
+  try {
+    readBack.set(job.id, await verify(job.id));
+  } catch (error) {
+    readBack.set(job.id, { error: error.message });
+  }
+  button.disabled = false;
+  tools.redraw();
+  say(document.getElementById("read-back")?.textContent ?? "");
+}
+
+const FOUND = {
+  same: "The LMS has this grade.", different: "The LMS has another grade.", nothing: "The LMS has no grade here.",
+  cannot_be_read: "The grade could not be read back.",
+};
+
+function readBackOf(job) {
+  const found = readBack.get(job.id);
+  if (!found) return null;
+  if (found.waits) return h("p", { id: "read-back", class: "read-back" }, "Asking the LMS …");
+  if (found.error) return h("p", { id: "read-back", class: "read-back wrong" }, `It was not looked up: ${found.error}.`);
+  const there = found.there ? ` There: ${found.there.score} of ${found.there.max_score}.` : "";
+  return h("p", { id: "read-back", class: `read-back ${found.result}` }, h("strong", {}, FOUND[found.result] ?? found.result), there, found.detail ? ` ${found.detail}.` : "", " ", h("span", { class: "quiet" }, "Looked up ", when(found.checked_at), "."));
+}
+
+async function copy(button) {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say("The link is copied");
+    button.textContent = "Copied";
+  } catch {
+    // Without https a browser lends nobody its clipboard: the address is shown, selected.
+    const field = h("input", { type: "text", readonly: true, value: location.href, "aria-label": "The link", "data-draft": "1" });
+    button.after(field);
+    field.select();
+    say("Copy the selected link");
+  }
+  setTimeout(() => { button.textContent = "Copy link"; }, 2000);
+}
+
+function attempts(job) {
+  if (!job.attempts.length) return h("p", { class: "quiet" }, job.state === "queued" ? "None yet." : "None: it was known before anything was sent.");
+  const item = (attempt) => {
+    const went = attempt.outcome === "delivered" || attempt.outcome === "superseded";
+    return h("li", { class: went ? "well" : "badly" },
+      h("p", { class: "head" }, h("strong", {}, went ? attempt.outcome : reasonWord(attempt.outcome)), h("span", { class: "quiet" }, when(attempt.started_at, "both"))),
+      attempt.message ? h("blockquote", {}, attempt.message) : null,
+      h("p", { class: "quiet" }, [attempt.http_status ? `HTTP ${attempt.http_status}` : "no HTTP status", `${attempt.duration_ms} ms`].join(" · ")));
+  };
+  return [
+    job.next_attempt_at ? h("p", { key: "next" }, "Next try ", when(job.next_attempt_at, "both"), ".") : null,
+    h("ol", { class: "timeline", reversed: true }, [...job.attempts].reverse().map(item)),
+    job.attempts_omitted ? h("p", { class: "quiet" }, `${count(job.attempts_omitted, "other attempt")} in between ${job.attempts_omitted === 1 ? "is" : "are"} not kept.`) : null,
+  ];
+}
+
+function facts(job) {
+  const row = (term, ...what) => h("div", {}, h("dt", {}, term), h("dd", {}, ...what));
+  return h("dl", {},
+    row("Student", job.user_id ?? "–"), row("Activity", job.activity_id ?? "–"), row("Score", score(job)), row("Session", job.session_id ?? "–"),
+    row("Goes to", job.platform, ", by ", DELIVERIES[job.delivery] ?? job.delivery),
+    row("Stored", when(job.created_at, "both")), row("Last change", when(job.updated_at, "both")),
+    job.delivered_at ? row("Delivered", when(job.delivered_at, "both")) : null);
+}
+
+function event(job) {
+  if (!job.event) return h("p", { class: "quiet" }, "The event cannot be shown.");
+  return h("details", {}, h("summary", {}, "The event as it came"),
+    h("p", { class: "quiet" }, "Secrets and sourcedids are shown by their ends alone."),
+    h("pre", { tabindex: "0" }, JSON.stringify(masked(job.event), null, 2)));
+}

@@ -1,0 +1,95 @@
+// Times, numbers, states and reasons as people say them.
+
+import { h } from "./dom.js";
+
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const TODAY = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const THIS_YEAR = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const EARLIER = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const NUMBER = new Intl.NumberFormat();
+
+export const number = (value) => NUMBER.format(value ?? 0);
+
+/** "1 job", "2 jobs". */
+export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
+
+/** A length of time in its two largest units. */
+export function span(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  const days = Math.floor(hours / 24);
+  return hours % 24 && days < 4 ? `${days} d ${hours % 24} h` : `${days} d`;
+}
+
+/** How far a time is from now, either way. */
+export function ago(iso) {
+  const off = Date.now() - Date.parse(iso);
+  if (Math.abs(off) < 2000) return "now";
+  return off > 0 ? `${span(off)} ago` : `in ${span(-off)}`;
+}
+
+function clock(moment) {
+  const now = new Date();
+  if (moment.toDateString() === now.toDateString()) return TODAY.format(moment);
+  return moment.getFullYear() === now.getFullYear() ? THIS_YEAR.format(moment) : EARLIER.format(moment);
+}
+
+/** A time in the reader's zone; the exact one, with the zone and in UTC, on hover. */
+export function when(iso, form = "ago") {
+  if (!iso) return "–";
+  const moment = new Date(iso);
+  const text = form === "ago" ? ago(iso) : form === "both" ? `${clock(moment)} (${ago(iso)})` : clock(moment);
+  return h("time", { datetime: iso, title: `${EXACT.format(moment)}\n${iso}` }, text);
+}
+
+const STATES = {
+  queued: ["Queued", "•"], delivered: ["Delivered", "✓"], flagged: ["Flagged", "!"],
+  superseded: ["Superseded", "↷"], discarded: ["Discarded", "×"],
+  open: ["Open", "✓"], held: ["Held", "!"], paused: ["Paused", "‖"],
+};
+export const STATE_NAMES = ["flagged", "queued", "delivered", "superseded", "discarded"];
+
+/** A state as a mark: by word and sign, not by colour alone. */
+export function state(name) {
+  const [word, sign] = STATES[name] ?? [name, "?"];
+  return h("span", { class: `state ${name}` }, h("span", { "aria-hidden": "true", class: "sign" }, sign), word);
+}
+export const stateWord = (name) => (STATES[name] ?? [name])[0];
+
+export const REASONS = {
+  connection: "no connection", timeout: "no answer in time", tls: "no secure connection", blocked_destination: "address not allowed",
+  unauthorized: "not accepted", token_refused: "token refused", not_found: "not found", rejected: "refused by the LMS",
+  rate_limited: "too many requests", server_error: "error of the LMS", bad_response: "unreadable answer",
+  unknown_key: "unknown key", unknown_platform: "unknown platform", invalid_score: "score cannot be sent",
+  delivered: "delivered", superseded: "superseded", cut_off: "cut off",
+};
+export const reasonWord = (name) => REASONS[name] ?? String(name ?? "").replaceAll("_", " ");
+
+/** A reason in words, with the name that the API and the command line use. */
+export const reason = (name) => (name ? h("span", { title: `reason: ${name}` }, reasonWord(name)) : "–");
+
+export const DELIVERIES = { lti11: "LTI 1.1", "lti13-ags": "LTI 1.3 (AGS)", "lti13-delegated": "LTI 1.3 (delegated)" };
+
+/** "8 of 10", or what stands for it. */
+export function score(job) {
+  if (job.score === null || job.score === undefined) return "no score";
+  return job.max_score === null || job.max_score === undefined ? `${job.score}` : `${job.score} of ${job.max_score}`;
+}
+
+const PRIVATE = /sourced_?id|secret|token(?!_url|_aud)|password|signature|assertion|authorization|access_key/i;
+
+/** An event with what is private cut to its ends: enough to compare, too little to use. */
+export function masked(value, name = "") {
+  if (PRIVATE.test(name) && value !== null && typeof value !== "object") return mask(String(value));
+  if (Array.isArray(value)) return value.map((each) => masked(each, name));
+  if (value && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, masked(each, PRIVATE.test(name) ? name : key)]));
+  }
+  return value;
+}
+
+export const mask = (text) => (text.length <= 12 ? "•".repeat(Math.max(3, text.length)) : `${text.slice(0, 3)}…${text.slice(-3)}`);
