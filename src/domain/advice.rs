@@ -12,7 +12,7 @@ use super::{
     event::GradeEvent,
     family::Family,
     job::{Attempt, Job, JobState},
-    outcome::{FailureReason, shown_name},
+    outcome::{FailureReason, Verdict, shown_name},
 };
 
 /// What is said of a superseded job.
@@ -48,15 +48,51 @@ fn sentence(
         answering: last.map(|attempt| if attempt.grade_answered { Answering::Grade } else { Answering::Before }),
         words: Words::of(last.map_or("", |attempt| &attempt.message)),
     };
-    let Some(row) = ROWS.iter().find(|row| row.fits(&seen)) else {
-        return reason.advice().into();
+    special(&seen, destination).unwrap_or_else(|| reason.advice().into())
+}
+
+/// The advice for a grade that could not be read back, without its full stop, where what stood in the way is the same for
+/// a look as for a delivery: the connection, the token, the signature, our own configuration. None where nothing special is
+/// known of it.
+pub fn for_a_look(reason: FailureReason, destination: &Destination, verdict: &Verdict) -> Option<String> {
+    let words = Words::of(&verdict.message);
+    let is_the_same = match reason {
+        FailureReason::Tls | FailureReason::Connection | FailureReason::UnknownKey | FailureReason::UnknownPlatform => {
+            true
+        }
+        FailureReason::Unauthorized => matches!(destination, Destination::Lti11(_)),
+        // Reading takes a scope of its own.
+        FailureReason::TokenRefused => !Says::Token(TokenCause::Scope).fits(&words) && !words.say(&["lis_data scope"]),
+        _ => false,
     };
+    let seen = Seen {
+        reason,
+        delivery: destination.delivery(),
+        family: Family::of(destination),
+        status: verdict.http_status,
+        answering: None,
+        words,
+    };
+    let advice = is_the_same.then(|| special(&seen, Some(destination)))??;
+    Some(
+        advice
+            .strip_suffix(AND_THEN)
+            .map_or_else(|| advice.trim_end_matches('.').to_owned(), |mend| format!("{mend}then ask again")),
+    )
+}
+
+/// How a sentence ends that mends what a replay needs.
+const AND_THEN: &str = "then replay.";
+
+/// The first row that fits.
+fn special(seen: &Seen, destination: Option<&Destination>) -> Option<Cow<'static, str>> {
+    let row = ROWS.iter().find(|row| row.fits(seen))?;
     let key = destination.map(|destination| match destination {
         Destination::Lti11(service) => shown_name(&service.consumer_key),
         Destination::Delegated(endpoint) => shown_name(&endpoint.consumer_key),
         Destination::Ags(target) => shown_name(&target.client_id),
     });
-    row.fill(seen.family, key.as_deref())
+    Some(row.fill(seen.family, key.as_deref()))
 }
 
 /// What is known of a failure.
@@ -122,8 +158,11 @@ impl Says {
 
 /// The clocks were measured as the refusal came in: a difference stands behind the platform's words.
 fn clocks(words: &Words) -> Clocks {
-    if words.say(&["the platform s clock is"]) { Clocks::MayBeApart } else { Clocks::Agree }
+    if words.say(&[CLOCKS_APART]) { Clocks::MayBeApart } else { Clocks::Agree }
 }
+
+/// What stands behind the words of a platform whose clock was measured, and is not ours.
+const CLOCKS_APART: &str = "the platform s clock is";
 
 impl Row {
     const fn of(reason: FailureReason, sentence: &'static str) -> Self {
@@ -205,7 +244,7 @@ static ROWS: &[Row] = {
     use FailureReason as R;
     &[
         // Who we are: LTI 1.1 signatures, the tokens of AGS, HTTP Basic of a delegated POST.
-        Row::of(R::Unauthorized, "{lms} says that our timestamp is not of this time: set the clocks of this machine and of the platform by NTP, then replay.").by(Lti11).says(&["timestamp", "too old", "expired"]),
+        Row::of(R::Unauthorized, "{lms} takes our timestamp for one of another time: set the clocks of this machine and of the platform by NTP, then replay.").by(Lti11).says(&["timestamp", "too old", "expired", CLOCKS_APART]),
         Row::of(R::Unauthorized, "{lms} says that it saw this request before: look for a proxy on the way that repeats requests, then replay.").by(Lti11).says(&["nonce"]),
         Row::of(R::Unauthorized, "Moodle says that the signature is not valid: check the secret of key {key} at both ends, and that the outcome URL is exactly the one that Moodle gave, https and port included (a wrong sslproxy setting of Moodle does the same), then replay.").by(Lti11).at(Moodle).says(SIGNATURE),
         Row::of(R::Unauthorized, "Canvas does not accept key {key} or its secret: compare both with the app's configuration in Canvas, then replay.").by(Lti11).at(Canvas).says(SIGNATURE),
@@ -280,7 +319,11 @@ static ROWS: &[Row] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{event::Door, outcome::AttemptOutcome, time::Timestamp};
+    use crate::domain::{
+        event::Door,
+        outcome::{AttemptOutcome, Finding},
+        time::Timestamp,
+    };
 
     const LTI11: &str =
         r#""lis_outcome_service_url":"https://l/PATH","lis_result_sourcedid":"s","oauth_consumer_key":"our-key""#;
@@ -330,7 +373,9 @@ mod tests {
             said(LTI11, moodle, R::Unauthorized, Some(200), "Message signature not valid"),
             &["Moodle says that the signature is not valid", "key our-key", "port included"],
         );
-        check(said(LTI11, "o", R::Unauthorized, Some(401), "Timestamp too old"), &["The platform says", "NTP"]);
+        check(said(LTI11, "o", R::Unauthorized, Some(401), "Timestamp too old"), &["one of another time", "NTP"]);
+        let vague = "Message signature not valid (the platform's clock is 400 s behind ours)";
+        check(said(LTI11, "o", R::Unauthorized, Some(200), vague), &["one of another time", "NTP"]);
         check(said(LTI11, "o", R::Unauthorized, Some(401), ""), &["The platform, or a proxy", "our-key"]);
         check(said(DELEGATED, "o", R::Unauthorized, Some(401), ""), &["client's endpoint", "our-key"]);
         check(
@@ -574,6 +619,40 @@ mod tests {
         check("the certificate of l is from an unknown issuer ([egress] ca_file adds trusted roots)", "ca_file");
         check("l does not speak TLS on this port", "speaks no TLS");
         check("the TLS handshake with l failed", FailureReason::Tls.advice());
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_look_too_ends_with_another_look() {
+        use FailureReason as R;
+        let common = |row: &&Row| {
+            let token_for_reading = matches!(row.says, Says::Token(TokenCause::Scope))
+                || matches!(row.says, Says::OneOf(["lis_data scope"]));
+            match row.reason {
+                R::Tls | R::Connection | R::UnknownKey | R::UnknownPlatform => true,
+                R::TokenRefused => !token_for_reading,
+                R::Unauthorized => row.delivery == Some(Delivery::Lti11),
+                _ => false,
+            }
+        };
+        let rows: Vec<_> = ROWS.iter().filter(common).collect();
+        assert!(rows.len() > 15 && rows.iter().all(|row| row.sentence.ends_with(AND_THEN)));
+        let check = |lis_data: &str, reason: FailureReason, words: &str, want: Option<&str>| {
+            let json = format!(r#"{{"session_id":"s","score":1,"max_score":1,"lis_data":{{{lis_data}}}}}"#);
+            let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect("an event");
+            let verdict = Verdict::without_reply(Finding::Failed(reason), words);
+            let told = for_a_look(reason, &event.destination, &verdict);
+            assert_eq!(told.is_some(), want.is_some(), "{words}: {told:?}");
+            let (told, want) = (told.unwrap_or_default(), want.unwrap_or_default());
+            assert!(told.contains(want) && (want.is_empty() || told.ends_with("then ask again")), "{told}");
+        };
+        check(LTI11, R::Tls, "the certificate has expired on 2021-01-01", Some("has expired"));
+        check(LTI11, R::Unauthorized, "Timestamp too old", Some("NTP"));
+        check(LTI11, R::Unauthorized, "signature not valid", Some("our-key"));
+        check(AGS, R::Unauthorized, "Insufficient permissions", None);
+        check(AGS, R::TokenRefused, "invalid audience", Some("token_aud"));
+        check(AGS, R::TokenRefused, "invalid_scope", None);
+        check(AGS, R::UnknownKey, "", Some("passback keys generate"));
+        check(AGS, R::ServerError, "Down", None);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use super::{
-    destination::Destination,
+    advice,
+    destination::{Delivery, Destination},
     event::{GradeEvent, GradingProgress, Operation},
     job::StateName,
     outcome::{FailureReason, Finding, Verdict},
@@ -147,12 +148,13 @@ impl Comparison {
         Some(Self::CannotBeRead { why: why.to_owned() })
     }
 
-    /// For a platform that did not show the grade.
-    pub fn unread(verdict: &Verdict) -> Self {
-        let why = match verdict.finding {
-            Finding::Failed(reason) | Finding::Unsendable(reason) => unread(reason),
-            Finding::Accepted | Finding::NotNewer(_) => unread(FailureReason::BadResponse),
+    /// For a platform that did not show the grade of an event that goes to `destination`.
+    pub fn unread(verdict: &Verdict, destination: &Destination) -> Self {
+        let reason = match verdict.finding {
+            Finding::Failed(reason) | Finding::Unsendable(reason) => reason,
+            Finding::Accepted | Finding::NotNewer(_) => FailureReason::BadResponse,
         };
+        let why = advice::for_a_look(reason, destination, verdict).unwrap_or_else(|| unread(reason).to_owned());
         let words = if verdict.message.is_empty() { String::new() } else { format!(" ({})", verdict.message) };
         Self::CannotBeRead { why: format!("{why}{words}.") }
     }
@@ -167,29 +169,37 @@ impl Comparison {
         }
     }
 
-    /// What was found, in a sentence or two.
-    fn sentence(&self, sent: Sent) -> String {
+    /// What was found, in a sentence or two. `is_sent` says whether the job believes that the platform took its grade.
+    fn sentence(&self, sent: Sent, delivery: Delivery, is_sent: bool) -> String {
         match (self, sent) {
-            (Self::Same, Sent::Grade(sent)) => format!("The LMS has the grade that was sent, {sent}."),
-            (Self::Same, _) => "The grade was cleared, and the LMS has none.".to_owned(),
-            (Self::Different { there }, Sent::Grade(sent)) => format!(
+            (Self::Same, Sent::Grade(sent)) if is_sent => format!("The LMS has the grade that was sent, {sent}."),
+            (Self::Same, Sent::Grade(sent)) => format!("The LMS has the grade of this job, {sent}."),
+            (Self::Same, _) if is_sent => "The grade was cleared, and the LMS has none.".to_owned(),
+            (Self::Same, _) => "The grade was to be cleared, and the LMS has none.".to_owned(),
+            (Self::Different { there }, Sent::Grade(sent)) if is_sent => format!(
                 "The LMS has {there}, and {sent} was sent: a teacher has changed it, or another grade has come since."
             ),
+            (Self::Different { there }, Sent::Grade(sent)) => format!("The LMS has {there}, and this job's is {sent}."),
             (Self::Different { there }, _) => format!(
                 "The LMS has {there}, and the grade was to be cleared: a teacher has entered one, one has come \
                  since, or the platform keeps a grade when it is told to clear it, as Open edX does by AGS."
             ),
-            (Self::Nothing, Sent::Grade(sent)) => {
-                let zero = if sent.score == 0.0 { "; and Open edX shows no grade of 0 points" } else { "" };
-                format!(
-                    "The LMS has no grade, and {sent} was sent: it was cleared since, or the student is not enrolled \
-                     (Moodle takes such grades by LTI 1.1 and keeps none){zero}."
-                )
-            }
+            (Self::Nothing, Sent::Grade(sent)) if is_sent => no_grade(sent, delivery),
+            (Self::Nothing, Sent::Grade(sent)) => format!("The LMS has no grade, and this job's is {sent}."),
             (Self::Nothing, _) => "The LMS has no grade.".to_owned(),
             (Self::CannotBeRead { why }, _) => why.clone(),
         }
     }
+}
+
+/// Why there may be nothing where a grade was sent and taken.
+fn no_grade(sent: Grade, delivery: Delivery) -> String {
+    let not_enrolled = match delivery {
+        Delivery::Lti11 => ", or the student is not enrolled (Moodle takes such grades by LTI 1.1 and keeps none)",
+        Delivery::Ags | Delivery::Delegated => ", or the student is not enrolled any more",
+    };
+    let zero = if sent.score == 0.0 { "; and Open edX shows no grade of 0 points" } else { "" };
+    format!("The LMS has no grade, and {sent} was sent: it was cleared since{not_enrolled}{zero}.")
 }
 
 const NO_SCORE: &str = "The event has no score, so there is no grade to compare.";
@@ -197,7 +207,7 @@ const NO_SCORE: &str = "The event has no score, so there is no grade to compare.
 const DELEGATED: &str = "A delegated delivery hands the grade to the client's own endpoint, and there is no call that \
     would read it back: ask the LMS behind it.";
 
-/// Why a grade could not be read, and what to do: a sentence without its full stop.
+/// Why a grade could not be read, and what to do, where nothing more special is known: a sentence without its full stop.
 const fn unread(reason: FailureReason) -> &'static str {
     match reason {
         FailureReason::Connection => {
@@ -209,8 +219,8 @@ const fn unread(reason: FailureReason) -> &'static str {
             "The address is not one that this worker may call: check [egress] and the hosts of the LTI key"
         }
         FailureReason::Unauthorized => {
-            "The platform does not accept our signature or token for reading: check the shared secret, or that the \
-             tool's registration there has the scope result.readonly"
+            "The platform does not accept our token for reading: check that the tool's registration there has the scope \
+             result.readonly"
         }
         FailureReason::TokenRefused => {
             "There is no token to read grades with: check client_id and token_aud, that the platform can fetch our JWKS, \
@@ -236,7 +246,7 @@ const fn unread(reason: FailureReason) -> &'static str {
 
 /// What an admin reads: what was found, and what the job itself has to say to it.
 pub fn detail(comparison: &Comparison, sent: Sent, event: &GradeEvent, state: StateName) -> String {
-    let found = comparison.sentence(sent);
+    let found = comparison.sentence(sent, event.destination.delivery(), state == StateName::Delivered);
     let is_final = event.grading_progress.is_none_or(|progress| progress == GradingProgress::FullyGraded);
     let progress = match (comparison, sent) {
         (Comparison::Nothing | Comparison::Different { .. }, Sent::Grade(_)) if !is_final => {
@@ -263,13 +273,23 @@ mod tests {
         Grade::new(score, maximum).expect("a grade")
     }
 
+    /// As of a delivered job of an AGS platform.
+    fn told(comparison: &Comparison, sent: Sent) -> String {
+        comparison.sentence(sent, Delivery::Ags, true)
+    }
+
+    fn course() -> Destination {
+        let json = r#"{"session_id":"s","score":8,"max_score":10,"lis_data":{"lti_version":"1.3","client_id":"c","user_id":"u","lineitem":"https://l/1"}}"#;
+        GradeEvent::parse(json.as_bytes(), Door::Event).expect(json).destination
+    }
+
     #[test]
     fn a_grade_is_compared_as_a_platform_keeps_it() {
         let check = |sent: (f64, f64), there: (f64, f64), want: &str| {
             let sent = Sent::Grade(grade(sent.0, sent.1));
             let found = Comparison::of(sent, Reading::Grade(grade(there.0, there.1)));
             assert_eq!(found.name(), want, "{sent:?} {there:?}");
-            assert!(found.sentence(sent).ends_with('.'));
+            assert!(told(&found, sent).ends_with('.'));
         };
         // Moodle: single precision, and five digits behind the point of the column's own points.
         check((0.333_333_333_333_333, 1.0), (0.333_333_4, 1.0), "same");
@@ -294,7 +314,7 @@ mod tests {
         let check = |sent: Sent, reading: Reading, name: &str, words: &str| {
             let found = Comparison::of(sent, reading);
             assert_eq!(found.name(), name);
-            assert!(found.sentence(sent).contains(words), "{}", found.sentence(sent));
+            assert!(told(&found, sent).contains(words), "{}", told(&found, sent));
         };
         check(sent, there, "same", "8 of 10");
         check(sent, Reading::Empty, "nothing", "no grade, and 8 of 10 was sent");
@@ -326,13 +346,14 @@ mod tests {
     fn why_a_grade_cannot_be_read_is_said_with_the_platforms_words() {
         for reason in FailureReason::ALL {
             let verdict = Verdict::without_reply(Finding::Failed(reason), "its words");
-            let found = Comparison::unread(&verdict);
-            let sentence = found.sentence(Sent::Cleared);
+            let found = Comparison::unread(&verdict, &course());
+            let sentence = told(&found, Sent::Cleared);
             assert!(sentence.ends_with(" (its words).") && sentence.len() > 40, "{sentence}");
             assert_eq!(found.name(), "cannot_be_read");
         }
         let silent = Verdict::without_reply(Finding::Unsendable(FailureReason::UnknownKey), "");
-        assert!(Comparison::unread(&silent).sentence(Sent::Cleared).ends_with("[[signing_keys]]."));
+        let found = Comparison::unread(&silent, &course());
+        assert!(told(&found, Sent::Cleared).ends_with("add it to [[signing_keys]], reload, then ask again."));
     }
 
     #[test]
@@ -351,7 +372,11 @@ mod tests {
         };
         check("", Comparison::Same, StateName::Delivered, &["8 of 10"]);
         check("", Comparison::Same, StateName::Flagged, &["8 of 10", "is flagged"]);
-        check("", Comparison::Nothing, StateName::Queued, &["no grade", "still queued"]);
+        check("", Comparison::Same, StateName::Queued, &["the grade of this job, 8 of 10", "still queued"]);
+        check("", Comparison::Nothing, StateName::Delivered, &["cleared since"]);
+        check("", Comparison::Nothing, StateName::Queued, &["no grade, and this job's is 8 of 10", "still queued"]);
+        let other = Comparison::Different { there: grade(5.0, 10.0) };
+        check("", other, StateName::Flagged, &["has 5 of 10, and this job's is 8 of 10", "is flagged"]);
         check("", Comparison::Nothing, StateName::Superseded, &["no grade", "superseded"]);
         check("", Comparison::Nothing, StateName::Discarded, &["no grade", "discarded"]);
         let pending = r#","grading_progress":"Pending""#;
@@ -366,7 +391,7 @@ mod tests {
             let event = GradeEvent::parse(json.as_bytes(), Door::Event).expect(json);
             let known = Comparison::without_a_look(&event).expect(json);
             assert_eq!(known.name(), "cannot_be_read");
-            assert!(known.sentence(Sent::of(&event)).contains(words));
+            assert!(told(&known, Sent::of(&event)).contains(words));
         };
         check(
             r#"{"session_id":"s","score":8,"max_score":10,"lis_data":{"lti_version":"1.3","grade_passback_url":"https://c/p","oauth_consumer_key":"k"}}"#,

@@ -79,7 +79,7 @@ impl EngineHandle {
                 let read = look(shared, &job).await;
                 let comparison = match &read {
                     Ok(reading) => Comparison::of(sent, *reading),
-                    Err(verdict) => Comparison::unread(verdict),
+                    Err(verdict) => Comparison::unread(verdict, &event.destination),
                 };
                 (Some(read), comparison)
             }

@@ -4,12 +4,7 @@
 //! A token never prints. Whoever drives an exchange asks the [`TokenCache`] first and lets one request at a time go
 //! out for a [`TokenKey`]: platforms limit how often they give out tokens.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,7 +15,7 @@ use url::form_urlencoded;
 
 use super::{
     classify::{Ask, classify},
-    json,
+    clock, json,
     wire::{Answer, Method, Request},
     words::{self, Confidential, Hidden},
 };
@@ -195,7 +190,7 @@ pub fn read_discreetly(
         Some(token) => Ok(token),
         None => {
             let verdict = classify(Ask::Token, answer, now, &hidden);
-            let hint = clock_of(answer, now).map(|theirs| difference(theirs, now)).unwrap_or_default();
+            let hint = clock_of(answer, now).map(|theirs| clock::difference(theirs, now)).unwrap_or_default();
             Err(Verdict { message: words::message(&verdict.message, &hint), ..verdict })
         }
     }
@@ -205,11 +200,9 @@ pub fn read_discreetly(
 /// that, the assertion may do (Moodle takes none from a second ahead of it).
 pub fn clock_of(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
     let reply = answer.as_ref().ok().filter(|reply| matches!(reply.status, 400 | 401))?;
-    let since_epoch = httpdate::parse_http_date(reply.header("date")?.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let theirs = Timestamp::default() + since_epoch;
-    let apart = theirs.since(now).max(now.since(theirs));
+    let theirs = clock::of(answer)?;
     let words = Words::of(&words::readable(&reply.body));
-    ((APART_MIN..=APART_MAX).contains(&apart) && speaks_of_time(&words)).then_some(theirs)
+    ((APART_MIN..=APART_MAX).contains(&clock::apart(theirs, now)) && speaks_of_time(&words)).then_some(theirs)
 }
 
 /// A `Date` header has whole seconds, and took its time to come here.
@@ -217,12 +210,6 @@ const APART_MIN: Duration = Duration::from_secs(3);
 
 /// No clock that somebody looks after is further off, and an assertion for another day is worth stealing.
 const APART_MAX: Duration = Duration::from_secs(1200);
-
-fn difference(theirs: Timestamp, ours: Timestamp) -> String {
-    let (apart, direction) =
-        if theirs > ours { (theirs.since(ours), "ahead of") } else { (ours.since(theirs), "behind") };
-    format!("the platform's clock is {} s {direction} ours", apart.as_secs())
-}
 
 impl AccessToken {
     /// A token from a grant; none where the grant holds nothing that a header could carry.

@@ -21,6 +21,7 @@ mod ags;
 mod ags_exchange;
 mod basic_outcomes;
 mod classify;
+mod clock;
 mod columns;
 mod delegated;
 mod json;

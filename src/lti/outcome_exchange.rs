@@ -8,6 +8,7 @@ use std::mem;
 use super::{
     basic_outcomes::{CodeMajor, OutcomeErrand, PoxStatus, read_grade},
     classify::{Ask, classify},
+    clock,
     exchange::{Step, lost_thread},
     pages::own_words,
     wire::Answer,
@@ -109,7 +110,7 @@ fn after_write(sent: Sent, answer: &Answer, now: Timestamp, hidden: &Hidden) -> 
         Some(pox) if pox.code == CodeMajor::Processing => {
             Turn::Check(sent, Verdict { message: words::redact(&pox.words(), hidden), ..verdict })
         }
-        _ => Turn::Done(verdict),
+        _ => Turn::Done(clock::remarked(verdict, answer, now)),
     }
 }
 
@@ -144,7 +145,7 @@ fn read(answer: &Answer, now: Timestamp, hidden: &Hidden) -> Result<Reading, Ver
                 words::message(&words::redact(&why, hidden), "what the platform gives as the grade is no number");
             own_words(reply, words)
         }),
-        _ => Err(verdict),
+        _ => Err(clock::remarked(verdict, answer, now)),
     }
 }
 

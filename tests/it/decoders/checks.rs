@@ -150,7 +150,8 @@ fn read_back(event: &GradeEvent, replies: &[Heard]) -> String {
     assert!(!verdict.reply_lost, "no grade was sent");
     assert_eq!(verdict.finding == Finding::Accepted, reading.is_some());
     let sent = Sent::of(event);
-    let comparison = reading.map_or_else(|| Comparison::unread(&verdict), |reading| Comparison::of(sent, reading));
+    let unread = || Comparison::unread(&verdict, &event.destination);
+    let comparison = reading.map_or_else(unread, |reading| Comparison::of(sent, reading));
     let told = detail(&comparison, sent, event, StateName::Delivered);
     assert!(told.len() < 2_000 && !told.chars().any(char::is_control), "{told:?}");
     told

@@ -14,6 +14,7 @@ use super::{
     delivery::{KEY, ags, lms, lti11, settings, signing_key},
     worker::{LOCAL, QUICK, Worker, free_address},
 };
+use crate::transport::{Authority, Server};
 
 /// What no retry mends is flagged at once, so that a test need not wait for it.
 const HASTY: &str = "[retry]\ninitial = \"200ms\"\nmultiplier = 1.5\nmax = \"1s\"\npermanent = \"flag\"\n";
@@ -180,7 +181,7 @@ async fn a_grade_that_cannot_be_read_is_explained() {
     let id = end(&worker, &lti11(&lms, "eve", 8), "flagged").await;
     unread(&verify(&worker, &id).await, "rejected", &["may not be enrolled", "User not found", "is flagged"]);
     let id = end(&worker, &ags(&lms, "eve", 8), "flagged").await;
-    check(&verify(&worker, &id).await, "nothing", "not enrolled");
+    check(&verify(&worker, &id).await, "nothing", "no grade, and this job's is 8 of 10");
     // The launch did not grant what reading needs.
     let mut event = ags(&lms, "ben", 8);
     event["lis_data"]["scope"] = json!([SCOPE_SCORE]);
@@ -246,7 +247,7 @@ async fn a_wrong_secret_and_a_missing_scope_or_registration_are_named() {
     let wrong = hasty(&lms).replace("sesame-open-1", "sesame-shut-1");
     let worker = worker(&lms, &wrong, &[SCOPE_SCORE]).await;
     let id = end(&worker, &lti11(&lms, "ann", 8), "flagged").await;
-    unread(&verify(&worker, &id).await, "unauthorized", &["check the shared secret", "signature not valid"]);
+    unread(&verify(&worker, &id).await, "unauthorized", &["check its secret at both ends", "signature not valid"]);
     // The registration may write scores and not read them.
     let id = end(&worker, &ags(&lms, "ann", 8), "delivered").await;
     unread(&verify(&worker, &id).await, "token_refused", &["scope result.readonly", "scopes"]);
@@ -256,7 +257,7 @@ async fn a_wrong_secret_and_a_missing_scope_or_registration_are_named() {
     let config = hasty(&lms).replace("\"tool-1\"", "\"tool-2\"");
     let other = Worker::started(&config).await;
     let id = end(&other, &stranger, "flagged").await;
-    unread(&verify(&other, &id).await, "token_refused", &["check client_id", "not registered here"]);
+    unread(&verify(&other, &id).await, "token_refused", &["does not know the client id tool-2", "not registered here"]);
     // And here nobody knows the platform, or the key.
     let mut nowhere = ags(&lms, "ann", 8);
     nowhere["lis_data"]["client_id"] = "tool-3".into();
@@ -284,20 +285,87 @@ async fn what_is_wrong_on_the_way_to_the_platform_is_named() {
     unread(
         &flagged(&hasty(&lms), &event).await,
         "token_refused",
-        &["can fetch our JWKS", "no key of the tool is called"],
+        &["knows no key that fits our signature", "no key of the tool is called"],
     );
     known(Jwks::Url(format!("http://{}/jwks.json", free_address())));
-    unread(&flagged(&hasty(&lms), &event).await, "token_refused", &["may not be able to fetch our JWKS"]);
+    unread(&flagged(&hasty(&lms), &event).await, "token_refused", &["could not fetch our public keys"]);
     // An audience that is not the platform's.
     let wrong_aud = format!("{}token_aud = \"https://x.example\"\n", hasty(&lms));
     let mut other = Worker::started(&wrong_aud).await;
     known(Jwks::Url(other.url("/.well-known/jwks.json")));
     let id = end(&other, &event, "flagged").await;
-    unread(&verify(&other, &id).await, "token_refused", &["token_aud", "aud"]);
+    unread(&verify(&other, &id).await, "token_refused", &["set token_aud", "aud"]);
     assert_eq!(other.stop().await, Some(0));
     // An address that this worker may not call.
     let shut_in = hasty(&lms).replace(LOCAL, "");
     unread(&flagged(&shut_in, &lti11(&lms, "ann", 8)).await, "blocked_destination", &["[egress]"]);
+}
+
+/// Certificates that have expired or are for another host, and a host that is nowhere: each is named in a sentence of
+/// what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_or_a_host_that_is_wrong_is_named() {
+    let ours = Authority::new("Ours");
+    let flagged = async |url: &str| {
+        let config = format!(
+            "[egress]\nallow_private = true\nca_file = \"{}\"\n{HASTY}[[lti_keys]]\nkey = \"{KEY}\"\nsecret = \"s\"\n",
+            ours.file.path().display()
+        );
+        let worker = Worker::started(&config).await;
+        let event = json!({
+            "session_id": "s", "score": 8, "max_score": 10,
+            "lis_data": {"lis_outcome_service_url": url, "lis_result_sourcedid": "1", "oauth_consumer_key": KEY},
+        });
+        let id = end(&worker, &event, "flagged").await;
+        verify(&worker, &id).await
+    };
+    for (acceptor, words) in [
+        (ours.acceptor("localhost", 2021), &["has expired: its admins must renew it", "2021-01-01", "ask again"]),
+        (ours.acceptor("other.example.edu", 2090), &["is for another name", "other.example.edu", "ask again"]),
+    ] {
+        let server = Server::start(move |stream| {
+            let acceptor = acceptor.clone();
+            async move { drop(acceptor.accept(stream).await) }
+        })
+        .await;
+        let url = format!("https://localhost:{}/outcomes", server.address.port());
+        unread(&flagged(&url).await, "tls", words);
+    }
+    let nowhere = flagged("https://lms.invalid/outcomes").await;
+    unread(&nowhere, "connection", &["name cannot be resolved", "lms.invalid", "ask again"]);
+}
+
+/// Two minutes keep nobody from reading, as LTI 1.1 allows five and an AGS assertion is signed by the platform's own clock;
+/// beyond that the clock is what is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_reads_grades_as_long_as_it_can_and_is_named_then() {
+    for (clock_skew_ms, reads_lti11) in [(-120_000, true), (120_000, true), (-400_000, false), (400_000, false)] {
+        let consumers = vec![Consumer::new(KEY, "sesame-open-1")];
+        let options = Options { consumers, auto_columns: true, clock_skew_ms, ..Options::default() };
+        let lms = SimulatedLms::start(options).await.expect("a platform");
+        let worker = worker(&lms, &hasty(&lms), ALL_SCOPES).await;
+        let mut event = ags(&lms, "ann", 8);
+        event["occurred_at"] = "2026-01-01T00:00:00Z".into();
+        let id = end(&worker, &event, "delivered").await;
+        check(&verify(&worker, &id).await, "same", "has the grade that was sent");
+        let id = end(&worker, &lti11(&lms, "ann", 8), if reads_lti11 { "delivered" } else { "flagged" }).await;
+        let found = verify(&worker, &id).await;
+        if reads_lti11 {
+            check(&found, "same", "has the grade that was sent");
+        } else {
+            unread(
+                &found,
+                "unauthorized",
+                &["of another time", "NTP, then ask again", "signature not valid (the platform's clock is"],
+            );
+        }
+    }
+    // More than an hour: nobody signs by such a clock.
+    let lms =
+        SimulatedLms::start(Options { clock_skew_ms: -4_000_000, ..Options::default() }).await.expect("a platform");
+    let worker = worker(&lms, &hasty(&lms), ALL_SCOPES).await;
+    let id = end(&worker, &ags(&lms, "ann", 8), "flagged").await;
+    unread(&verify(&worker, &id).await, "token_refused", &["our assertion is not of this time", "NTP, then ask again"]);
 }
 
 /// Looks wait for no delivery and no delivery waits for them; and there is an end to how many are at once.
