@@ -233,6 +233,12 @@ pub trait Registry: Send + Sync + 'static {
     /// them): [`FailureReason::UnknownPlatform`] where none fits, or more than one.
     fn registration(&self, target: &AgsTarget) -> Result<Registration, FailureReason>;
 
+    /// Why there is no registration for a job, in the words of whoever wrote the configuration; none where nothing can be
+    /// said besides the reason.
+    fn why_unregistered(&self, _target: &AgsTarget) -> Option<String> {
+        None
+    }
+
     /// The key that signs client assertions: [`FailureReason::UnknownKey`] where there is none.
     fn signing_key(&self) -> Result<Arc<SigningKey>, FailureReason>;
 

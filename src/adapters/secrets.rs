@@ -16,7 +16,7 @@ use crate::{
     },
     domain::{
         destination::{AgsTarget, ClaimedRegistration, ServiceUrl},
-        outcome::FailureReason,
+        outcome::{FailureReason, shown_name},
         platform::{Registration, SharedSecret, SigningKey},
     },
     lti::Confidential,
@@ -103,6 +103,20 @@ impl Registry for ConfiguredRegistry {
         }
     }
 
+    fn why_unregistered(&self, target: &AgsTarget) -> Option<String> {
+        let known = self.0.load();
+        let client_id = shown_name(&target.client_id);
+        let Some(candidates) = known.registrations.get(&target.client_id) else {
+            let trusted = known.unregistered == Unregistered::Trusted;
+            return Some(if trusted {
+                format!("no [[platforms]] entry has the client_id {client_id}, and the event gives no token_url")
+            } else {
+                format!("no [[platforms]] entry has the client_id {client_id}")
+            });
+        };
+        Some(why_none_fits(candidates, &client_id, target))
+    }
+
     fn signing_key(&self) -> Result<Arc<SigningKey>, FailureReason> {
         self.0.load().signing_key.clone().ok_or(FailureReason::UnknownKey)
     }
@@ -163,6 +177,18 @@ impl Registered {
             && agree(self.registration.deployment_id.as_ref(), claimed.deployment_id.as_ref())
     }
 
+    /// In what the event contradicts this entry.
+    fn differs(&self, claimed: &ClaimedRegistration) -> Option<String> {
+        let ours = &self.registration;
+        let (field, wanted, given) = if agree(self.issuer.as_ref(), claimed.issuer.as_ref()) {
+            ("deployment_id", ours.deployment_id.as_ref()?, claimed.deployment_id.as_ref()?)
+        } else {
+            ("issuer", self.issuer.as_ref()?, claimed.issuer.as_ref()?)
+        };
+        let name = ours.name.as_deref().unwrap_or("an entry");
+        Some(format!("{name} has the {field} {}, and the event says {}", shown_name(wanted), shown_name(given)))
+    }
+
     /// The registration, with the names of what the event says differently.
     fn for_event(&self, claimed: &ClaimedRegistration) -> Registration {
         let mut registration = self.registration.clone();
@@ -174,6 +200,35 @@ impl Registered {
         }
         registration
     }
+}
+
+/// What the entries with the client id of an event have against it.
+fn why_none_fits(candidates: &[Registered], client_id: &str, target: &AgsTarget) -> String {
+    let names = |entries: &mut dyn Iterator<Item = &Registered>| {
+        let names: Vec<&str> = entries.filter_map(|entry| entry.registration.name.as_deref()).collect();
+        names.join(", ")
+    };
+    let claimed = &target.claimed;
+    let fitting = || candidates.iter().filter(|entry| entry.fits(claimed));
+    match fitting().count() {
+        0 => {}
+        1 => {
+            let host = target.column.url().as_url().host_str().unwrap_or_default();
+            return format!(
+                "a token of {} may not be sent to {host}: its `hosts` do not name it",
+                names(&mut fitting())
+            );
+        }
+        _ => {
+            return format!(
+                "more than one [[platforms]] entry has the client_id {client_id} and fits: {}; let the event name issuer or \
+                 deployment_id",
+                names(&mut fitting())
+            );
+        }
+    }
+    let differs: Vec<String> = candidates.iter().filter_map(|entry| entry.differs(claimed)).collect();
+    format!("the event fits no [[platforms]] entry with the client_id {client_id}: {}", differs.join("; "))
 }
 
 fn agree<T: PartialEq>(ours: Option<&T>, claimed: Option<&T>) -> bool {
@@ -303,6 +358,30 @@ mod tests {
             Some(("moodle", &[])),
         );
         check("a", claimed("https://whoever.example", "7", "", ""), Some(("any", &[])));
+    }
+
+    #[test]
+    fn an_event_that_finds_no_registration_is_told_what_differs() {
+        let hosts = "[[platforms]]\nname = \"elsewhere\"\nclient_id = \"e\"\n\
+                     token_url = \"https://sso.example/token\"\nhosts = [\"sso.example\"]\n";
+        let strict = registry(&format!("{PLATFORMS}{hosts}"));
+        let check = |client_id: &str, claims: ClaimedRegistration, words: &[&str]| {
+            let why = strict.why_unregistered(&target(client_id, claims)).expect("a reason");
+            assert!(words.iter().all(|words| why.contains(words)), "{why}");
+        };
+        check("new", claimed("i", "7", "", ""), &["no [[platforms]] entry has the client_id new"]);
+        check("m", claimed("", "", "", ""), &["more than one", "moodle, moodle-two", "deployment_id"]);
+        check(
+            "m",
+            claimed("", "3", "", ""),
+            &["moodle has the deployment_id 1, and the event says 3", "moodle-two has"],
+        );
+        let other = claimed("https://evil.example", "1", "", "");
+        check("m", other, &["the issuer https://moodle.example, and the event says https://evil.example"]);
+        check("e", claimed("", "", "", ""), &["a token of elsewhere may not be sent to lms.example.edu", "`hosts`"]);
+        let trusting = registry("[lti]\nallow_unregistered = true\n");
+        let why = trusting.why_unregistered(&target("new", claimed("i", "7", "", "")));
+        assert!(why.is_some_and(|why| why.contains("gives no token_url")));
     }
 
     #[test]

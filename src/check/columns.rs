@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    Remark, Road, Section, counted,
+    Remark, Road, Section, counted, listed,
     platform::{Asked, TokenDesk},
     reach, registrations,
 };
 use crate::{
-    config::lti::Platform,
+    config::{Config, lti::Platform},
     domain::{
         destination::ServiceUrl,
         outcome::{FailureReason, Finding, Verdict},
@@ -39,10 +39,16 @@ fn chosen<'a>(road: Road<'a>, name: Option<&str>) -> Result<(&'a Platform, Regis
         registrations(road.scene.config).filter(|(platform, _)| name.is_none_or(|name| platform.name == name));
     match (fitting.next(), fitting.next(), name) {
         (Some(one), None, _) => Ok(one),
-        (None, _, Some(name)) => Err(format!("no LTI 1.3 registration is called {name}")),
+        (None, _, Some(name)) => Err(format!("no LTI 1.3 registration is called {name}{}", those(road.scene.config))),
         (None, ..) => Err("there is no LTI 1.3 registration".to_owned()),
-        (Some(_), Some(_), _) => Err("there are several LTI 1.3 registrations".to_owned()),
+        (Some(_), Some(_), _) => Err(format!("there are several LTI 1.3 registrations{}", those(road.scene.config))),
     }
+}
+
+/// The registrations to choose from, behind a sentence.
+fn those(config: &Config) -> String {
+    let names: Vec<&str> = registrations(config).map(|(platform, _)| platform.name.as_str()).collect();
+    if names.is_empty() { String::new() } else { format!(" (there is {})", listed(&names)) }
 }
 
 async fn try_container(

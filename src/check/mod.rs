@@ -15,6 +15,7 @@ mod columns;
 mod configuration;
 mod jwks;
 mod keys;
+mod listen;
 mod outcome;
 mod platform;
 mod reach;
@@ -60,7 +61,7 @@ impl Mark {
 /// What was found in one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Remark {
-    /// What was tried: `configuration`, `store`, `broker`, `keys`, `platform`, `jwks`, `line items`, `lti key`, `lti 1.1`.
+    /// What was tried: `configuration`, `store`, `http`, `broker`, `keys`, `platform`, `jwks`, `line items`, `lti key`, `lti 1.1`.
     pub part: &'static str,
     /// Which one, where there are several.
     pub name: Option<String>,
@@ -138,6 +139,7 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
     let mut sections: Vec<Pending<'a, Vec<Remark>>> = vec![
         Box::pin(async { configuration::section(scene) }),
         Box::pin(store::section(&scene.config.store.path)),
+        Box::pin(listen::section(scene.config.http.listen)),
         Box::pin(broker::section(scene.broker.as_ref())),
         Box::pin(async { keys::section(scene.config) }),
     ];

@@ -25,7 +25,11 @@ pub(super) async fn section(road: Road<'_>, wish: &OutcomeWish) -> Vec<Remark> {
             section.ok("key", format!("there is a secret for {}", wish.key));
             match &wish.sourcedid {
                 Some(sourcedid) => read_grade(road, &mut section, wish, secret, sourcedid).await,
-                None => reach::visit(road, &mut section, &wish.url, SETTING).await,
+                None => {
+                    reach::visit(road, &mut section, &wish.url, SETTING).await;
+                    let advice = "give the lis_result_sourcedid of a launch with --sourcedid: its grade is read, and not written";
+                    section.warn("signature", "not tried: nothing was signed, so the secret may be wrong", advice);
+                }
             }
         }
         Err(FailureReason::BlockedDestination) => {

@@ -45,7 +45,7 @@ fn sentence(
         delivery,
         family: destination.and_then(Family::of),
         status: last.and_then(|attempt| attempt.http_status),
-        answering: last.map(|attempt| if attempt.grade_answered { Answering::Grade } else { Answering::Before }),
+        answering: last.map(Answering::of),
         words: Words::of(last.map_or("", |attempt| &attempt.message)),
     };
     special(&seen, destination).unwrap_or_else(|| reason.advice().into())
@@ -113,6 +113,18 @@ enum Answering {
     Grade,
     /// One before it: for a token, or to find or make the column.
     Before,
+    /// None: the grade was sent, and no whole answer came.
+    Lost,
+}
+
+impl Answering {
+    fn of(attempt: &Attempt) -> Self {
+        match (attempt.grade_answered, attempt.reply_lost) {
+            (true, _) => Self::Grade,
+            (false, true) => Self::Lost,
+            (false, false) => Self::Before,
+        }
+    }
 }
 
 /// One sentence, and when it fits. A member that is none, or empty, fits everything.
@@ -238,7 +250,7 @@ const SIGNATURE: &[&str] = &["signature", "consumer key", "consumer_key", "oauth
 /// The rows of one reason stand together, the more special first.
 #[rustfmt::skip]
 static ROWS: &[Row] = {
-    use Answering::{Before, Grade};
+    use Answering::{Before, Grade, Lost};
     use Delivery::{Ags, Delegated, Lti11};
     use Family::{Blackboard, Canvas, Moodle, OpenEdx};
     use FailureReason as R;
@@ -309,6 +321,8 @@ static ROWS: &[Row] = {
         Row::of(R::Tls, "What answers at this port speaks no TLS, so it is hardly the platform: check scheme and port of the service URL, then replay.").telling(Says::Tls(TlsCause::NotSpoken)),
         Row::of(R::Connection, "The platform's name cannot be resolved: check the host in the service URL and this machine's DNS, then replay.").says(&["could not be resolved"]),
         Row::of(R::Connection, "Nothing listens at the platform's address: check that it is up and that host and port are right, then replay.").says(&["refused the connection"]),
+        Row::of(R::Connection, "The connection broke off before the answer was there, so the grade may have arrived: a replay does no harm: check that {lms} is up, then replay.").answering(Lost),
+        Row::of(R::Timeout, "No whole answer came in time, so the grade may have arrived: {lms} may be overloaded; replay when it is quick again, which does no harm.").answering(Lost),
         // Known before anything is sent.
         Row::of(R::UnknownKey, "There is no signing key: make one with `passback keys generate`, add it to [[signing_keys]], reload, then replay.").by(Ags),
         Row::of(R::UnknownKey, "There is no secret for the consumer key {key}: add it to [[lti_keys]], reload, then replay."),

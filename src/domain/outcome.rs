@@ -41,7 +41,7 @@ reasons! {
         "No secure connection could be made: check the platform's certificate (expired, wrong name, missing intermediate), then replay.";
     /// The egress rules forbid the address.
     BlockedDestination = "blocked_destination",
-        "The address of this grade is not one that this worker may call: check [egress] and the hosts of the LTI key, then replay.";
+        "The address of this grade is not one that this worker may call; the last error says why: correct [egress] (restart) or `hosts` of the key or platform (reload), then replay; or discard.";
     /// The platform does not accept who we are.
     Unauthorized = "unauthorized",
         "The platform does not accept our signature or token: check the shared secret or the tool's registration there, then replay.";
@@ -56,7 +56,7 @@ reasons! {
         "The platform refused this grade: read its words below; most often the student is not enrolled or the activity is closed.";
     /// Too many requests.
     RateLimited = "rate_limited",
-        "The platform kept saying that it gets too many requests: lower [delivery] per_platform, then replay.";
+        "The platform kept saying that it gets too many requests: lower [delivery] per_platform, restart, then replay.";
     /// 5xx.
     ServerError = "server_error",
         "The platform failed on its own side again and again: ask its admins, then replay.";
@@ -219,7 +219,7 @@ pub fn missing_key(reason: FailureReason, destination: &Destination) -> String {
 }
 
 /// A name that an event gives, fit to stand in a sentence.
-pub(super) fn shown_name(name: &str) -> String {
+pub fn shown_name(name: &str) -> String {
     let steers = |letter: char| {
         letter.is_control()
             || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}')

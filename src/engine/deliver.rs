@@ -135,7 +135,9 @@ fn credentials(registry: &dyn Registry, event: &GradeEvent) -> Result<Credential
         Destination::Lti11(service) => shared_secret(&service.consumer_key),
         Destination::Delegated(endpoint) => shared_secret(&endpoint.consumer_key),
         Destination::Ags(target) => {
-            let registration = registry.registration(target).map_err(missing)?;
+            let registration = registry.registration(target).map_err(|reason| {
+                registry.why_unregistered(target).map_or_else(|| missing(reason), |why| (reason, why))
+            })?;
             let key = registry.signing_key().map_err(missing)?;
             Ok(Credentials::Platform { registration, key })
         }

@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryFutureExt as _;
 use lapin::{
-    Connection, ConnectionProperties,
+    Connection, ConnectionProperties, ErrorKind,
     uri::{AMQPScheme, AMQPUri},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -64,7 +65,8 @@ impl Broker {
             self.silent.store(false, Ordering::Relaxed);
         }
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connected = self.within_limit(Connection::connect_uri(self.uri.clone(), properties)).await;
+        let opening = Connection::connect_uri(self.uri.clone(), properties).map_err(told_of_another_protocol);
+        let connected = self.within_limit(opening).await;
         if let Err(AmqpError::OutOfTime { .. }) = connected {
             self.silent.store(true, Ordering::Relaxed);
         }
@@ -80,9 +82,12 @@ impl Broker {
             return Ok(());
         }
         stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
-        match stream.read(&mut [0]).await? {
-            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            _ => Ok(()),
+        let mut first = [0];
+        match (stream.read(&mut first).await?, first) {
+            (0, _) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            // A method frame, or the header of another version, which lapin tells of better.
+            (_, [1 | b'A']) => Ok(()),
+            _ => Err(io::Error::other(NO_AMQP).into()),
         }
     }
 
@@ -104,6 +109,11 @@ impl Broker {
     }
 }
 
+/// lapin tells of its parser where something else than AMQP came.
+fn told_of_another_protocol(error: lapin::Error) -> lapin::Error {
+    if matches!(error.kind(), ErrorKind::ParsingError(_)) { io::Error::other(NO_AMQP).into() } else { error }
+}
+
 /// Takes a step with the broker, within the limit that holds for all of them.
 pub(super) async fn step<T>(
     step: &'static str,
@@ -121,6 +131,10 @@ pub(super) async fn close(connection: Connection) {
     // If it fails, the connection is closed already; that is all that is wanted.
     let _ = timeout(CLOSE_LIMIT, closing).await;
 }
+
+/// What is said of a port at which another protocol is spoken.
+const NO_AMQP: &str = "what answers there does not speak AMQP: the port is mostly 5672, or 5671 with amqps (15672 is the \
+    management page)";
 
 /// Both sides give up a connection that has been silent for about twice this.
 const HEARTBEAT_SECS: u16 = 20;

@@ -237,6 +237,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_port_of_another_protocol_is_told_as_that() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("amqp://guest:hush-hush@{}/%2f", listener.local_addr().expect("an address"));
+        let page = async {
+            let (mut stream, _) = listener.accept().await.expect("somebody connects");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await
+        };
+        let options = Options::at(url.as_str());
+        let (looked, answered) = tokio::join!(look(&options, Duration::from_secs(20)), page);
+        answered.expect("it was answered");
+        let error = looked.expect_err("no broker");
+        assert!(error.words.contains("does not speak AMQP") && error.words.contains("15672"), "{}", error.words);
+    }
+
+    #[tokio::test]
     async fn a_broker_that_is_not_there_is_told_without_the_password() {
         let options = Options::at("amqp://guest:hush-hush@127.0.0.1:1/%2f");
         let error = look(&options, Duration::from_secs(20)).await.expect_err("nobody listens");

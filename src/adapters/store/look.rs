@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, FlockOperation, access, flock, statvfs},
+    fs::{FlockOperation, flock, statvfs},
     process::geteuid,
 };
 
@@ -56,7 +56,8 @@ pub fn look(folder: &Path) -> FolderLook {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let above = folder.ancestors().skip(1).find(|above| above.exists());
             let above = above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let makeable = access(above, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from);
+            // Rights alone do not tell: nobody makes a folder under /proc.
+            let makeable = tempfile::tempdir_in(above).and_then(tempfile::TempDir::close);
             FolderLook::Missing { above: above.to_owned(), makeable }
         }
         Err(error) => FolderLook::Unusable(error),

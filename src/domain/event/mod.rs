@@ -284,7 +284,7 @@ fn read_column(
     }
     let Some(container) = lis_data.url("lineitems")? else {
         return Err(
-            lis_data.refuse("lineitem", "is missing: name the line item, or the container in lis_data.lineitems")
+            lis_data.refuse("lineitem", "is missing: name the line item here, or its container in `lineitems` beside it")
         );
     };
     let resource_id = lis_data.text("resource_id")?.or_else(|| activity_id.map(str::to_owned));

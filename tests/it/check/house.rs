@@ -7,7 +7,7 @@ use tokio::process::Command;
 use super::scene::Scene;
 use crate::service::{
     broker::{Broker, unique},
-    worker::free_address,
+    worker::{Worker, free_address},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,4 +122,31 @@ async fn hosts_of_keys_that_cannot_be_reached_are_named() {
     let pattern =
         Scene::new("[[lti_keys]]\nkey = \"k\"\nsecret = \"s\"\nhosts = [\"*.example.edu\"]\n").check(&[]).await;
     assert!(pattern.troubles().is_empty(), "{:#}", pattern.document);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_named_and_a_worker_there_is_well() {
+    let key = "[[lti_keys]]\nkey = \"k\"\nsecret = \"s\"\n";
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = other.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = other.accept() {
+            drop(std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
+        }
+    });
+    let listen = |address: &str| Scene::new(&format!("{key}[http]\nlisten = \"{address}\"\n"));
+    let checked = listen(&taken.to_string()).check(&[]).await;
+    checked.names("http listen failed", "another program listens there", "another port");
+    let checked = listen("192.0.2.1:8080").check(&[]).await;
+    checked.names("http listen failed", "annot assign requested address", "an address of this machine");
+    let worker = Worker::started("").await;
+    let checked = listen(worker.url("").trim_start_matches("http://")).check(&[]).await;
+    checked.is_well("http", "listen", "a worker listens there");
+    listen("127.0.0.1:0").check(&[]).await.is_well("http", "listen", "the worker can");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_where_no_folder_can_be_is_named() {
+    let checked = Scene::new("").with_store("/proc/passback", "").check(&[]).await;
+    checked.names("store folder failed", "/proc cannot be written", "make the folder");
 }

@@ -27,11 +27,12 @@ async fn a_set_up_that_is_well_is_well_and_is_not_changed() {
     scene.write(&std::fs::read_to_string(worker.config_path()).expect("the worker's own configuration"));
     let lineitems = lms.lineitems_url("c");
     let outcomes = lms.outcomes_url();
-    let asked = ["--jwks-url", &jwks, "--lineitems", &lineitems, "--outcome-url", &outcomes, "--key", "key-1"];
-    let checked = scene.check(&asked).await;
+    let lti11 = ["--outcome-url", &outcomes, "--key", "key-1", "--sourcedid", "ann"];
+    let checked = scene.check(&[&["--jwks-url", &jwks, "--lineitems", &lineitems], &lti11[..]].concat()).await;
     assert!(checked.troubles().is_empty() && checked.code == Some(0), "{:#}", checked.document);
     checked.is_well("configuration", "file", "passback.toml: sections store");
     checked.is_well("store", "use", "a worker runs here");
+    checked.is_well("http", "listen", "a worker listens there");
     checked.is_well("broker", "queue", &format!("{queue} is there: 0 events wait, 1 consumers"));
     checked.is_well("broker", "dead letters", &format!("{queue}.dlq is empty"));
     checked.is_well("keys", "signing keys", "k1 (RSA, 2048 bits) signs");
@@ -277,6 +278,8 @@ const UNSUPPORTED: &str = "<imsx_POXEnvelopeResponse><imsx_codeMajor>unsupported
 async fn an_outcome_service_without_its_key_is_named() {
     let lms = lms(Options::default()).await;
     let scene = Scene::new(&settings(&lms));
+    let unsigned = scene.check(&["--outcome-url", &lms.outcomes_url(), "--key", "key-1"]).await;
+    unsigned.names_only("lti 1.1 signature warning", "the secret may be wrong", "--sourcedid");
     let unknown = scene.check(&["--outcome-url", &lms.outcomes_url(), "--key", "key-2"]).await;
     unknown.names_only("lti 1.1 key failed", "no [[lti_keys]] entry for the consumer key key-2", "add it");
     let narrow = settings(&lms).replace("[[signing_keys]]", "hosts = [\"localhost\"]\n[[signing_keys]]");

@@ -19,9 +19,16 @@ pub(crate) struct Scene {
 impl Scene {
     /// A configuration whose store is in the folder.
     pub(crate) fn new(config: &str) -> Self {
-        let scene = Self { folder: tempfile::tempdir().expect("a folder") };
-        scene.write(&format!("[store]\npath = \"{}\"\n{config}", scene.folder.path().join("store").display()));
-        scene
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path().join("store").display().to_string();
+        Self { folder }.with_store(&store, config)
+    }
+
+    /// One whose store is elsewhere. Unless the configuration says where, it listens at a port that the system chooses.
+    pub(crate) fn with_store(self, store: &str, config: &str) -> Self {
+        let listen = if config.contains("[http]") { "" } else { "[http]\nlisten = \"127.0.0.1:0\"\n" };
+        self.write(&format!("[store]\npath = \"{store}\"\n{config}{listen}"));
+        self
     }
 
     /// Puts another configuration in its place.
