@@ -147,6 +147,15 @@ pub struct PlatformCount {
     pub queued: u64,
     /// Flagged.
     pub flagged: u64,
+    /// Flagged, by the reason of the last attempt, in the order of [`FailureReason::ALL`].
+    pub flagged_by: [u64; FailureReason::ALL.len()],
+}
+
+impl PlatformCount {
+    /// How many are flagged for a reason.
+    pub fn flagged_for(&self, reason: FailureReason) -> u64 {
+        self.flagged_by[reason as usize]
+    }
 }
 
 /// HTTP to platforms, within limits of time, size and address. Never follows a redirect.

@@ -23,7 +23,7 @@ use passback::{
         time::{Draw, Timestamp},
         transition::Trial,
     },
-    ports::{JobFilter, JobStore},
+    ports::{JobFilter, JobStore, PlatformCount},
 };
 use proptest::{prelude::*, sample::Index};
 use serde_json::json;
@@ -355,9 +355,18 @@ impl Pair {
         for (origin, counts) in &census.by_platform {
             let jobs = || self.model.jobs.values().filter(|job| job.origin == *origin);
             assert_eq!(counts.queued, jobs().filter(|job| job.state_name() == StateName::Queued).count() as u64);
-            assert_eq!(counts.flagged, jobs().filter(|job| job.state_name() == StateName::Flagged).count() as u64);
+            let flagged = || jobs().filter(|job| job.state_name() == StateName::Flagged);
+            assert_eq!(counts.flagged, flagged().count() as u64);
+            for reason in FailureReason::ALL {
+                assert_eq!(
+                    counts.flagged_for(reason),
+                    flagged().filter(|job| job.reason == Some(reason)).count() as u64
+                );
+            }
         }
-        assert_eq!(census.by_platform.iter().map(|(_, counts)| counts.queued).sum::<u64>(), census.by_state[0]);
+        let total =
+            |of: fn(&PlatformCount) -> u64| census.by_platform.iter().map(|(_, counts)| of(counts)).sum::<u64>();
+        assert_eq!((total(|of| of.queued), total(|of| of.flagged)), (census.by_state[0], count(StateName::Flagged)));
     }
 
     fn compare_list(&self, filter: &JobFilter) {

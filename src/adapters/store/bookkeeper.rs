@@ -148,12 +148,16 @@ impl Bookkeeper {
 
 fn read(disk: Box<dyn Disk>, rules: Rules, thresholds: &Thresholds) -> Result<Bookkeeper, Fault> {
     let shelf = Shelf::new(disk)?;
-    let tally = Tally::read(&*shelf.disk)?;
+    let mut tally = Tally::read(&*shelf.disk)?;
     let mut memory = Memory { settled: tally.settled, ..Memory::default() };
     let cut_off = shelf.read_parts(&mut memory)?;
     let mut marks = Marks::open(&shelf, thresholds.run_marks)?;
     let indexed = if marks.are_broken() { None } else { tally.indexed };
     shelf.read_young(&mut memory, &mut marks, indexed)?;
+    if tally.lacks_reasons() {
+        shelf.disk.apply(tally.learn_reasons(shelf.flagged_for(&memory)?))?;
+        shelf.disk.sync()?;
+    }
     *shelf.memory.write().unwrap_or_else(PoisonError::into_inner) = memory;
     let shelf = Arc::new(shelf);
     let books = OpenBooks::new(shelf.clone(), marks, tally.last_id, thresholds);

@@ -1,5 +1,6 @@
 //! How many jobs there are: counted along with each commit and stored in the same batch, so that the numbers are there
-//! right after a start without a look at the jobs.
+//! right after a start without a look at the jobs. Only where a store of an older format had flagged jobs, which did not
+//! say for which reasons, are those looked at once.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,20 @@ use super::{
     disk::{Changes, Disk, Fault},
     keys,
     platforms::Platforms,
+    record,
 };
 use crate::{
-    domain::job::{Job, JobId, StateName},
+    domain::{
+        job::{Job, JobId, StateName},
+        outcome::FailureReason,
+    },
     ports::{Census, PlatformCount},
 };
 
 const FORM: u8 = 1;
+
+/// The form of the counts of platforms. In form 1 they were without reasons.
+const SHELF_FORM: u8 = 2;
 
 /// So many platforms are counted in one record.
 const SHELF: u32 = 64;
@@ -32,6 +40,8 @@ pub(super) struct Tally {
     pub(super) indexed: Option<JobId>,
     by_state: [u64; StateName::ALL.len()],
     by_platform: BTreeMap<u32, PlatformCount>,
+    /// For which reasons jobs are flagged is not known: it was read from a store of an older format.
+    lacks_reasons: bool,
 }
 
 /// What a commit changes in a tally.
@@ -44,7 +54,15 @@ pub(super) struct Shift {
     /// How far marks are in runs now, if that has changed.
     pub(super) indexed: Option<JobId>,
     by_state: [i64; StateName::ALL.len()],
-    by_platform: BTreeMap<u32, (i64, i64)>,
+    by_platform: BTreeMap<u32, PlatformShift>,
+}
+
+/// What it changes in the counts of a platform.
+#[derive(Clone, Copy, Debug, Default)]
+struct PlatformShift {
+    queued: i64,
+    flagged: i64,
+    flagged_by: [i64; FailureReason::ALL.len()],
 }
 
 impl Shift {
@@ -55,19 +73,24 @@ impl Shift {
 
     /// A job is there now.
     pub(super) fn add(&mut self, job: &Job, platform: u32) {
-        self.count(job.state_name(), platform, 1);
+        self.count(job, platform, 1);
     }
 
     /// A job, as it was, is not there any more.
     pub(super) fn subtract(&mut self, job: &Job, platform: u32) {
-        self.count(job.state_name(), platform, -1);
+        self.count(job, platform, -1);
     }
 
-    fn count(&mut self, state: StateName, platform: u32, by: i64) {
+    fn count(&mut self, job: &Job, platform: u32, by: i64) {
+        let state = job.state_name();
         self.by_state[place(state)] += by;
         match state {
-            StateName::Queued => self.by_platform.entry(platform).or_default().0 += by,
-            StateName::Flagged => self.by_platform.entry(platform).or_default().1 += by,
+            StateName::Queued => self.by_platform.entry(platform).or_default().queued += by,
+            StateName::Flagged => {
+                let shift = self.by_platform.entry(platform).or_default();
+                shift.flagged += by;
+                job.reason.iter().for_each(|reason| shift.flagged_by[*reason as usize] += by);
+            }
             StateName::Delivered | StateName::Superseded | StateName::Discarded => {}
         }
     }
@@ -91,10 +114,13 @@ impl Tally {
         for (count, by) in self.by_state.iter_mut().zip(shift.by_state) {
             *count = count.saturating_add_signed(by);
         }
-        for (platform, (queued, flagged)) in &shift.by_platform {
+        for (platform, shift) in &shift.by_platform {
             let count = self.by_platform.entry(*platform).or_default();
-            count.queued = count.queued.saturating_add_signed(*queued);
-            count.flagged = count.flagged.saturating_add_signed(*flagged);
+            count.queued = count.queued.saturating_add_signed(shift.queued);
+            count.flagged = count.flagged.saturating_add_signed(shift.flagged);
+            for (count, by) in count.flagged_by.iter_mut().zip(shift.flagged_by) {
+                *count = count.saturating_add_signed(by);
+            }
             if *count == PlatformCount::default() {
                 self.by_platform.remove(platform);
             }
@@ -122,15 +148,37 @@ impl Tally {
     }
 
     fn shelf_record(&self, shelf: u32) -> Option<Vec<u8>> {
-        let mut out = Out::form(FORM, 64);
+        let mut out = Out::form(SHELF_FORM, 64);
         let mut counts = self.by_platform.range(shelf * SHELF..=shelf * SHELF + (SHELF - 1)).peekable();
         counts.peek()?;
         for (platform, count) in counts {
             out.number((platform % SHELF).into());
             out.number(count.queued);
             out.number(count.flagged);
+            let reasons = || FailureReason::ALL.into_iter().filter(|reason| count.flagged_for(*reason) > 0);
+            out.number(reasons().count() as u64);
+            for reason in reasons() {
+                out.byte(record::reason_code(reason));
+                out.number(count.flagged_for(reason));
+            }
         }
         Some(out.done())
+    }
+
+    /// Whether it is not known for which reasons jobs are flagged.
+    pub(super) fn lacks_reasons(&self) -> bool {
+        self.lacks_reasons
+    }
+
+    /// Counts why jobs are flagged, each with the number of its platform, and what is to be written for it.
+    pub(super) fn learn_reasons(&mut self, flagged: Vec<(u32, FailureReason)>) -> Changes {
+        self.by_platform.values_mut().for_each(|count| count.flagged_by = Default::default());
+        for (platform, reason) in flagged {
+            self.by_platform.entry(platform).or_default().flagged_by[reason as usize] += 1;
+        }
+        self.lacks_reasons = false;
+        let shelves = self.by_platform.keys().map(|platform| platform / SHELF);
+        shelves.map(|shelf| (keys::platform_counts(shelf), self.shelf_record(shelf))).collect()
     }
 
     /// Reads the counts.
@@ -168,10 +216,19 @@ impl Tally {
         let shelf = key.last_chunk().map(|number| u32::from_be_bytes(*number)).ok_or(Damage::Code("key"))?;
         let first = shelf.checked_mul(SHELF).ok_or(Damage::Code("key"))?;
         let mut read = In::new(bytes);
-        read.form(FORM)?;
+        let is_old = read.form_of(&[FORM, SHELF_FORM])? == FORM;
         while !read.is_empty() {
             let place = read.small("platform")?;
-            let count = PlatformCount { queued: read.number()?, flagged: read.number()? };
+            let (queued, flagged) = (read.number()?, read.number()?);
+            let mut count = PlatformCount { queued, flagged, ..PlatformCount::default() };
+            if is_old {
+                self.lacks_reasons |= flagged > 0;
+            } else {
+                for _ in 0..read.number()? {
+                    let reason = record::reason_of(read.byte()?)?;
+                    count.flagged_by[reason as usize] = read.number()?;
+                }
+            }
             if place >= SHELF {
                 return Err(Damage::Code("platform"));
             }

@@ -93,6 +93,12 @@ impl<'a> In<'a> {
         if form == known { Ok(()) } else { Err(Damage::Form(form)) }
     }
 
+    /// The number of the form, which must be one of these.
+    pub(super) fn form_of(&mut self, known: &[u8]) -> Result<u8, Damage> {
+        let form = self.byte()?;
+        if known.contains(&form) { Ok(form) } else { Err(Damage::Form(form)) }
+    }
+
     pub(super) fn byte(&mut self) -> Result<u8, Damage> {
         let (&first, rest) = self.0.split_first().ok_or(Damage::Short)?;
         self.0 = rest;

@@ -8,7 +8,7 @@
 //! | `d` platform, due, id | the cell of a job that may be started, once its part is settled |
 //! | `r` run, chunk | marks: what finds jobs by cell and by idempotency key |
 //! | `p` number (piece) | a platform |
-//! | `n` number / 64 | its queued and flagged jobs, 64 platforms a record |
+//! | `n` number / 64 | its queued jobs, and the flagged ones by reason, 64 platforms a record |
 //! | `x` digest (piece) | the URL of a column that was found or made |
 //! | `k` drawer, key | a note |
 //! | `m` | last id, jobs by state, how far parts are settled and marks are in runs |

@@ -117,6 +117,11 @@ impl Directory {
         older.rev().find(|(_, tenants)| tenants.may_hold(state)).map(|(first, _)| *first)
     }
 
+    /// The parts that may hold jobs in this state, oldest first.
+    pub(super) fn holding(&self, state: StateName) -> impl Iterator<Item = JobId> {
+        self.0.iter().filter(move |(_, tenants)| tenants.may_hold(Some(state))).map(|(first, _)| *first)
+    }
+
     /// The parts after `after`, oldest first.
     pub(super) fn after(&self, after: Option<JobId>) -> impl Iterator<Item = (JobId, Tenants)> {
         let bound = after.map_or(Bound::Unbounded, Bound::Excluded);

@@ -298,6 +298,16 @@ fn outcome_code(outcome: AttemptOutcome) -> u8 {
     }
 }
 
+/// The stored form of a reason.
+pub(super) fn reason_code(reason: FailureReason) -> u8 {
+    code(&REASONS, &reason)
+}
+
+/// Reads the stored form of a reason.
+pub(super) fn reason_of(code: u8) -> Result<FailureReason, Damage> {
+    decode(&REASONS, code, "reason")
+}
+
 /// A byte of flags, of which the lowest `used` mean something.
 fn flags(read: &mut In<'_>, used: u32) -> Result<u8, Damage> {
     let flags = read.byte()?;

@@ -23,8 +23,9 @@ use crate::{
     domain::{
         destination::{GradeCell, Origin},
         drawer::{Drawer, Note},
-        job::{Job, JobId},
+        job::{Job, JobId, StateName},
         ledger::{DueEntry, PlatformRecord},
+        outcome::FailureReason,
         time::Timestamp,
     },
     ports::{JobFilter, JobPage},
@@ -317,6 +318,21 @@ impl Shelf {
             }
         }
         Ok(())
+    }
+
+    /// Why each flagged job that can be read is flagged, with the number of its platform.
+    pub(super) fn flagged_for(&self, memory: &Memory) -> Result<Vec<(u32, FailureReason)>, Fault> {
+        let mut found = Vec::new();
+        for part in memory.parts.holding(StateName::Flagged) {
+            let states = self.states(part)?;
+            for slot in self.slots_of(part, &states).unwrap_or_default() {
+                if slot.state.standing() == Ok(Standing::Flagged) {
+                    let job = self.damages.pass(self.job_in(part, &slot))?;
+                    found.extend(job.and_then(|job| Some((self.platforms.number(&job.origin)?, job.reason?))));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The record of a part's states.

@@ -10,8 +10,9 @@ use super::{
 };
 
 /// The version that this program reads and writes. Since 2 an attempt tells whether it made its column anew
-/// and which of its requests was answered last, and there are notes.
-pub(super) const VERSION: u32 = 2;
+/// and which of its requests was answered last, and there are notes. Since 3 the counts of a platform's flagged jobs say
+/// for which reasons, which is learnt from the jobs at the start that finds them without.
+pub(super) const VERSION: u32 = 3;
 
 /// Makes sure that the store is of this version.
 pub(super) fn upgrade(disk: &dyn Disk) -> Result<(), OpenError> {
@@ -20,8 +21,10 @@ pub(super) fn upgrade(disk: &dyn Disk) -> Result<(), OpenError> {
     match found.as_deref().map(<[u8; 4]>::try_from) {
         None => begin(disk).map_err(|fault| damaged(&fault)),
         Some(Ok(version)) if u32::from_be_bytes(version) == VERSION => Ok(()),
-        // What version 2 can say beyond version 1 is never said in an old record, so they are read as they are.
-        Some(Ok(version)) if u32::from_be_bytes(version) == 1 => write_version(disk).map_err(|fault| damaged(&fault)),
+        // What a version can say beyond the one before is never said in an old record, so they are read as they are.
+        Some(Ok(version)) if (1..VERSION).contains(&u32::from_be_bytes(version)) => {
+            write_version(disk).map_err(|fault| damaged(&fault))
+        }
         Some(Ok(version)) => Err(OpenError::Newer { found: u32::from_be_bytes(version), known: VERSION }),
         Some(Err(_)) => Err(OpenError::Unusable { detail: "its version cannot be read".into() }),
     }

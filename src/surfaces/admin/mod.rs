@@ -5,6 +5,7 @@ mod auth;
 mod bulk;
 mod change_job;
 mod change_many;
+mod groups;
 mod health;
 mod list_jobs;
 mod manners;
@@ -52,7 +53,7 @@ use super::{
     recent::{MINUTES, Recent},
 };
 
-use self::openapi::{LIST, PAGE};
+use self::openapi::{GROUPS, LIST, PAGE};
 
 pub use self::openapi::Says;
 
@@ -129,6 +130,12 @@ pub fn calls() -> Vec<Call> {
             .asks(LIST),
         ),
         Call::get("/api/v1/jobs/{id}", READ, show_job::handle, Says::that("A job", JOB).refuses(&[404])),
+        Call::get(
+            "/api/v1/groups",
+            READ,
+            groups::handle,
+            Says::that("Flagged jobs, counted by platform and reason", &[(200, "Groups")]).asks(GROUPS),
+        ),
         Call::get("/api/v1/stats", READ, stats::handle, Says::that("The numbers", &[(200, "Stats")])),
         Call::get("/api/v1/platforms", READ, platforms::list, Says::that("Each platform", &[(200, "Platforms")])),
         Call::get("/api/v1/recent", READ, recent, Says::that("The last hour, by minute", &[(200, "Recent")])),

@@ -28,6 +28,9 @@ pub struct Says {
 pub(super) const LIST: &[&str] =
     &["state", "platform", "reason", "user_id", "session_id", "activity_id", "since", "until", "limit", "cursor"];
 
+/// The parameters of the groups.
+pub(super) const GROUPS: &[&str] = &["state"];
+
 /// The parameters of a list without filters.
 pub(super) const PAGE: &[&str] = &["limit", "cursor"];
 
@@ -93,7 +96,7 @@ fn document(calls: &[Call]) -> Value {
 fn operation(call: &Call) -> Value {
     let Says { summary, query, body, answers, refusals } = call.says;
     let mut operation = json!({"summary": summary, "responses": responses(call, answers, refusals)});
-    let mut parameters: Vec<Value> = query.iter().map(|name| parameter(name)).collect();
+    let mut parameters: Vec<Value> = query.iter().map(|name| parameter(name, query)).collect();
     for segment in call.path.split('/') {
         if let Some(name) = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
             let schema = if name == "id" { schemas::id() } else { json!({"type": "string", "minLength": 1}) };
@@ -131,8 +134,9 @@ fn responses(call: &Call, answers: &[(u16, &str)], refusals: &[u16]) -> Value {
     responses.into()
 }
 
-fn parameter(name: &str) -> Value {
+fn parameter(name: &str, query: &[&str]) -> Value {
     let schema = match name {
+        "state" if query == GROUPS => json!({"const": StateName::Flagged.name()}),
         "state" => json!({"enum": StateName::ALL.map(StateName::name)}),
         "reason" => json!({"enum": FailureReason::ALL.map(FailureReason::name)}),
         "since" | "until" => schemas::moment(),

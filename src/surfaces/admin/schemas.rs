@@ -33,6 +33,11 @@ pub(super) fn all() -> Value {
         "DiscardNumbers": closed(&[("matched", count()), ("discarded", count())]),
         "Replay": task(),
         "ReplayPage": page("replays", "Replay", &id()),
+        "Groups": closed(&[("groups", list("Group")), ("omitted", count())]),
+        "Group": closed(&[
+            ("state", json!({"const": StateName::Flagged.name()})), ("platform", text()),
+            ("reason", one_of(&FailureReason::ALL.map(FailureReason::name))), ("count", count()), ("advice", text()),
+        ]),
         "Platform": platform(),
         "Platforms": closed(&[("platforms", list("Platform"))]),
         "Recent": closed(&[("minutes", count()), ("platforms", list("Hour"))]),

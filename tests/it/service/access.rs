@@ -26,7 +26,7 @@ async fn each_role_may_do_its_own_and_nothing_more() {
         let challenge = answer.headers().get("www-authenticate").map(|value| value.to_str().expect("text").to_owned());
         (answer.status().as_u16(), challenge)
     };
-    let reads = ["/api/v1/jobs", "/api/v1/stats", "/api/v1/platforms"].map(|path| ("GET", path));
+    let reads = ["/api/v1/jobs", "/api/v1/groups", "/api/v1/stats", "/api/v1/platforms"].map(|path| ("GET", path));
     let operations = [("POST", "/api/v1/replay")];
     let events = [("POST", "/v1/events")];
     for (method, path) in reads.into_iter().chain(operations).chain(events) {

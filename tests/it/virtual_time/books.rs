@@ -255,7 +255,10 @@ impl JobStore for MapStore {
         for job in maps.jobs.values() {
             let counts = by_platform.entry(job.origin.clone()).or_default();
             counts.queued += u64::from(job.state_name() == StateName::Queued);
-            counts.flagged += u64::from(job.state_name() == StateName::Flagged);
+            if job.state_name() == StateName::Flagged {
+                counts.flagged += 1;
+                job.reason.iter().for_each(|reason| counts.flagged_by[*reason as usize] += 1);
+            }
         }
         Census { by_state: StateName::ALL.map(count), by_platform: by_platform.into_iter().collect() }
     }
