@@ -5,7 +5,7 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     domain::{
-        destination::{AgsTarget, Origin},
+        destination::{AgsTarget, Delivery, Origin},
         drawer::{Drawer, Note},
         event::{Door, Refused},
         job::{Job, JobId, StateName},
@@ -91,6 +91,8 @@ pub struct JobFilter {
     pub origins: Option<Vec<Origin>>,
     /// Whose last attempt failed for this reason.
     pub reason: Option<FailureReason>,
+    /// Delivered in this way.
+    pub delivery: Option<Delivery>,
     /// Of this `user_id` (the assessment platform's own).
     pub user_id: Option<String>,
     /// Of this session.
@@ -109,6 +111,7 @@ impl JobFilter {
         let plain = self.state.is_none_or(|state| job.state_name() == state)
             && self.origins.as_ref().is_none_or(|origins| origins.contains(&job.origin))
             && self.reason.is_none_or(|reason| job.reason == Some(reason))
+            && self.delivery.is_none_or(|delivery| job.delivery == delivery)
             && self.session_id.as_ref().is_none_or(|session| job.session_id.as_deref() == Some(session))
             && self.since.is_none_or(|since| job.created_at >= since)
             && self.until.is_none_or(|until| job.created_at < until);

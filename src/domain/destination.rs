@@ -37,6 +37,11 @@ impl Delivery {
         }
     }
 
+    /// Reads a stable text name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|delivery| delivery.name() == name)
+    }
+
     /// Whether a newer grade may take the place of an older one. A delegated delivery is also the session's
     /// acknowledgement, so each of them is made.
     pub const fn can_supersede(self) -> bool {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         bulk::{Standing, Task},
+        destination::Delivery,
         drawer::{Drawer, Note, RECORD_BYTES_MAX, newest_first, read_newest_first},
         job::{Job, JobId},
         ledger::Work,
@@ -209,10 +210,15 @@ fn filter_of(task: &Task) -> Option<JobFilter> {
         Some(reason) => Some(FailureReason::from_name(reason)?),
         None => None,
     };
+    let delivery = match member("delivery") {
+        Some(delivery) => Some(Delivery::from_name(delivery)?),
+        None => None,
+    };
     Some(JobFilter {
         state: Some(crate::domain::job::StateName::from_name(state)?),
         origins: task.origins.clone(),
         reason,
+        delivery,
         user_id: text("user_id"),
         session_id: text("session_id"),
         activity_id: text("activity_id"),

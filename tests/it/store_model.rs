@@ -339,6 +339,7 @@ impl Pair {
             let since = Some(job.created_at);
             self.compare_list(&JobFilter { since, origins: Some(vec![job.origin.clone()]), ..JobFilter::default() });
             self.compare_list(&JobFilter { until: since, reason: job.reason, ..JobFilter::default() });
+            self.compare_list(&JobFilter { delivery: Some(job.delivery), ..JobFilter::default() });
         }
     }
 

@@ -7,7 +7,7 @@ use axum::Json;
 use serde_json::{Map, Value, json};
 
 use super::{Call, calls, schemas};
-use crate::domain::{job::StateName, outcome::FailureReason};
+use crate::domain::{destination::Delivery, job::StateName, outcome::FailureReason};
 
 /// What the document says of a call, beside its method, its path and who may use it.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,19 @@ pub struct Says {
 }
 
 /// The parameters of a list of jobs.
-pub(super) const LIST: &[&str] =
-    &["state", "platform", "reason", "user_id", "session_id", "activity_id", "since", "until", "limit", "cursor"];
+pub(super) const LIST: &[&str] = &[
+    "state",
+    "platform",
+    "reason",
+    "delivery",
+    "user_id",
+    "session_id",
+    "activity_id",
+    "since",
+    "until",
+    "limit",
+    "cursor",
+];
 
 /// The parameters of the groups.
 pub(super) const GROUPS: &[&str] = &["state"];
@@ -139,6 +150,7 @@ fn parameter(name: &str, query: &[&str]) -> Value {
         "state" if query == GROUPS => json!({"const": StateName::Flagged.name()}),
         "state" => json!({"enum": StateName::ALL.map(StateName::name)}),
         "reason" => json!({"enum": FailureReason::ALL.map(FailureReason::name)}),
+        "delivery" => json!({"enum": Delivery::ALL.map(Delivery::name)}),
         "since" | "until" => schemas::moment(),
         "limit" => json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}),
         "cursor" => schemas::id(),

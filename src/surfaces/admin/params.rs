@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     domain::{
         audit::FILTER_BYTES_MAX,
-        destination::Origin,
+        destination::{Delivery, Origin},
         job::{JobId, StateName},
         outcome::FailureReason,
         time::Timestamp,
@@ -36,6 +36,8 @@ pub(super) struct Filter {
     platform: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +75,7 @@ impl ListQuery {
                 "state" => filter.state = Some(value),
                 "platform" => filter.platform = Some(value),
                 "reason" => filter.reason = Some(value),
+                "delivery" => filter.delivery = Some(value),
                 "user_id" => filter.user_id = Some(value),
                 "session_id" => filter.session_id = Some(value),
                 "activity_id" => filter.activity_id = Some(value),
@@ -145,6 +148,7 @@ impl Filter {
             state: self.state.as_deref().map(read_state).transpose()?,
             origins: self.platform.as_deref().map(|platform| origins_of(surface, platform)).transpose()?,
             reason: self.reason.as_deref().map(read_reason).transpose()?,
+            delivery: self.delivery.as_deref().map(read_delivery).transpose()?,
             user_id: self.user_id,
             session_id: self.session_id,
             activity_id: self.activity_id,
@@ -174,6 +178,11 @@ fn read_state(text: &str) -> Result<StateName, Problem> {
 fn read_reason(text: &str) -> Result<FailureReason, Problem> {
     let known = FailureReason::ALL.map(FailureReason::name).join(", ");
     FailureReason::from_name(text).ok_or_else(|| wrong("reason", &format!("must be one of {known}")))
+}
+
+fn read_delivery(text: &str) -> Result<Delivery, Problem> {
+    let known = Delivery::ALL.map(Delivery::name).join(", ");
+    Delivery::from_name(text).ok_or_else(|| wrong("delivery", &format!("must be one of {known}")))
 }
 
 fn read_time(name: &str, text: &str) -> Result<Timestamp, Problem> {

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         audit::{Action, NOTE_CHARS_MAX},
         bulk::{Change, Standing},
+        destination::Delivery,
         job::StateName,
         notice::PlatformState,
         outcome::FailureReason,
@@ -189,7 +190,7 @@ fn job(attempts: Value) -> Vec<(&'static str, Value)> {
     vec![
         ("id", id()),
         ("state", one_of(&StateName::ALL.map(StateName::name))),
-        ("delivery", one_of(&["lti11", "lti13-delegated", "lti13-ags"])),
+        ("delivery", one_of(&Delivery::ALL.map(Delivery::name))),
         ("platform", text()),
         ("session_id", maybe("string")),
         ("user_id", maybe("string")),
@@ -237,6 +238,7 @@ fn filter() -> Value {
     let narrow = |schema: Value| or_null(&schema);
     json!({"type": "object", "additionalProperties": false, "properties": {
         "state": narrow(one_of(&StateName::ALL.map(StateName::name))), "platform": maybe("string"), "reason": reason(),
+        "delivery": narrow(one_of(&Delivery::ALL.map(Delivery::name))),
         "user_id": maybe("string"), "session_id": maybe("string"), "activity_id": maybe("string"),
         "since": narrow(moment()), "until": narrow(moment()),
     }})

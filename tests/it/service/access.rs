@@ -66,6 +66,7 @@ async fn unknown_parameters_states_reasons_and_cursors_are_named() {
         ("state=lost", "state"),
         ("platform=nowhere&state=lost", "state"),
         ("reason=tired", "reason"),
+        ("delivery=pigeon", "delivery"),
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
         ("cursor=x", "cursor"),
