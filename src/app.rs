@@ -28,6 +28,7 @@ use crate::{
         store::{self, Store},
         transport::{self, HttpTransport},
     },
+    check::desk::Desk,
     config::{
         Config,
         access::Access,
@@ -49,6 +50,7 @@ use crate::{
         metrics::Metrics,
         recent::Recent,
         sign_ins::SignIns,
+        token_health::TokenHealth,
     },
 };
 
@@ -66,6 +68,7 @@ pub struct Service {
     engine: EngineHandle,
     reloader: Arc<Reloader>,
     recent: Arc<Recent>,
+    token_health: Arc<TokenHealth>,
 }
 
 impl Service {
@@ -84,8 +87,10 @@ impl Service {
         let log = Arc::new(LogObserver::new(Arc::clone(&labels)));
         let bell = Arc::new(Bell::default());
         let recent = Arc::new(Recent::new(Arc::clone(&labels), Arc::clone(&clock)));
-        let observers: Vec<Arc<dyn Observer>> =
-            vec![Arc::clone(&metrics) as _, Arc::clone(&recent) as _, log, Arc::clone(&bell) as _];
+        let token_health = Arc::new(TokenHealth::new(Arc::clone(&labels), Arc::clone(&clock)));
+        let memory = [Arc::clone(&recent) as Arc<dyn Observer>, Arc::clone(&token_health) as _];
+        let others = [Arc::clone(&metrics) as Arc<dyn Observer>, log, Arc::clone(&bell) as _];
+        let observers: Vec<Arc<dyn Observer>> = others.into_iter().chain(memory).collect();
         let observer: Arc<dyn Observer> = Arc::new(Audience::new(Arc::clone(&labels), observers));
         let inbox = Inbox::new();
         keep_to_oneself(&config.store.path);
@@ -126,8 +131,11 @@ impl Service {
             .with_context(|| format!("cannot listen on {} ([http] listen)", config.http.listen))?;
         let address = listener.local_addr()?;
         let tasks = Tasks::default();
-        let reloader = Arc::new(Reloader::new(registry, access, labels, metrics));
-        let mut service = Self { address, operator_token, tasks, store, engine: engine.handle(), reloader, recent };
+        let desk = Arc::new(desk(&config, &registry, &clock)?);
+        let reloader = Arc::new(Reloader::new(registry, access, labels, metrics, desk));
+        let handle = engine.handle();
+        let mut service =
+            Self { address, operator_token, tasks, store, engine: handle, reloader, recent, token_health };
         let intake = seams.intake(Arc::new(engine.handle()));
         let porter = Arc::new(SignIns::new(Arc::clone(&observer), Arc::clone(&clock)));
         let amqp = amqp_options(&config)
@@ -204,7 +212,7 @@ impl Service {
         queues: Arc<dyn QueueHealth>,
         porter: Arc<dyn Porter>,
     ) -> Router {
-        let Reloader { registry, access, labels, metrics, .. } = &*self.reloader;
+        let Reloader { registry, access, labels, metrics, desk, .. } = &*self.reloader;
         let doors = Doors::new(intake, Arc::clone(access), Arc::clone(&porter), self.tasks.drain());
         let (registry, reloader) = (Arc::clone(registry), Arc::clone(&self.reloader));
         let surface = Surface {
@@ -216,6 +224,8 @@ impl Service {
             labels: Arc::clone(labels),
             metrics: Arc::clone(metrics),
             recent: Arc::clone(&self.recent),
+            tokens: Arc::clone(&self.token_health),
+            desk: Arc::clone(desk),
             jwks: Arc::new(move || registry.jwks()),
             reload: Arc::new(move || reloader.reload()),
             drain: self.tasks.drain(),
@@ -286,6 +296,13 @@ fn transport_options(config: &Config) -> transport::Options {
         idle_per_host_max: config.delivery.per_platform,
         ..transport::Options::default()
     }
+}
+
+/// Checks have connections of their own, each a new one: what they tell of names and certificates is true now.
+fn desk(config: &Config, registry: &Arc<ConfiguredRegistry>, clock: &Arc<dyn Clock>) -> anyhow::Result<Desk> {
+    let transport = HttpTransport::new(transport::Options { idle_per_host_max: 0, ..transport_options(config) })?;
+    let (registry, clock) = (Arc::clone(registry), Arc::clone(clock));
+    Ok(Desk::new(registry, transport, clock, config.delivery.timeout, config.platforms.clone()))
 }
 
 fn amqp_options(config: &Config) -> Option<amqp::Options> {

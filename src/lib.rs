@@ -29,7 +29,7 @@
 //! | `adapters/x` | `domain`, `lti::wire`, `ports`, `config` | tokio and its own one I/O crate | other adapters, `engine`, `surfaces` |
 //! | `engine` | `domain`, `lti`, `ports` | tokio | lapin, sled, reqwest, axum, prometheus, clap |
 //! | `check` | `domain`, `lti`, `ports`, `adapters`, `config` | tokio | `engine`, `surfaces`; lapin, sled, reqwest, axum |
-//! | `surfaces` | `domain`, the engine's handle, `config` | axum, clap, prometheus, tracing | lapin, sled |
+//! | `surfaces` | `domain`, the engine's handle, `config`, `check` | axum, clap, prometheus, tracing | lapin, sled |
 //!
 //! Beside them: `config` (values with documentation), `problem` (RFC 9457), `simulator` (an LMS that judges), `check`
 //! (`passback check`, a small program of its own that tries the whole way).

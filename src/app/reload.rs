@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::ensure_operator_token;
 use crate::{
     adapters::secrets::ConfiguredRegistry,
+    check::desk::Desk,
     config::{
         Config,
         access::Access,
@@ -21,6 +22,7 @@ pub(super) struct Reloader {
     pub(super) access: Arc<Access>,
     pub(super) labels: Arc<Labels>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) desk: Arc<Desk>,
     source: OnceLock<Source>,
 }
 
@@ -32,8 +34,9 @@ impl Reloader {
         access: Arc<Access>,
         labels: Arc<Labels>,
         metrics: Arc<Metrics>,
+        desk: Arc<Desk>,
     ) -> Self {
-        Self { registry, access, labels, metrics, source: OnceLock::new() }
+        Self { registry, access, labels, metrics, desk, source: OnceLock::new() }
     }
 
     /// The first source stays.
@@ -54,6 +57,7 @@ impl Reloader {
         self.access.reload(&config.tokens, &config.lti_keys);
         self.labels.reload(PlatformNames::new(&config.platforms));
         self.metrics.reload();
+        self.desk.reload(config.platforms);
         Ok(())
     }
 }

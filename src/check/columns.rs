@@ -8,7 +8,7 @@ use super::{
     reach, registrations,
 };
 use crate::{
-    config::{Config, lti::Platform},
+    config::lti::Platform,
     domain::{
         destination::ServiceUrl,
         outcome::{FailureReason, Finding, Verdict},
@@ -36,18 +36,18 @@ pub(super) async fn section(road: Road<'_>, name: Option<&str>, container: &Serv
 /// The platform that is meant: by its name, or the only one.
 fn chosen<'a>(road: Road<'a>, name: Option<&str>) -> Result<(&'a Platform, Registration), String> {
     let mut fitting =
-        registrations(road.scene.config).filter(|(platform, _)| name.is_none_or(|name| platform.name == name));
+        registrations(road.platforms).filter(|(platform, _)| name.is_none_or(|name| platform.name == name));
     match (fitting.next(), fitting.next(), name) {
         (Some(one), None, _) => Ok(one),
-        (None, _, Some(name)) => Err(format!("no LTI 1.3 registration is called {name}{}", those(road.scene.config))),
+        (None, _, Some(name)) => Err(format!("no LTI 1.3 registration is called {name}{}", those(road.platforms))),
         (None, ..) => Err("there is no LTI 1.3 registration".to_owned()),
-        (Some(_), Some(_), _) => Err(format!("there are several LTI 1.3 registrations{}", those(road.scene.config))),
+        (Some(_), Some(_), _) => Err(format!("there are several LTI 1.3 registrations{}", those(road.platforms))),
     }
 }
 
 /// The registrations to choose from, behind a sentence.
-fn those(config: &Config) -> String {
-    let names: Vec<&str> = registrations(config).map(|(platform, _)| platform.name.as_str()).collect();
+fn those(platforms: &[Platform]) -> String {
+    let names: Vec<&str> = registrations(platforms).map(|(platform, _)| platform.name.as_str()).collect();
     if names.is_empty() { String::new() } else { format!(" (there is {})", listed(&names)) }
 }
 
@@ -67,7 +67,7 @@ async fn try_container(
     if !reach::is_on_the_way(road, section, container, "the line items URL").await {
         return;
     }
-    let Ok(signing_key) = road.scene.registry.signing_key() else {
+    let Ok(signing_key) = road.registry.signing_key() else {
         section.fail("token", "there is no [[signing_keys]] entry", "make a key with `passback keys generate`");
         return;
     };
@@ -108,8 +108,8 @@ async fn read(road: Road<'_>, section: &mut Section, token: &AccessToken, contai
             return;
         }
         is_first = false;
-        let now = road.scene.clock.now();
-        match count.handle_reply(&answer, now, road.scene.registry.confidential()) {
+        let now = road.clock.now();
+        match count.handle_reply(&answer, now, road.registry.confidential()) {
             Walk::Goes => {}
             Walk::Counted { columns, cut: "" } => {
                 section.ok("read", format!("{} can be read", counted(columns, "column")));

@@ -41,7 +41,7 @@ async fn fetch(road: Road<'_>, section: &mut Section, url: &ServiceUrl) {
         return;
     };
     section.ok("fetch", format!("the keys {} are published", listed(&kids(&published))));
-    compare(section, &ours(&road.scene.registry.jwks()), &published);
+    compare(section, &ours(&road.registry.jwks()), &published);
 }
 
 fn kids(keys: &[(String, String)]) -> Vec<&str> {

@@ -24,7 +24,7 @@ pub(super) fn section(config: &Config) -> Vec<Remark> {
 fn signing_keys(section: &mut Section, config: &Config) {
     let keys: Vec<_> = config.signing_keys.iter().map(SigningKeyConfig::signing_key).collect();
     let advice = "make one with `passback keys generate`, configure it, and give the platforms the JWKS address";
-    let needed = registrations(config).count();
+    let needed = registrations(&config.platforms).count();
     match rsa::jwks(&keys) {
         Err(error) => section.fail("signing keys", format!("the private_key {error}"), advice),
         Ok(_) if keys.is_empty() && needed > 0 => {

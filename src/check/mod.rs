@@ -1,5 +1,5 @@
 //! `passback check`: tries the whole way of a grade without writing one, and says in plain words what is wrong and how to
-//! mend it.
+//! mend it. A running worker does the same for one platform at an operator's word: [`desk`].
 //!
 //! Each part of the configuration is a section; sections are tried side by side, a few at a time, and told in the order
 //! in which they stand. Within a section a step that fails ends what hangs on it. What a reply means is decided in
@@ -13,6 +13,7 @@ mod broker;
 mod clock;
 mod columns;
 mod configuration;
+pub mod desk;
 mod jwks;
 mod keys;
 mod listen;
@@ -29,7 +30,7 @@ use serde::Serialize;
 
 use crate::{
     adapters::{amqp, secrets::ConfiguredRegistry, transport::HttpTransport},
-    config::{Config, Sources},
+    config::{Config, Sources, lti::Platform},
     domain::{destination::ServiceUrl, platform::Registration},
     lti::wire::{Answer, Request},
     ports::{Clock, Pending, Transport as _},
@@ -73,6 +74,21 @@ pub struct Remark {
     pub seen: String,
     /// What to do, in a sentence; none where nothing is to be done.
     pub advice: Option<String>,
+}
+
+/// All that was found: what `passback check --json` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// Whether nothing failed.
+    pub ok: bool,
+    /// The remarks, in the order of the steps.
+    pub checks: Vec<Remark>,
+}
+
+impl From<Vec<Remark>> for Findings {
+    fn from(checks: Vec<Remark>) -> Self {
+        Self { ok: checks.iter().all(|remark| remark.status != Mark::Failed), checks }
+    }
 }
 
 /// What is tried.
@@ -144,7 +160,13 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
         Box::pin(async { keys::section(scene.config) }),
     ];
     let Ok(transport) = &scene.transport else { return sections };
-    let road = Road { scene, transport, patience: Patience::of(scene.config.delivery.timeout) };
+    let road = Road {
+        registry: scene.registry,
+        platforms: &scene.config.platforms,
+        transport,
+        clock: scene.clock,
+        patience: Patience::of(scene.config.delivery.timeout),
+    };
     for platform in &scene.config.platforms {
         sections.push(Box::pin(platform::section(road, platform)));
     }
@@ -168,8 +190,10 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
 /// The way to platforms, as the worker would go it.
 #[derive(Clone, Copy)]
 struct Road<'a> {
-    scene: &'a Scene<'a>,
+    registry: &'a ConfiguredRegistry,
+    platforms: &'a [Platform],
     transport: &'a HttpTransport,
+    clock: &'a dyn Clock,
     patience: Patience,
 }
 
@@ -208,8 +232,8 @@ impl Patience {
 }
 
 /// The registrations that there are, with what they are called.
-fn registrations(config: &Config) -> impl Iterator<Item = (&crate::config::lti::Platform, Registration)> {
-    config.platforms.iter().filter_map(|platform| Some((platform, platform.registration()?)))
+fn registrations(platforms: &[Platform]) -> impl Iterator<Item = (&Platform, Registration)> {
+    platforms.iter().filter_map(|platform| Some((platform, platform.registration()?)))
 }
 
 /// Gathers the remarks of a section.

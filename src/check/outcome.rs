@@ -20,7 +20,7 @@ use crate::{
 pub(super) async fn section(road: Road<'_>, wish: &OutcomeWish) -> Vec<Remark> {
     let mut section = Section::named("lti 1.1", format!("{:?}", wish.url));
     let host = wish.url.as_url().host_str().unwrap_or_default();
-    match road.scene.registry.shared_secret(&wish.key, host) {
+    match road.registry.shared_secret(&wish.key, host) {
         Ok(secret) => {
             section.ok("key", format!("there is a secret for {}", wish.key));
             match &wish.sourcedid {
@@ -67,8 +67,8 @@ async fn read_grade(road: Road<'_>, section: &mut Section, wish: &OutcomeWish, s
         section.fail("grade", "nothing can be asked with this key", "correct --key");
         return;
     };
-    exchange.keep(road.scene.registry.confidential());
-    let clock = road.scene.clock;
+    exchange.keep(road.registry.confidential());
+    let clock = road.clock;
     let mut is_first = true;
     // One question and its answer; the limit is for what an exchange may learn to ask.
     for _ in 0..QUESTIONS_MAX {

@@ -43,7 +43,7 @@ async fn try_tokens(road: Road<'_>, section: &mut Section, registration: Registr
     if !reach::is_on_the_way(road, section, &registration.token_url, "token_url").await {
         return;
     }
-    let Ok(signing_key) = road.scene.registry.signing_key() else {
+    let Ok(signing_key) = road.registry.signing_key() else {
         let advice = "make a key with `passback keys generate`, configure it, and give the platform the JWKS address";
         section.fail("token", "there is no [[signing_keys]] entry to sign an assertion with", advice);
         return;
@@ -180,7 +180,7 @@ impl TokenDesk {
     async fn question(&self, road: Road<'_>, purpose: Purpose) -> Result<Answered, Verdict> {
         let (registration, signing_key) = (Arc::clone(&self.registration), Arc::clone(&self.signing_key));
         let request = TokenRequest::new(registration, signing_key, purpose.scopes());
-        let clock = road.scene.clock;
+        let clock = road.clock;
         let asked_at = clock.now();
         let mut answer = road.send(request.assertion_request(asked_at, clock.luck())?).await;
         let mut answered_at = clock.now();
@@ -192,7 +192,7 @@ impl TokenDesk {
             answered_at = clock.now();
             signed_by = SignedBy::TheirClock;
         }
-        let granted = access_token::read_discreetly(&answer, answered_at, road.scene.registry.confidential());
+        let granted = access_token::read_discreetly(&answer, answered_at, road.registry.confidential());
         Ok(Answered { answer, ahead_millis, signed_by, granted, request })
     }
 

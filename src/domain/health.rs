@@ -128,6 +128,15 @@ impl Health {
         self.rests_until
     }
 
+    /// How many attempts may be under way now: none while it is paused, rests, or is held and its next probe is not due.
+    pub fn concurrency(&self, now: Timestamp, policy: &RetryPolicy) -> usize {
+        match self.room(now, policy) {
+            Room::Open(room, Trial::Regular) => room,
+            Room::Open(_, Trial::Probe) => 1,
+            Room::Shut(_) => 0,
+        }
+    }
+
     /// What may be started now.
     pub fn room(&self, now: Timestamp, policy: &RetryPolicy) -> Room {
         if self.paused_since.is_some() {

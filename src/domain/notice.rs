@@ -120,6 +120,15 @@ impl PlatformState {
     }
 }
 
+/// Why no token was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoToken {
+    /// The reason.
+    pub reason: FailureReason,
+    /// The platform's words, cut and redacted.
+    pub words: Box<str>,
+}
+
 /// A fact.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
@@ -253,7 +262,7 @@ pub enum Notice {
         /// The platform.
         origin: Origin,
         /// None if it was granted.
-        failure: Option<FailureReason>,
+        failure: Option<NoToken>,
     },
     /// A commit is on disk.
     StoreCommitted {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
     destination::Origin,
-    dispatch::Dispatcher,
+    dispatch::{Dispatcher, Limits},
     drawer::Note,
     health::Health,
     notice::{Loop, Notice},
@@ -212,6 +212,7 @@ impl Desk<'_> {
     }
 
     fn picture(&self) -> Picture {
+        let (now, Limits { per_platform, retry, .. }) = (self.now(), self.shared.options.limits);
         let platforms = self.dispatcher.lanes().map(|lane| PlatformPicture {
             origin: lane.origin.clone(),
             state: lane.health.state(),
@@ -219,11 +220,14 @@ impl Desk<'_> {
             next_probe_at: lane.health.next_probe_at(),
             rests_until: lane.health.rests_until(),
             last_error: lane.last_error.map(str::to_owned),
+            under_way: lane.under_way,
+            concurrency: lane.health.concurrency(now, &retry),
         });
         Picture {
-            taken_at: self.now(),
+            taken_at: now,
             under_way: self.dispatcher.under_way(),
-            oldest_due: self.dispatcher.oldest_due(self.now()),
+            oldest_due: self.dispatcher.oldest_due(now),
+            per_platform,
             platforms: platforms.collect(),
         }
     }

@@ -122,6 +122,8 @@ pub struct Picture {
     pub under_way: usize,
     /// The due time of the job that waits longest at a platform that takes deliveries.
     pub oldest_due: Option<Timestamp>,
+    /// How many may be under way at one platform that nothing is known against.
+    pub per_platform: usize,
     /// Every platform.
     pub platforms: Vec<PlatformPicture>,
 }
@@ -141,6 +143,10 @@ pub struct PlatformPicture {
     pub rests_until: Option<Timestamp>,
     /// What went wrong there last.
     pub last_error: Option<String>,
+    /// Attempts under way there.
+    pub under_way: usize,
+    /// How many may be under way there now.
+    pub concurrency: usize,
 }
 
 /// The way into the loop, made before the store, which reports into it.

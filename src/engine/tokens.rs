@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use crate::{
     domain::{
         destination::Origin,
-        notice::Notice,
+        notice::{NoToken, Notice},
         outcome::{FailureReason, Finding, Verdict},
     },
     lti::access_token::{AccessToken, Freshness, TokenCache, TokenKey, TokenRequest, clock_of, read_discreetly},
@@ -95,7 +95,9 @@ async fn ask(
         answer = world.transport.send(grant, within).await;
     }
     let result = read_discreetly(&answer, world.clock.now(), world.registry.confidential());
-    let failure = result.as_ref().err().map(|verdict| reason(verdict.finding));
+    let no_token =
+        |verdict: &Verdict| NoToken { reason: reason(verdict.finding), words: verdict.message.as_str().into() };
+    let failure = result.as_ref().err().map(no_token);
     world.observer.observe(&Notice::TokenRequested { origin: platform.clone(), failure });
     result
 }

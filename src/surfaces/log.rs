@@ -20,7 +20,7 @@ use tracing_subscriber::{
 use crate::{
     config::names::Labels,
     domain::{
-        notice::{About, Notice, PlatformState},
+        notice::{About, NoToken, Notice, PlatformState},
         outcome::AttemptOutcome,
     },
     ports::Observer,
@@ -200,8 +200,8 @@ impl Observer for LogObserver {
                 platform_line!(self, INFO, origin, "platform rests", until = &*until.to_string());
             }
             Notice::TokenRequested { origin, failure: None } => platform_line!(self, DEBUG, origin, "token granted"),
-            Notice::TokenRequested { origin, failure: Some(reason) } => {
-                platform_line!(self, INFO, origin, "no token", reason = reason.name());
+            Notice::TokenRequested { origin, failure: Some(NoToken { reason, words }) } => {
+                platform_line!(self, INFO, origin, "no token", reason = reason.name(), message = &*clean(words));
             }
             Notice::StoreFailed { error } => {
                 tracing::error!(target: TARGET, error = &*clean(error), "the store takes no writes; intake stops");

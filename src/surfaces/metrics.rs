@@ -230,7 +230,8 @@ impl Observer for Metrics {
             Notice::PlatformMet { origin, .. } => self.platforms.meet(origin, &self.families),
             Notice::Platform { origin, state, .. } => self.platforms.stands(origin, *state, &self.families),
             Notice::TokenRequested { origin, failure } => {
-                self.platforms.at(origin, &self.families).token(*failure);
+                let reason = failure.as_ref().map(|failure| failure.reason);
+                self.platforms.at(origin, &self.families).token(reason);
             }
             Notice::StoreCommitted { duration, size_bytes, .. } => {
                 self.families.store_write_duration_seconds.observe(duration.as_secs_f64());
@@ -343,7 +344,7 @@ mod tests {
         domain::{
             destination::Origin,
             job::JobId,
-            notice::{About, PlatformState},
+            notice::{About, NoToken, PlatformState},
             outcome::AttemptOutcome,
             time::{Draw, Timestamp},
         },
@@ -490,7 +491,10 @@ mod tests {
             },
             Notice::Replayed { about: about(lms) },
             Notice::TokenRequested { origin: Origin::from_stored(lms), failure: None },
-            Notice::TokenRequested { origin: Origin::from_stored(lms), failure: Some(FailureReason::TokenRefused) },
+            Notice::TokenRequested {
+                origin: Origin::from_stored(lms),
+                failure: Some(NoToken { reason: FailureReason::TokenRefused, words: "".into() }),
+            },
             Notice::StoreCommitted { duration: Duration::from_millis(2), changes: 3, size_bytes: 4096 },
             Notice::AcksLost { count: 7 },
             Notice::SignInRefused { way: SignIn::Token, peer: None, untold: 0 },

@@ -8,3 +8,4 @@ pub mod log;
 pub mod metrics;
 pub mod recent;
 pub mod sign_ins;
+pub mod token_health;

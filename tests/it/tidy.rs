@@ -87,6 +87,11 @@ const ROOMS: &[Room] = &[
         must_not_use: &["lapin", "sled", "prometheus"],
     },
     Room {
+        path: "src/surfaces/admin/",
+        may_name: &["domain", "engine", "config", "ports", "problem", "surfaces", "check"],
+        must_not_use: &["lapin", "sled", "reqwest", "anyhow"],
+    },
+    Room {
         path: "src/surfaces/",
         may_name: &["domain", "engine", "config", "ports", "problem", "surfaces"],
         must_not_use: &["lapin", "sled", "reqwest", "anyhow"],

@@ -283,9 +283,8 @@ fn read_column(
         return Ok(Column::Known(url));
     }
     let Some(container) = lis_data.url("lineitems")? else {
-        return Err(
-            lis_data.refuse("lineitem", "is missing: name the line item here, or its container in `lineitems` beside it")
-        );
+        return Err(lis_data
+            .refuse("lineitem", "is missing: name the line item here, or its container in `lineitems` beside it"));
     };
     let resource_id = lis_data.text("resource_id")?.or_else(|| activity_id.map(str::to_owned));
     let label = lis_data.text("label")?.or_else(|| activity_name.map(str::to_owned)).or_else(|| resource_id.clone());

@@ -5,6 +5,7 @@ mod auth;
 mod bulk;
 mod change_job;
 mod change_many;
+mod check_platform;
 mod groups;
 mod health;
 mod list_jobs;
@@ -23,6 +24,7 @@ mod signed;
 mod stats;
 mod verify_job;
 pub mod view;
+mod waits;
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,6 +41,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    check::desk::Desk,
     config::{access::Access, names::Labels, tokens::Right},
     engine::{
         EngineHandle,
@@ -51,6 +54,7 @@ use crate::{
 use super::{
     metrics::{Metrics, Snapshot},
     recent::{MINUTES, Recent},
+    token_health::TokenHealth,
 };
 
 use self::openapi::{GROUPS, LIST, PAGE};
@@ -76,6 +80,10 @@ pub struct Surface {
     pub metrics: Arc<Metrics>,
     /// The last hour.
     pub recent: Arc<Recent>,
+    /// How tokens are.
+    pub tokens: Arc<TokenHealth>,
+    /// Where platforms are checked.
+    pub desk: Arc<Desk>,
     /// Cancelled when the worker stops.
     pub drain: CancellationToken,
     /// The public halves of the tool's keys, as they are now.
@@ -189,6 +197,11 @@ pub fn calls() -> Vec<Call> {
             "/api/v1/platforms/{name}/resume",
             platforms::resume,
             Says::that("Lets a platform's deliveries go on", PLATFORM).takes("Note").refuses(&[404]),
+        ),
+        Call::post(
+            "/api/v1/platforms/{name}/check",
+            check_platform::handle,
+            Says::that("Tries the way to a platform, step by step", &[(200, "Findings")]).refuses(&[404, 409]),
         ),
         Call::get(
             "/api/v1/audit",

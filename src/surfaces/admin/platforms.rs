@@ -1,6 +1,6 @@
 //! `GET /api/v1/platforms` and `POST /api/v1/platforms/{name}/pause` and `…/resume`.
 
-use std::{collections::BTreeSet, iter};
+use std::{collections::BTreeSet, iter, slice};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
@@ -17,6 +17,7 @@ use crate::{
     engine::{PlatformPicture, manage::NotStored},
     ports::PlatformCount,
     problem::Problem,
+    surfaces::token_health::Tokens,
 };
 
 use super::{
@@ -44,6 +45,22 @@ pub(super) struct PlatformView {
     next_probe_at: Option<Timestamp>,
     /// Until when nothing is sent there, because it asked for fewer requests.
     rests_until: Option<Timestamp>,
+    /// Where it stands, as far as that is known: with no origin there is nothing yet that could be paused.
+    origins: Vec<String>,
+    limits: Limits,
+    /// None where no token was asked for since the start.
+    tokens: Option<Tokens>,
+}
+
+/// How many attempts there may be at a time: the worker's pacing. Of several origins of one name, all of them together.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Limits {
+    /// Under way.
+    under_way: usize,
+    /// That may be under way now: none where it is paused or rests, fewer than `concurrency` after a hold or a rest.
+    concurrency_now: usize,
+    /// That may be under way where nothing is known against it: `[delivery] per_platform`.
+    concurrency: usize,
 }
 
 pub(super) async fn list(State(surface): State<Surface>) -> Result<Json<Platforms>, Problem> {
@@ -109,7 +126,7 @@ async fn view_of(surface: &Surface, name: &str) -> Result<Json<PlatformView>, Pr
     found.map(Json).ok_or_else(|| no_such_platform(name))
 }
 
-fn no_such_platform(name: &str) -> Problem {
+pub(super) fn no_such_platform(name: &str) -> Problem {
     let name: String = name.chars().take(80).collect();
     let detail = format!("no grade has gone to a platform named {name}: see GET /api/v1/platforms for the names");
     Problem::new(StatusCode::NOT_FOUND, detail)
@@ -121,13 +138,18 @@ pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Proble
     let records = surface.engine.platforms().map_err(|_| Problem::store_unavailable())?;
     let census = surface.engine.census();
     let mut views: Vec<PlatformView> = Vec::new();
+    let view = |name: &str, origins: &[Origin], known: Option<&PlatformPicture>, count: PlatformCount| {
+        let origins = origins.iter().map(|origin| origin.as_str().to_owned()).collect();
+        let view = view(name.to_owned(), known, count, picture.per_platform);
+        PlatformView { origins, tokens: surface.tokens.of(name), ..view }
+    };
     let known: BTreeSet<Origin> = records.into_iter().map(|PlatformRecord { origin, .. }| origin).collect();
     let paused = picture.platforms.iter().map(|known| known.origin.clone());
     for origin in known.into_iter().chain(paused).collect::<BTreeSet<Origin>>() {
-        let name = surface.labels.label(&origin).to_string();
+        let name = surface.labels.label(&origin);
         let known = picture.platforms.iter().find(|known| known.origin == origin);
         let count = census.by_platform.iter().find(|(counted, _)| *counted == origin).map(|(_, count)| *count);
-        let view = view(name, known, count.unwrap_or_default());
+        let view = view(&name, slice::from_ref(&origin), known, count.unwrap_or_default());
         match views.iter_mut().find(|same| same.name == view.name) {
             Some(same) => same.join(view),
             None => views.push(view),
@@ -135,14 +157,16 @@ pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Proble
     }
     for name in surface.labels.names().configured() {
         if !views.iter().any(|view| view.name == **name) {
-            views.push(view(name.to_string(), None, PlatformCount::default()));
+            let origins = surface.labels.names().origins_of(name, &[]);
+            views.push(view(name, &origins, None, PlatformCount::default()));
         }
     }
     views.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(views)
 }
 
-fn view(name: String, known: Option<&PlatformPicture>, count: PlatformCount) -> PlatformView {
+fn view(name: String, known: Option<&PlatformPicture>, count: PlatformCount, per_platform: usize) -> PlatformView {
+    let (under_way, concurrency_now) = known.map_or((0, per_platform), |known| (known.under_way, known.concurrency));
     PlatformView {
         name,
         state: known.map_or("open", |known| known.state.name()),
@@ -152,6 +176,9 @@ fn view(name: String, known: Option<&PlatformPicture>, count: PlatformCount) -> 
         last_error: known.and_then(|known| known.last_error.clone()),
         next_probe_at: known.and_then(|known| known.next_probe_at),
         rests_until: known.and_then(|known| known.rests_until),
+        origins: Vec::new(),
+        limits: Limits { under_way, concurrency_now, concurrency: per_platform },
+        tokens: None,
     }
 }
 
@@ -166,6 +193,10 @@ impl PlatformView {
         self.last_error = self.last_error.take().or(other.last_error);
         self.next_probe_at = self.next_probe_at.or(other.next_probe_at);
         self.rests_until = self.rests_until.max(other.rests_until);
+        self.origins.extend(other.origins);
+        self.limits.under_way += other.limits.under_way;
+        self.limits.concurrency_now += other.limits.concurrency_now;
+        self.limits.concurrency += other.limits.concurrency;
     }
 }
 

@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::waits;
 use crate::{
+    check::Mark,
     domain::{
         audit::{Action, NOTE_CHARS_MAX},
         bulk::{Change, Standing},
@@ -40,6 +42,12 @@ pub(super) fn all() -> Value {
             ("reason", one_of(&FailureReason::ALL.map(FailureReason::name))), ("count", count()), ("advice", text()),
         ]),
         "Platform": platform(),
+        "Findings": closed(&[("ok", json!({"type": "boolean"})), ("checks", list("Remark"))]),
+        "Remark": closed(&[
+            ("part", text()), ("name", maybe("string")), ("step", text()),
+            ("status", one_of(&[Mark::Ok, Mark::Warning, Mark::Failed].map(Mark::name))), ("seen", text()),
+            ("advice", maybe("string")),
+        ]),
         "Platforms": closed(&[("platforms", list("Platform"))]),
         "Recent": closed(&[("minutes", count()), ("platforms", list("Hour"))]),
         "Hour": closed(&[("name", text()), ("delivered", counts()), ("failed", counts())]),
@@ -211,7 +219,13 @@ fn job(attempts: Value) -> Vec<(&'static str, Value)> {
 
 fn whole_job() -> Value {
     let mut members = job(list("Attempt"));
-    members.extend([("attempts_omitted", count()), ("event", maybe("object"))]);
+    let waits = closed(&[
+        ("why", one_of(&waits::WHY)),
+        ("since", maybe_moment()),
+        ("until", maybe_moment()),
+        ("error", maybe("string")),
+    ]);
+    members.extend([("attempts_omitted", count()), ("event", maybe("object")), ("waits", or_null(&waits))]);
     closed(&members)
 }
 
@@ -274,6 +288,12 @@ fn task() -> Value {
 }
 
 fn platform() -> Value {
+    let tokens = closed(&[
+        ("granted_at", maybe_moment()),
+        ("failed_at", maybe_moment()),
+        ("reason", reason()),
+        ("error", maybe("string")),
+    ]);
     closed(&[
         ("name", text()),
         ("state", one_of(&PlatformState::ALL.map(PlatformState::name))),
@@ -283,6 +303,9 @@ fn platform() -> Value {
         ("last_error", maybe("string")),
         ("next_probe_at", maybe_moment()),
         ("rests_until", maybe_moment()),
+        ("origins", json!({"type": "array", "items": text()})),
+        ("limits", closed(&[("under_way", count()), ("concurrency_now", count()), ("concurrency", count())])),
+        ("tokens", or_null(&tokens)),
     ])
 }
 

@@ -8,6 +8,7 @@ use super::{
     Surface,
     segment::Segment,
     view::{self, WholeJobView},
+    waits,
 };
 
 pub(super) async fn handle(
@@ -16,7 +17,9 @@ pub(super) async fn handle(
 ) -> Result<Json<WholeJobView>, Problem> {
     let id = read_id(&id)?;
     let job = surface.engine.job(id).map_err(|_| Problem::store_unavailable())?.ok_or_else(|| no_such_job(id))?;
-    Ok(Json(view::whole(&job, &surface.labels)))
+    // A loop that does not answer now holds nobody up.
+    let picture = surface.engine.look().await.unwrap_or_default();
+    Ok(Json(view::whole(&job, &surface.labels).waiting(waits::of(&job, &picture))))
 }
 
 /// A job id out of a path.

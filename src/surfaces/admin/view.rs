@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::waits::Waits;
 use crate::config::names::Labels;
 use crate::domain::{
     advice,
@@ -50,13 +51,21 @@ pub struct AttemptView {
     message: String,
 }
 
-/// A single job: the members of a list, every attempt, and the event as it came.
+/// A single job: the members of a list, every attempt, the event as it came, and what stops it now.
 #[derive(Debug, Serialize)]
 pub struct WholeJobView {
     #[serde(flatten)]
     job: JobView<Vec<AttemptView>>,
     attempts_omitted: u32,
     event: Option<Box<RawValue>>,
+    waits: Option<Waits>,
+}
+
+impl WholeJobView {
+    /// The same, of a job that waits.
+    pub(super) fn waiting(self, waits: Option<Waits>) -> Self {
+        Self { waits, ..self }
+    }
 }
 
 /// A job as a list shows it.
@@ -99,6 +108,7 @@ pub fn whole(job: &Job, labels: &Labels) -> WholeJobView {
         job: view(job, job.event().ok().as_deref(), labels, attempts),
         attempts_omitted: job.attempts_omitted,
         event: serde_json::from_slice(&job.body).ok(),
+        waits: None,
     }
 }
 

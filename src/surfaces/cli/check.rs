@@ -8,14 +8,13 @@ use std::{
 use clap::Args;
 use futures_util::{Stream, StreamExt as _};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
 
 use super::{
     fault::CliError,
     output::{Screen, Tone, printable},
 };
 use crate::{
-    check::{ColumnsWish, Mark, OutcomeWish, Remark, Wishes},
+    check::{ColumnsWish, Findings, Mark, OutcomeWish, Remark, Wishes},
     domain::destination::ServiceUrl,
 };
 
@@ -112,16 +111,17 @@ pub async fn run(
         }
         all.extend(section);
     }
-    if args.json {
-        screen.json(&document(&all)?)?;
-    }
     let count = |status: Mark| all.iter().filter(|remark| remark.status == status).count();
-    match (count(Mark::Failed), count(Mark::Warning)) {
+    let (steps, failed, warnings) = (all.len(), count(Mark::Failed), count(Mark::Warning));
+    if args.json {
+        screen.json(&document(all)?)?;
+    }
+    match (failed, warnings) {
         (0, _) if args.json => Ok(()),
         (0, 0) => screen.line("\nAll is well."),
         (0, 1) => screen.line("\nGrades can flow; one thing is worth a look."),
         (0, warnings) => screen.line(&format!("\nGrades can flow; {warnings} things are worth a look.")),
-        (failed, _) => Err(CliError::Failed(format!("{failed} of {} steps failed", all.len()))),
+        (failed, _) => Err(CliError::Failed(format!("{failed} of {steps} steps failed"))),
     }
 }
 
@@ -136,22 +136,14 @@ pub fn unusable(args: &CheckArgs, error: CliError, screen: &mut Screen) -> Resul
             seen: error.to_string(),
             advice: Some("correct it and check again; nothing else was tried".to_owned()),
         };
-        screen.json(&document(&[remark])?)?;
+        screen.json(&document(vec![remark])?)?;
     }
     Err(error)
 }
 
 /// What a program reads.
-#[derive(Serialize)]
-struct Document<'a> {
-    /// Whether nothing failed.
-    ok: bool,
-    checks: &'a [Remark],
-}
-
-fn document(checks: &[Remark]) -> Result<String, CliError> {
-    let ok = checks.iter().all(|remark| remark.status != Mark::Failed);
-    let text = serde_json::to_string_pretty(&Document { ok, checks });
+fn document(checks: Vec<Remark>) -> Result<String, CliError> {
+    let text = serde_json::to_string_pretty(&Findings::from(checks));
     text.map_err(|error| CliError::Failed(format!("it cannot be written as JSON: {error}")))
 }
 
