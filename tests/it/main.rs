@@ -15,6 +15,7 @@ mod service;
 mod simulation;
 mod small_disk;
 mod store_common;
+mod store_copies;
 mod store_crashes;
 mod store_damage;
 mod store_durability;

@@ -36,7 +36,7 @@ const GOLDEN: &str = "PASSBACK_GOLDEN";
 const BLOCK: usize = 512;
 
 /// A store in which everything is that a store can hold.
-fn make(folder: &Path) {
+pub(crate) fn make(folder: &Path) {
     let (store, _) = open_with(folder, rules(), SMALL).expect("a new store");
     let stored = |event: &str, luck| match carry_out(&store, admit(event, luck), NOW) {
         Answer::Stored(id) => id,
@@ -137,7 +137,7 @@ fn unpack(text: &str, folder: &Path) {
     fs::create_dir_all(folder.join("blobs")).expect("a folder");
 }
 
-fn lines(folder: &Path) -> String {
+pub(crate) fn lines(folder: &Path) -> String {
     let mut lines = Vec::new();
     export::export(folder, &mut lines).expect("a sound store");
     String::from_utf8(lines).expect("JSON is text")
@@ -191,7 +191,7 @@ fn tells(found: &Value, expected: &Value) -> bool {
 }
 
 /// It is a store like any other: what it knows it knows, and it takes more.
-fn goes_on(store: &Store) {
+pub(crate) fn goes_on(store: &Store) {
     let later = NOW + Duration::from_secs(86_400);
     assert!(matches!(carry_out(store, admit(&lti11_event(3, 300), 1), later), Answer::Duplicate(_)));
     assert!(matches!(carry_out(store, admit(&lti11_event(99, 300), 1), later), Answer::Stored(_)));

@@ -122,6 +122,7 @@ impl Bookkeeper {
     fn apply(&self, draft: &mut Draft) -> Result<(), Fault> {
         let shelf = &self.reader.shelf;
         let mut memory = shelf.memory.write().unwrap_or_else(PoisonError::into_inner);
+        shelf.watch.note(&draft.changes);
         shelf.disk.apply(mem::take(&mut draft.changes))?;
         draft.effects.apply(&mut memory);
         Ok(())

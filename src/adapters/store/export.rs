@@ -37,7 +37,7 @@ use crate::domain::{
 };
 
 /// The form of the lines.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub enum ExportError {
 
 /// Writes a stopped store; a single damaged record is an error.
 pub fn export(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError> {
-    is_there(folder)?;
+    must_be_there(folder)?;
     let disk = SledFile::open(folder)?;
     upgrade::upgrade(&disk)?;
     let shelf = Shelf::new(Box::new(disk))?;
@@ -96,7 +96,7 @@ pub fn export(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError>
 /// Writes what can be read of a damaged store, which may not be in use. It works on a copy in the folder for temporary
 /// files.
 pub fn salvage(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError> {
-    is_there(folder)?;
+    must_be_there(folder)?;
     let Find { disk, remedy, _copy: copy } = salvage::find(folder)?;
     let (columns, gap) = salvage::around_damage(&disk, keys::COLUMN);
     let columns: Vec<_> = columns.map(|(key, _)| key.to_vec()).collect();
@@ -134,8 +134,13 @@ pub fn salvage(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError
     summary
 }
 
-fn is_there(folder: &Path) -> Result<(), ExportError> {
-    if folder.join("db").is_file() { Ok(()) } else { Err(ExportError::NoStore(folder.display().to_string())) }
+/// Whether there is a store in a folder.
+pub(super) fn is_there(folder: &Path) -> bool {
+    folder.join("db").is_file()
+}
+
+fn must_be_there(folder: &Path) -> Result<(), ExportError> {
+    if is_there(folder) { Ok(()) } else { Err(ExportError::NoStore(folder.display().to_string())) }
 }
 
 /// What becomes of a record that cannot be read.

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     codec::Damage,
+    copying::Watch,
     damages::Damages,
     disk::{Disk, Fault, Value},
     draft::due_of,
@@ -44,13 +45,14 @@ pub(super) struct Shelf {
     pub(super) memory: RwLock<Memory>,
     /// Damaged records that were met.
     pub(super) damages: Damages,
+    /// What changes behind a copy that is being made.
+    pub(super) watch: Watch,
 }
 
 impl Shelf {
     /// A shelf on an open file, with its platforms. The rest of memory is yet to be filled.
     pub(super) fn new(disk: Box<dyn Disk>) -> Result<Self, Fault> {
-        let shelf =
-            Self { disk, platforms: Platforms::default(), memory: RwLock::default(), damages: Damages::default() };
+        let shelf = Self::bare(disk, Platforms::default());
         for record in shelf.disk.scan_prefix(&[keys::PLATFORM]) {
             let (key, _) = record?;
             let Some(number) = key.get(1..).and_then(|number| <[u8; 4]>::try_from(number).ok()) else {
@@ -65,6 +67,10 @@ impl Shelf {
         Ok(shelf)
     }
 
+    fn bare(disk: Box<dyn Disk>, platforms: Platforms) -> Self {
+        Self { disk, platforms, memory: RwLock::default(), damages: Damages::default(), watch: Watch::default() }
+    }
+
     /// A shelf on a file of which not everything can be read: a platform that cannot gets a name that nobody has.
     pub(super) fn salvaged(disk: Box<dyn Disk>) -> Self {
         let platforms = Platforms::default();
@@ -74,7 +80,7 @@ impl Shelf {
             paused_since: None,
             held_since: None,
         };
-        let shelf = Self { disk, platforms, memory: RwLock::default(), damages: Damages::default() };
+        let shelf = Self::bare(disk, platforms);
         for record in shelf.disk.scan_prefix(&[keys::PLATFORM]).map_while(Result::ok) {
             let number = record.0.get(1..).and_then(|number| <[u8; 4]>::try_from(number).ok()).map(u32::from_be_bytes);
             let Some(number) = number.filter(|number| *number < PLATFORMS_MAX) else {

@@ -335,6 +335,42 @@ impl<B: Books> Desk<'_, B> {
         Ok(())
     }
 
+    /// The job is written as it is: what became of it was noted and told by the store that it comes from.
+    pub(super) fn restore(&mut self, job: Job) -> Result<Answer, B::Error> {
+        let id = job.id;
+        if self.books.job(id)?.is_some() {
+            return Ok(Answer::Duplicate(id));
+        }
+        if self.books.last_id() > Some(id) {
+            return Ok(Answer::NotNow);
+        }
+        self.report.notices.push(Notice::Moved { from: None, to: Some(job.state_name()) });
+        self.report.queued.extend(due_entry(&job));
+        self.books.put(Arc::new(job));
+        Ok(Answer::Stored(id))
+    }
+
+    pub(super) fn reconcile(&mut self, cell: GradeCell) -> Result<Answer, B::Error> {
+        let peers = self.books.cell(cell)?;
+        let mut waits = false;
+        for peer in peers.iter() {
+            let Some(Queued { place, .. }) = peer.queued() else { continue };
+            let Some(job) = self.books.job(peer.id)? else { continue };
+            let outranked = self.rival(&job, &peers, |rules| rules.supersede) == Rival::Newer;
+            match place {
+                Place::UnderWay { .. } => waits = true,
+                _ if outranked => self.change_peer(peer.id, Input::GiveWay)?,
+                Place::Ready if waits => self.change_peer(peer.id, Input::FallBehind)?,
+                Place::Behind if !waits => {
+                    self.change_peer(peer.id, Input::StepUp)?;
+                    waits = true;
+                }
+                Place::Ready | Place::Behind => waits = true,
+            }
+        }
+        Ok(Answer::Done)
+    }
+
     pub(super) fn prune(&mut self, ended_before: Timestamp, limit: usize) -> Result<Answer, B::Error> {
         let mut removed = 0;
         let ended = self.books.ended_before(ended_before, limit)?;

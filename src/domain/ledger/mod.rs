@@ -273,6 +273,17 @@ pub enum Work {
         /// The jobs.
         ids: Vec<JobId>,
     },
+    /// Take over a job of another store as it is. One that is there already stays as it is: a duplicate. Jobs come in the
+    /// order of their ids; an older one than the newest that is there is not taken.
+    Restore(Box<Job>),
+    /// Take over a platform of another store. One that is known stays paused or held, and becomes so.
+    RestorePlatform(PlatformRecord),
+    /// Put a cell in order whose jobs came from two stores: older grades give way to newer ones, and the oldest that is
+    /// left goes first.
+    Reconcile {
+        /// The cell.
+        cell: GradeCell,
+    },
     /// Remove old ended jobs.
     Prune {
         /// Those that ended before.
@@ -399,6 +410,21 @@ pub fn carry_out<B: Books>(
             Ok(answer)
         }
         Work::Step { key, task, ids } => desk.step(&key, *task, &ids),
+        Work::Restore(job) => desk.restore(*job),
+        Work::RestorePlatform(platform) => {
+            let known = desk.books.platform(&platform.origin)?;
+            desk.books.put_platform(match known {
+                Some(known) => PlatformRecord {
+                    client_id: known.client_id.or(platform.client_id),
+                    paused_since: known.paused_since.or(platform.paused_since),
+                    held_since: known.held_since.or(platform.held_since),
+                    ..known
+                },
+                None => platform,
+            });
+            Ok(Answer::Done)
+        }
+        Work::Reconcile { cell } => desk.reconcile(cell),
         Work::Prune { ended_before, limit } => desk.prune(ended_before, limit),
     }
 }

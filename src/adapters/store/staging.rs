@@ -1,0 +1,190 @@
+//! A store in the making: it is written in a folder inside the one it is for, and takes its place there at one stroke.
+//!
+//! That stroke is the renaming of sled's file. Before it the folder holds what it held, afterwards the new store, and
+//! nothing in between, whenever the power fails. What belongs to the old file alone (snapshots, which only shorten the
+//! opening, and the high-water mark) is removed before.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+
+use super::{OpenError, file::make_private, highwater};
+
+/// The folder in which a store is made.
+const NAME: &str = ".in-the-making";
+
+/// What is in the place of the new store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// No store.
+    Free,
+    /// A store, which goes.
+    Taken,
+}
+
+/// The folder in which a store is made. It is removed with all that is in it unless it was put in place.
+pub(super) struct Staging {
+    folder: PathBuf,
+    inside: PathBuf,
+    /// The folder was made for it.
+    is_new_folder: bool,
+}
+
+impl Staging {
+    /// Begins a store for `folder`. What an earlier one has left behind there goes; one that is still made is left alone.
+    pub(super) fn begin(folder: &Path) -> Result<Self, OpenError> {
+        let failed = |cause| OpenError::Folder { folder: folder.into(), cause };
+        let is_new_folder = !folder.exists();
+        make_private(folder)?;
+        let inside = folder.join(NAME);
+        if let Ok(file) = File::open(inside.join("db"))
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+        {
+            return Err(OpenError::Locked { folder: inside });
+        }
+        match fs::remove_dir_all(&inside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => make_private(&inside)?,
+        }
+        Ok(Self { folder: folder.to_owned(), inside, is_new_folder })
+    }
+
+    /// Whether something in a folder was left behind by a staging.
+    pub(super) fn is_its_own(name: &std::ffi::OsStr) -> bool {
+        name == NAME
+    }
+
+    /// Where it is made.
+    pub(super) fn path(&self) -> &Path {
+        &self.inside
+    }
+
+    /// Puts the store in its place. Whoever had it open must have closed it; nobody else may open the old one meanwhile.
+    pub(super) fn install(self, place: Place) -> Result<(), OpenError> {
+        let failed = |cause| OpenError::Folder { folder: self.folder.clone(), cause };
+        self.wait_until_closed()?;
+        let old = match place {
+            Place::Taken => Some(lock(&self.folder)?),
+            Place::Free => None,
+        };
+        self.move_in(place).map_err(failed)?;
+        drop(old);
+        Ok(())
+    }
+
+    fn move_in(&self, place: Place) -> io::Result<()> {
+        if place == Place::Free && self.folder.join("db").exists() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        // A value that is moved out there would not come along. No record is large enough for it.
+        if fs::read_dir(self.inside.join("blobs")).is_ok_and(|mut blobs| blobs.next().is_some()) {
+            return Err(io::Error::other("a record of the new store is too large"));
+        }
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == highwater::NAME || name.as_encoded_bytes().starts_with(b"snap.") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        for name in ["db", "conf"] {
+            File::open(self.inside.join(name))?.sync_all()?;
+        }
+        fs::rename(self.inside.join("conf"), self.folder.join("conf"))?;
+        // The old store must have forgotten its snapshots before it can be gone.
+        File::open(&self.folder)?.sync_all()?;
+        let flags = if place == Place::Free { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+        renameat_with(CWD, self.inside.join("db"), CWD, self.folder.join("db"), flags)?;
+        File::open(&self.folder)?.sync_all()?;
+        if let Some(parent) = fs::canonicalize(&self.folder)?.parent()
+            && let Ok(parent) = File::open(parent)
+        {
+            parent.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// sled's threads outlive it for a blink.
+    fn wait_until_closed(&self) -> Result<(), OpenError> {
+        lock(&self.inside).map(drop)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What stays behind is removed by the next one.
+        let _ = fs::remove_dir_all(&self.inside);
+        if self.is_new_folder {
+            // Only if it is empty.
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// Locks the file of a store that nobody has open.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let failed = |cause| OpenError::Folder { folder: folder.into(), cause };
+    let file = File::open(folder.join("db")).map_err(failed)?;
+    for _ in 0..LOCK_TRIES {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(file);
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    Err(OpenError::Locked { folder: folder.into() })
+}
+
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn staged(folder: &Path, text: &str) -> Staging {
+        let staging = Staging::begin(folder).expect("a staging");
+        for name in ["db", "conf"] {
+            fs::write(staging.path().join(name), text).expect("a write");
+        }
+        staging
+    }
+
+    #[test]
+    fn it_takes_the_place_of_the_old_one_at_one_stroke() {
+        let above = tempfile::tempdir().expect("a folder");
+        let folder = above.path().join("store");
+        staged(&folder, "old").install(Place::Free).expect("the place is free");
+        fs::write(folder.join("snap.0"), "old").expect("a write");
+        fs::write(folder.join(highwater::NAME), "old").expect("a write");
+        fs::write(folder.join("operator.token"), "kept").expect("a write");
+        assert!(staged(&folder, "new").install(Place::Free).is_err(), "what is there is not written over unasked");
+        assert_eq!(fs::read(folder.join("db")).expect("the old one"), b"old");
+        staged(&folder, "new").install(Place::Taken).expect("it is put in place");
+        let mut names: Vec<_> = fs::read_dir(&folder).expect("a folder").flatten().map(|e| e.file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["conf", "db", "operator.token"]);
+        assert_eq!(fs::read(folder.join("db")).expect("the new one"), b"new");
+    }
+
+    #[test]
+    fn what_is_not_put_in_place_leaves_nothing_behind() {
+        let above = tempfile::tempdir().expect("a folder");
+        let folder = above.path().join("store");
+        drop(staged(&folder, "new"));
+        assert!(!folder.exists());
+        fs::create_dir_all(folder.join(NAME)).expect("as after a kill");
+        fs::write(folder.join(NAME).join("db"), "half").expect("a write");
+        let other = File::open(folder.join(NAME).join("db")).expect("a file");
+        flock(&other, FlockOperation::NonBlockingLockExclusive).expect("nobody has it");
+        assert!(matches!(Staging::begin(&folder), Err(OpenError::Locked { .. })), "another one is at work");
+        drop(other);
+        drop(staged(&folder, "new"));
+        assert!(fs::read_dir(&folder).expect("it was there before").next().is_none());
+    }
+}

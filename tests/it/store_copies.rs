@@ -1,0 +1,340 @@
+//! Copies of a store: taken while it is in use, and made a store again; its export, and the import of that. What comes
+//! back is what was there.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use passback::{
+    adapters::store::{
+        Store,
+        copying::{CopyError, Copying},
+        import::{ImportError, Imported, Wholeness, import},
+        restore::{RestoreError, Taking},
+    },
+    domain::{
+        job::{JobId, StateName},
+        ledger::{Answer, Work},
+        outcome::{FailureReason, Finding, Verdict},
+        time::Timestamp,
+        transition::Trial,
+    },
+    ports::{JobFilter, JobStore as _},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    store_common::{
+        SMALL, Strike, admit, assert_no_blobs, carry_out, lti11_event, open, open_on, open_with, rules, until,
+    },
+    store_golden::{goes_on, lines, make},
+};
+
+const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+fn finish(store: &Store, id: JobId, finding: Finding) {
+    assert!(matches!(carry_out(store, Work::Start { id }, NOW), Answer::Job(_)));
+    let verdict = Verdict::without_reply(finding, "words");
+    assert!(matches!(carry_out(store, Work::Finish { id, verdict, trial: Trial::Regular }, NOW), Answer::Job(_)));
+}
+
+fn stored(store: &Store, event: &str, luck: u128) -> JobId {
+    match carry_out(store, admit(event, luck), NOW) {
+        Answer::Stored(id) => id,
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+/// All bytes of a copy.
+fn bytes_of(copying: &mut Copying) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = copying.step().expect("a copy") {
+        bytes.extend(piece);
+    }
+    bytes
+}
+
+fn restored(bytes: &[u8], folder: &Path) -> Result<u64, RestoreError> {
+    let mut taking = Taking::begin(folder)?;
+    // In pieces that end anywhere.
+    for piece in bytes.chunks(1_013) {
+        taking.take(piece)?;
+    }
+    Ok(taking.finish(rules())?.jobs)
+}
+
+fn jobs(store: &Store) -> BTreeSet<(JobId, StateName)> {
+    let mut jobs = BTreeSet::new();
+    let mut before = None;
+    loop {
+        let page = store.list(&JobFilter::default(), before, 500).expect("reading works");
+        jobs.extend(page.jobs.iter().map(|job| (job.id, job.state_name())));
+        let Some(next) = page.next else { return jobs };
+        before = Some(next);
+    }
+}
+
+/// Four senders and their deliveries go on while the store is copied, again and again. `SMALL` makes parts, runs and
+/// settled entries of a few jobs, so that every kind of record changes behind the walk.
+#[test]
+fn a_copy_of_a_store_in_use_holds_all_that_was_acknowledged_before_and_is_one_moment_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, _) = open_with(&folder.path().join("store"), rules(), SMALL).expect("a store");
+    let store = Arc::new(store);
+    let (acknowledged, student) = (Mutex::new(BTreeSet::new()), AtomicU64::new(0));
+    let done = AtomicBool::new(false);
+    let busy = || {
+        while !done.load(Ordering::Relaxed) {
+            let student = student.fetch_add(1, Ordering::Relaxed);
+            let id = stored(&store, &lti11_event(student, 700), student.into());
+            acknowledged.lock().expect("no panic").insert(id);
+            match student % 3 {
+                0 => finish(&store, id, Finding::Accepted),
+                1 => finish(&store, id, Finding::Unsendable(FailureReason::UnknownKey)),
+                _ => {}
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0..4).map(|_| scope.spawn(busy)).collect();
+        for round in 0..4 {
+            let wanted = 150 * (round + 1);
+            until("some jobs", || acknowledged.lock().expect("no panic").len() >= wanted);
+            let before = acknowledged.lock().expect("no panic").clone();
+            let bytes = bytes_of(&mut Copying::of(&store).expect("no other copy"));
+            let copy = folder.path().join(format!("copy-{round}"));
+            // It was checked: what follows from its jobs is there, and nothing else.
+            let count = restored(&bytes, &copy).expect("a sound copy");
+            let (copied, _) = open_with(&copy, rules(), SMALL).expect("a store");
+            let found: BTreeSet<_> = jobs(&copied).into_iter().map(|(id, _)| id).collect();
+            assert_eq!((before.difference(&found).count(), found.len() as u64), (0, count));
+            assert_no_blobs(&copy);
+        }
+        done.store(true, Ordering::Relaxed);
+        for sender in senders {
+            sender.join().expect("no panic");
+        }
+    });
+}
+
+#[test]
+fn what_is_copied_at_rest_is_the_same_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, copy) = (folder.path().join("store"), folder.path().join("copy"));
+    make(&from);
+    let bytes = bytes_of(&mut Copying::of_stopped(&from).expect("nobody has it open"));
+    restored(&bytes, &copy).expect("a sound copy");
+    assert!(lines(&copy) == lines(&from), "a copy holds the same");
+    let (store, _) = open_with(&copy, rules(), SMALL).expect("a store");
+    assert_eq!(store.cut_off().len(), 2, "attempts that were under way are known as cut off");
+    goes_on(&store);
+}
+
+#[test]
+fn a_copy_that_is_not_whole_is_not_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let from = folder.path().join("store");
+    make(&from);
+    let bytes = bytes_of(&mut Copying::of_stopped(&from).expect("nobody has it open"));
+    let check = |bytes: &[u8], words: &str| {
+        let copy = folder.path().join("copy");
+        let error = restored(bytes, &copy).expect_err(words).to_string();
+        assert!(error.contains(words), "{words}: {error}");
+        assert!(!copy.exists(), "nothing is left of it");
+    };
+    let header = bytes.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
+    check(&bytes[..bytes.len() - 1], "broke off");
+    check(&bytes[..header], "broke off");
+    check(&[], "broke off");
+    check(&[&bytes[..], b"P"].concat(), "more after its end");
+    check(&[&bytes[..header], b"X\x00\x03why"].concat(), "not kept: why");
+    check(b"<html>\n", "no header");
+    check(&vec![b' '; 5_000], "no header");
+    check(b"{\"passback_copy\": 2, \"jobs\": 1, \"parts\": 1}\n", "use the worker's version");
+    let mut other = bytes.clone();
+    let in_an_event = bytes.len() / 2;
+    other[in_an_event] ^= 1;
+    let copy = folder.path().join("copy");
+    assert!(restored(&other, &copy).is_err() && !copy.exists());
+    fs::create_dir(&copy).expect("a folder");
+    fs::write(copy.join("mine"), "x").expect("a write");
+    assert!(matches!(restored(&bytes, &copy), Err(RestoreError::NotEmpty(_))));
+    assert!(copy.join("mine").exists());
+}
+
+#[test]
+fn there_is_one_copy_at_a_time_and_one_that_is_given_up_makes_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, _) = open(folder.path(), rules()).expect("a store");
+    let store = Arc::new(store);
+    let mut first = Copying::of(&store).expect("no other copy");
+    first.step().expect("a header");
+    assert!(matches!(Copying::of(&store), Err(CopyError::UnderWay)));
+    drop(first);
+    let bytes = bytes_of(&mut Copying::of(&store).expect("no other copy any more"));
+    // One that has come to its end makes room before it is dropped.
+    let copy = folder.path().join("copy");
+    assert_eq!(restored(&bytes, &copy).expect("an empty store is one too"), 0);
+}
+
+#[test]
+fn a_store_that_is_opened_anew_meanwhile_ends_the_copy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = crate::store_common::FaultyDisk::default();
+    let (store, _) = open_on(folder.path(), disk.opener()).expect("a store");
+    let store = Arc::new(store);
+    stored(&store, &lti11_event(1, 300), 1);
+    let mut copying = Copying::of(&store).expect("no other copy");
+    copying.step().expect("a header");
+    disk.strike(Strike::AtApply);
+    let refused =
+        crate::store_common::wait(store.submit(crate::store_common::order(admit(&lti11_event(2, 300), 2), NOW)));
+    assert!(refused.is_err());
+    until("the store to be opened anew", || store.is_writable());
+    assert!(matches!(copying.step(), Err(CopyError::Reopened)));
+    drop(copying);
+    assert!(Copying::of(&store).is_ok());
+}
+
+fn bring_in(folder: &Path, text: &str, wholeness: Wholeness) -> Result<Imported, ImportError> {
+    let spare = tempfile::tempdir().expect("a folder");
+    let file = spare.path().join("lines");
+    fs::write(&file, text).expect("a write");
+    let mut file = File::open(file).expect("a file");
+    import(folder, &mut file, wholeness, (rules(), NOW), &mut |_, _, _| {})
+}
+
+#[test]
+fn export_import_export_is_the_same_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, to) = (folder.path().join("store"), folder.path().join("other"));
+    make(&from);
+    let text = lines(&from);
+    let count = text.lines().filter(|line| line.contains("\"kind\":\"job\"")).count() as u64;
+    let imported = bring_in(&to, &text, Wholeness::Needed).expect("good lines");
+    assert_eq!(imported, Imported { jobs: count, in_all: count, ..Imported::default() });
+    assert!(lines(&to) == text, "what was written comes back as it was");
+    assert_no_blobs(&to);
+    // In whatever order the lines come, and a second time.
+    let mut back: Vec<&str> = text.lines().collect();
+    back[1..].reverse();
+    let again = folder.path().join("again");
+    bring_in(&again, &back.join("\n"), Wholeness::Needed).expect("good lines");
+    let sorted = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    assert!(sorted(&lines(&again)) == sorted(&text), "in another order it is the same");
+    let imported = bring_in(&to, &text, Wholeness::Needed).expect("good lines");
+    assert_eq!(imported, Imported { known: count, in_all: count, ..Imported::default() });
+    assert!(lines(&to) == text, "what was written comes back as it was");
+    let (store, _) = open_with(&to, rules(), SMALL).expect("a store");
+    assert_eq!(store.cut_off().len(), 2);
+    goes_on(&store);
+}
+
+#[test]
+fn bad_lines_are_named_by_number_and_nothing_is_imported() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, to) = (folder.path().join("store"), folder.path().join("other"));
+    make(&from);
+    let text = lines(&from);
+    let lines_of = || text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let job = lines_of().iter().position(|line| line.contains("\"kind\":\"job\"")).expect("a job");
+    let check = |lines: &[String], words: &str| {
+        let error = bring_in(&to, &lines.join("\n"), Wholeness::Needed).expect_err(words).to_string();
+        assert!(error.contains("nothing was imported") && error.contains(words), "{words}: {error}");
+        assert!(!to.exists(), "nothing is left of it");
+    };
+    let change = |member: &str, value: Value| {
+        let mut lines = lines_of();
+        let mut line: Value = serde_json::from_str(&lines[job]).expect("JSON");
+        line[member] = value;
+        lines[job] = line.to_string();
+        lines
+    };
+    let number = job + 1;
+    check(&change("state", json!("lost")), &format!("line {number}: unknown variant `lost`"));
+    check(&change("colour", json!("red")), &format!("line {number}: unknown field `colour`"));
+    check(&change("cell", json!("xyz")), &format!("line {number}: cell: must be hexadecimal"));
+    check(&change("cell", json!("ab")), &format!("line {number}: cell: must have 32"));
+    check(&change("id", json!("17")), &format!("line {number}: is not a job id"));
+    check(&change("event", json!("{}")), &format!("line {number}: event: "));
+    check(&change("attempts", json!([{"started_at": "now"}])), &format!("line {number}: "));
+    check(&change("kind", json!("jab")), &format!("line {number}: is of the unknown kind \"jab\""));
+    let mut twice = lines_of();
+    twice.insert(job + 1, twice[job].clone());
+    check(&twice, &format!("line {}: is job", number + 1));
+    let mut torn = lines_of();
+    torn[job].truncate(100);
+    torn[job + 1] = "[]".to_owned();
+    check(&torn, &format!("line {number}: is no JSON"));
+    check(&torn, &format!("line {}: is no JSON object", number + 1));
+    let mut short = lines_of();
+    short.pop();
+    check(&short, "cut short");
+    short.remove(job);
+    short.push(lines_of().pop().expect("an end"));
+    check(&short, "its end tells of");
+    let imported = bring_in(&to, &short.join("\n"), Wholeness::Waived).expect("it is taken as it is");
+    assert_eq!(imported.jobs + 1, lines_of().iter().filter(|line| line.contains("\"kind\":\"job\"")).count() as u64);
+}
+
+/// A new worker has taken events already when the jobs of the old one come to it.
+#[test]
+fn jobs_of_two_stores_are_put_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let event = |student: u64, score: u32, second: u32| {
+        let mut event: Value = serde_json::from_str(&lti11_event(student, 300)).expect("an event");
+        event["event_id"] = format!("{student}-{score}").into();
+        event["score"] = score.into();
+        event["occurred_at"] = format!("2026-01-01T00:00:{second:02}Z").into();
+        event.to_string()
+    };
+    let (waits, given_up, repeated, newer) = {
+        let (store, _) = open_with(&old, rules(), SMALL).expect("a store");
+        let waits = stored(&store, &event(1, 5, 10), 1);
+        let given_up = stored(&store, &event(2, 5, 10), 2);
+        finish(&store, given_up, Finding::Unsendable(FailureReason::UnknownKey));
+        let repeated = stored(&store, &event(3, 5, 10), 3);
+        let newer = stored(&store, &event(4, 5, 30), 4);
+        (waits, given_up, repeated, newer)
+    };
+    let text = lines(&old);
+    let (newest, older_there) = {
+        let (store, _) = open_with(&new, rules(), SMALL).expect("a store");
+        let newest = stored(&store, &event(1, 8, 20), 11);
+        stored(&store, &event(3, 5, 10), 12);
+        let older_there = stored(&store, &event(4, 2, 20), 13);
+        // As many as make parts, settled entries and runs of both.
+        for student in 100..140 {
+            stored(&store, &lti11_event(student, 300), student.into());
+        }
+        (newest, older_there)
+    };
+    fs::write(new.join("operator.token"), "kept").expect("a write");
+    let in_use = open_with(&new, rules(), SMALL).expect("a store");
+    let refused = bring_in(&new, &text, Wholeness::Needed).expect_err("it is in use").to_string();
+    assert!(refused.contains("stop that one first"), "{refused}");
+    drop(in_use);
+    let imported = bring_in(&new, &text, Wholeness::Needed).expect("good lines");
+    assert_eq!(imported, Imported { jobs: 3, repeated: 1, in_all: 46, ..Imported::default() });
+    assert!(new.join("operator.token").exists());
+    let (store, _) = open_with(&new, rules(), SMALL).expect("a store");
+    assert!(store.check().expect("reading works").is_sound());
+    let state = |id| store.job(id).expect("reading works").map(|job| job.state_name());
+    assert_eq!(state(waits), Some(StateName::Superseded), "a newer grade is in its cell");
+    assert_eq!(state(newest), Some(StateName::Queued));
+    assert_eq!(state(given_up), Some(StateName::Flagged));
+    assert_eq!(state(repeated), None, "its event is there under another id");
+    assert_eq!(state(newer), Some(StateName::Queued));
+    assert_eq!(state(older_there), Some(StateName::Superseded), "the one that came is newer");
+    assert!(matches!(carry_out(&store, admit(&event(2, 5, 10), 50), NOW), Answer::Duplicate(id) if id == given_up));
+    finish(&store, newest, Finding::Accepted);
+    assert!(matches!(carry_out(&store, admit(&lti11_event(999, 300), 99), NOW), Answer::Stored(_)));
+}
