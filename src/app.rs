@@ -4,6 +4,7 @@ mod commands;
 mod privacy;
 mod reload;
 mod seams;
+mod store_commands;
 
 use std::{
     fs::{self, OpenOptions},
@@ -25,7 +26,10 @@ use crate::{
         clock::SystemClock,
         intake::http::{self as http_intake, Doors},
         secrets::ConfiguredRegistry,
-        store::{self, Store},
+        store::{
+            self, Store,
+            copying::{CopyError, Copying},
+        },
         transport::{self, HttpTransport},
     },
     check::desk::Desk,
@@ -44,7 +48,7 @@ use crate::{
     ports::{Clock, Intake, JobStore as _, Observer, Porter, QueueHealth},
     shutdown::Tasks,
     surfaces::{
-        admin::{self, Surface, page::sessions::Sessions, server, view},
+        admin::{self, Surface, backup, page::sessions::Sessions, server, view},
         audience::Audience,
         log::LogObserver,
         metrics::Metrics,
@@ -228,6 +232,7 @@ impl Service {
             desk: Arc::clone(desk),
             jwks: Arc::new(move || registry.jwks()),
             reload: Arc::new(move || reloader.reload()),
+            backup: copying(&self.store),
             drain: self.tasks.drain(),
         };
         admin::router(&surface, http_intake::events_router(doors.clone()), http_intake::grade_passback_router(doors))
@@ -327,6 +332,18 @@ fn outbox_options(config: &Config) -> Option<OutboxOptions> {
 /// What the assessment platform is told of the end of a job: what the lists show.
 fn telling(labels: Arc<Labels>) -> amqp::Telling {
     Arc::new(move |end, job| view::outcome(end, job, &labels))
+}
+
+/// Copies of the store, for whoever asks by the API.
+fn copying(store: &Arc<Store>) -> backup::Begin {
+    let store = Arc::clone(store);
+    Arc::new(move || {
+        let mut copying = Copying::of(&store).map_err(|error| match error {
+            CopyError::UnderWay => backup::NoCopy::UnderWay(error.to_string()),
+            _ => backup::NoCopy::Unavailable,
+        })?;
+        Ok(Box::new(move || copying.step().map_err(|error| error.to_string())) as backup::Steps)
+    })
 }
 
 /// A folder that cannot be made or read is told by the store, which needs it too.

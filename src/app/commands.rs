@@ -6,13 +6,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{error, info, warn};
 use url::Url;
 
-use super::Service;
+use super::{Service, store_commands};
 use crate::{
     adapters::{
         amqp::{self, Message, Publisher},
         clock::SystemClock,
         secrets::ConfiguredRegistry,
-        store::export as store,
         transport::HttpTransport,
     },
     config::{
@@ -26,7 +25,7 @@ use crate::{
     shutdown::{Asked, Signals},
     surfaces::{
         cli::{
-            self, Cli, CliError, Command, LocalWorker, Screen, check, demo, export, failures, jobs, keys, lms, stats,
+            self, Cli, CliError, Command, LocalWorker, Screen, check, config, demo, failures, jobs, keys, lms, stats,
             submit::{self, BrokerTarget, NotPublished, Publish},
             verify,
         },
@@ -43,7 +42,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
 async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
     let path = cli.config.as_deref();
     let local = || {
-        let config = load_config(path)?;
+        let config = load_local(path)?;
         Ok(LocalWorker::new(config.http.listen, &config.store.path))
     };
     match &cli.command {
@@ -57,7 +56,9 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
         Command::Jobs(command) => jobs::run(command, &local, screen).await,
         Command::Verify(args) => verify::run(args, &local, screen).await,
         Command::Stats(args) => stats::run(args, &local, screen).await,
-        Command::Export(args) => export(args, &load_config(path)?),
+        Command::Export(args) => store_commands::export(args, path, &local).await,
+        Command::Import(args) => store_commands::import(args, path, screen),
+        Command::Backup(args) => store_commands::backup(args, path, &local, screen).await,
         Command::Keys(keys::Command::Generate(args)) => {
             let key = rsa::generate_signing_key().map_err(|error| failed(&error))?;
             keys::generate(args, &key, screen)
@@ -67,6 +68,7 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
             let signing_keys: Vec<_> = config.signing_keys.iter().map(SigningKeyConfig::signing_key).collect();
             keys::jwks(&rsa::jwks(&signing_keys).map_err(|error| CliError::Usage(error.to_string()))?, screen)
         }
+        Command::Config(args) => config::run(args, || effective(path), screen),
         Command::Check(args) => check(args, path, screen).await,
         Command::Lms(args) => lms::run(args, screen, lms::until_signal()).await,
     }
@@ -95,21 +97,19 @@ async fn check(args: &check::CheckArgs, path: Option<&Path>, screen: &mut Screen
     check::run(args, crate::check::remarks(&scene), screen).await
 }
 
-/// `passback export`: of a store that nobody uses.
-fn export(args: &export::ExportArgs, config: &Config) -> Result<(), CliError> {
-    let folder = &config.store.path;
-    let mut to = export::target(args)?;
-    let written = if args.salvage { store::salvage(folder, &mut to) } else { store::export(folder, &mut to) };
-    let store::Summary { jobs, platforms, unread, remedy, .. } = written.map_err(|error| match error {
-        // Whoever read the output has seen enough.
-        store::ExportError::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
-        error => failed(&error),
-    })?;
-    export::report(&export::Tally { jobs, platforms, unread, remedy })
+pub(super) fn load_config(path: Option<&Path>) -> Result<Config, CliError> {
+    Config::load(load_options(path)).map_err(|error| CliError::Usage(error.to_string()))
 }
 
-fn load_config(path: Option<&Path>) -> Result<Config, CliError> {
-    Config::load(load_options(path)).map_err(|error| CliError::Usage(error.to_string()))
+/// What those need that talk to the worker of this machine or to its store: no secret, so none has to be there.
+pub(super) fn load_local(path: Option<&Path>) -> Result<Config, CliError> {
+    Config::load_local(load_options(path)).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// `passback config`: what the worker would run with.
+fn effective(path: Option<&Path>) -> Result<String, CliError> {
+    let shown = Config::load_to_show(load_options(path)).map_err(|error| CliError::Usage(error.to_string()))?;
+    Ok(shown.text())
 }
 
 fn load_options(path: Option<&Path>) -> load::LoadOptions<impl Iterator<Item = (String, String)>> {
@@ -166,12 +166,12 @@ async fn reload(service: &Service) {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> CliError {
+pub(super) fn failed(error: &dyn std::error::Error) -> CliError {
     CliError::Failed(chain(error))
 }
 
 /// An error with all of its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
     // Some libraries repeat the cause in their own words already.
     causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })

@@ -17,6 +17,7 @@ use super::{
     Config, LISTS,
     fault::setting_name,
     reader::Reader,
+    show::Shown,
     tree::{Node, Place, Value},
 };
 
@@ -85,17 +86,34 @@ impl Config {
     pub fn load_and_tell<E: Iterator<Item = (String, String)>>(
         options: LoadOptions<E>,
     ) -> Result<(Self, Sources), ConfigError> {
+        let Shown { config, sources, .. } = Self::load_to_show(options)?;
+        Ok((config, sources))
+    }
+
+    /// The same, to be shown.
+    pub fn load_to_show<E: Iterator<Item = (String, String)>>(options: LoadOptions<E>) -> Result<Shown, ConfigError> {
         let env: BTreeMap<String, String> = options.env.collect();
         let path = find_file(options.path, &env, Path::new("passback.toml"));
         let text = path.as_deref().map(read_file).transpose()?;
         let tree = tree(text.as_deref().zip(path.as_deref()), &env)?;
         let config = Self::from_tree(&tree, &env)?;
-        let sections = match tree.value {
-            Value::Table(members) => members.into_iter().map(|(key, _)| key.name).collect(),
+        let sections = match &tree.value {
+            Value::Table(members) => members.iter().map(|(key, _)| key.name.clone()).collect(),
             _ => Vec::new(),
         };
         let variables = env.into_keys().filter(|name| path_of(name).is_some()).collect();
-        Ok((config, Sources { file: path, sections, variables }))
+        Ok(Shown { config, sources: Sources { file: path, sections, variables }, tree })
+    }
+
+    /// Loads what finds the store and the worker of this machine, `[store]` and `[http]`. The other sections are left out
+    /// unread: whoever looks after a worker need not hold its secrets.
+    pub fn load_local<E: Iterator<Item = (String, String)>>(options: LoadOptions<E>) -> Result<Self, ConfigError> {
+        let env: BTreeMap<String, String> = options.env.collect();
+        let path = find_file(options.path, &env, Path::new("passback.toml"));
+        let text = path.as_deref().map(read_file).transpose()?;
+        let mut tree = tree(text.as_deref().zip(path.as_deref()), &env)?;
+        leave_out(&mut tree);
+        Self::from_tree(&tree, &env)
     }
 
     fn from_tree(tree: &Node, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
@@ -118,6 +136,14 @@ fn tree(file: Option<(&str, &Path)>, env: &BTreeMap<String, String>) -> Result<N
     };
     lay_over(&mut tree, env)?;
     Ok(tree)
+}
+
+/// Leaves out the sections that may hold or need a secret, or a file. What is no section at all stays, to be told.
+fn leave_out(tree: &mut Node) {
+    const LEFT_OUT: [&str; 4] = ["amqp", "delivery", "egress", "lti"];
+    if let Value::Table(members) = &mut tree.value {
+        members.retain(|(key, _)| !LEFT_OUT.contains(&key.name.as_str()) && !LISTS.contains(&key.name.as_str()));
+    }
 }
 
 fn find_file(given: Option<PathBuf>, env: &BTreeMap<String, String>, usual: &Path) -> Option<PathBuf> {
@@ -274,6 +300,24 @@ mod tests {
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:0");
         let off = load("[amqp]\nurl = \"amqp://h\"\n", &[("PASSBACK_AMQP__URL", "")]).expect("it is right");
         assert!(off.amqp.url.is_none());
+    }
+
+    #[test]
+    fn whoever_looks_after_a_worker_need_not_hold_its_secrets() {
+        let local = |text: &str| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("passback.toml");
+            fs::write(&path, text).expect("a file");
+            Config::load_local(LoadOptions { path: Some(path), env: std::iter::empty() })
+        };
+        let text = "[store]\npath = \"jobs\"\n[http]\nlisten = \"127.0.0.1:9\"\n[amqp]\nurl = { env = \"UNSET\" }\n\
+            [egress]\nca_file = \"/no/such/file\"\n[[lti_keys]]\nkey = \"k\"\nsecret = { env = \"UNSET\" }\n\
+            [[tokens]]\nname = \"ops\"\ntoken = { file = \"/no/such/file\" }\nrole = \"operator\"\n";
+        assert!(complaint(text, &[]).contains("UNSET"), "the worker needs them");
+        let config = local(text).expect("nothing of these is needed");
+        assert_eq!((config.store.path.to_str(), config.http.listen.port()), (Some("jobs"), 9));
+        assert!(local("[htpp]\n").is_err_and(|error| error.to_string().contains("did you mean `http`?")));
+        assert!(local("[http]\nlisten = 1\n").is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod reader;
 pub mod retry;
 pub mod rsa;
 pub mod secret;
+pub mod show;
 pub mod store;
 pub mod tokens;
 mod tree;

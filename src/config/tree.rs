@@ -143,17 +143,25 @@ impl Node {
     pub(super) fn place_of(&self, path: &str) -> &Place {
         let mut here = self;
         for segment in path.split('.') {
-            let next = match &here.value {
-                Value::Table(members) => members.iter().find(|(key, _)| key.name == segment).map(|(_, node)| node),
-                Value::List(entries) => segment.parse::<usize>().ok().and_then(|index| entries.get(index)),
-                _ => None,
-            };
-            match next {
+            match here.step(segment) {
                 Some(next) => here = next,
                 None => break,
             }
         }
         &here.place
+    }
+
+    /// The setting at `path`, if it is set there.
+    pub(super) fn find(&self, path: &str) -> Option<&Self> {
+        path.split('.').try_fold(self, |here, segment| here.step(segment))
+    }
+
+    fn step(&self, segment: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Table(members) => members.iter().find(|(key, _)| key.name == segment).map(|(_, node)| node),
+            Value::List(entries) => segment.parse::<usize>().ok().and_then(|index| entries.get(index)),
+            _ => None,
+        }
     }
 }
 

@@ -35,11 +35,13 @@ pub enum Action {
     Resume,
     /// Keys, platforms and tokens were read anew.
     Reload,
+    /// The store was copied.
+    Backup,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Replay, Self::Discard, Self::Pause, Self::Resume, Self::Reload];
+    pub const ALL: [Self; 6] = [Self::Replay, Self::Discard, Self::Pause, Self::Resume, Self::Reload, Self::Backup];
 
     /// The stable text name.
     pub const fn name(self) -> &'static str {
@@ -49,6 +51,7 @@ impl Action {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Reload => "reload",
+            Self::Backup => "backup",
         }
     }
 }

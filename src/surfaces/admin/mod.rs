@@ -2,6 +2,7 @@
 
 mod audit_log;
 mod auth;
+pub mod backup;
 mod bulk;
 mod change_job;
 mod change_many;
@@ -90,6 +91,8 @@ pub struct Surface {
     pub jwks: Arc<dyn Fn() -> Arc<serde_json::Value> + Send + Sync>,
     /// Reads keys, platforms and tokens anew; an error changes nothing and says why.
     pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Begins a copy of the store.
+    pub backup: backup::Begin,
 }
 
 /// A call of the interface.
@@ -213,6 +216,13 @@ pub fn calls() -> Vec<Call> {
             "/api/v1/reload",
             reload::handle,
             Says::that("Reads keys, platforms and tokens anew", STATUS).takes("Note").refuses(&[422]),
+        ),
+        Call::post(
+            "/api/v1/backup",
+            backup::handle,
+            Says::that("A copy of the store, which `passback backup` makes a store of", &[(200, "bytes")])
+                .takes("Note")
+                .refuses(&[409]),
         ),
         Call::get("/healthz", None, health::healthz, Says::that("The process is alive", STATUS)),
         Call::get("/readyz", None, health::readyz, Says::that("It does its work", STATUS).refuses(&[503])),

@@ -133,6 +133,7 @@ fn responses(call: &Call, answers: &[(u16, &str)], refusals: &[u16]) -> Value {
     for (status, form) in answers {
         let content = match *form {
             "text" => json!({"text/plain": {"schema": {"type": "string"}}}),
+            "bytes" => json!({"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}),
             form => json!({"application/json": {"schema": schemas::reference(form)}}),
         };
         responses.insert(status.to_string(), json!({"description": call.says.summary, "content": content}));

@@ -6,17 +6,21 @@
 
 use std::{error::Error as _, fmt, io, time::Duration};
 
-use reqwest::{Method, RequestBuilder, StatusCode, header, redirect};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use tokio::time::timeout;
 use url::Url;
 
-use super::output::printable;
+use super::{fault::CliError, output::printable};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take. A replay of many thousand jobs is the slowest of them.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a download may take in all, and how long the next piece of it.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest answer that is read: a page of a thousand jobs is below two megabytes, a job with its event below one.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How much of an answer that is no problem document is shown.
@@ -209,18 +213,43 @@ impl Client {
 
     /// Commands; the answer's body as it came.
     pub async fn post(&self, path: &[&str], payload: Payload) -> Result<String, ClientError> {
-        let request = self.http.request(Method::POST, self.url(path));
-        let request = match payload {
-            Payload::Empty => request,
-            Payload::Json(body) => request.header(header::CONTENT_TYPE, "application/json").body(body),
-            Payload::Ndjson(body) => request.header(header::CONTENT_TYPE, "application/x-ndjson").body(body),
-        };
-        self.answer(request).await
+        self.answer(self.command(path, payload)).await
+    }
+
+    /// Commands, and hands the bytes of a long answer on as they come.
+    pub async fn download(
+        &self,
+        path: &[&str],
+        payload: Payload,
+        mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let request = self.command(path, payload).timeout(DOWNLOAD_TIMEOUT);
+        let mut response = self.signed(request).send().await.map_err(|error| self.no_answer(&error))?;
+        if !response.status().is_success() {
+            return Err(self.read(response).await.err().unwrap_or_else(|| self.strange("")).into());
+        }
+        loop {
+            let chunk = timeout(CHUNK_TIMEOUT, response.chunk()).await;
+            let chunk = chunk.map_err(|_| ClientError::Timeout(self.base.clone()))?;
+            match chunk.map_err(|error| self.no_answer(&error))? {
+                Some(bytes) => take(&bytes)?,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// An answer that is not of the form that was asked for.
     pub fn strange(&self, body: &str) -> ClientError {
         ClientError::Strange { url: self.base.clone(), status: StatusCode::OK, excerpt: excerpt(body) }
+    }
+
+    fn command(&self, path: &[&str], payload: Payload) -> RequestBuilder {
+        let request = self.http.request(Method::POST, self.url(path));
+        match payload {
+            Payload::Empty => request,
+            Payload::Json(body) => request.header(header::CONTENT_TYPE, "application/json").body(body),
+            Payload::Ndjson(body) => request.header(header::CONTENT_TYPE, "application/x-ndjson").body(body),
+        }
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -233,11 +262,18 @@ impl Client {
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<String, ClientError> {
-        let request = match &self.token {
+        let response = self.signed(request).send().await.map_err(|error| self.no_answer(&error))?;
+        self.read(response).await
+    }
+
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
             Token::Given(token) | Token::Found { token, .. } => request.bearer_auth(token.expose_secret()),
             Token::None(_) => request,
-        };
-        let mut response = request.send().await.map_err(|error| self.no_answer(&error))?;
+        }
+    }
+
+    async fn read(&self, mut response: Response) -> Result<String, ClientError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(&error))? {
             body.extend_from_slice(&chunk);

@@ -60,6 +60,11 @@ impl LocalWorker {
 pub type FindLocal<'a> = &'a dyn Fn() -> Result<LocalWorker, CliError>;
 
 impl ConnectArgs {
+    /// Whether a worker is told by its address.
+    pub fn names_a_worker(&self) -> bool {
+        self.url.as_deref().is_some_and(|url| !url.trim().is_empty())
+    }
+
     /// The client for the worker that is meant.
     ///
     /// The operator token of this machine goes to a worker of this machine alone: one told by `--url` gets it only

@@ -1,16 +1,15 @@
-//! `passback export`: the jobs of a stopped store as NDJSON, in a file or on standard output. How a store is read is
-//! not known here; what was read comes in as a [`Tally`].
+//! `passback export`: the jobs of a store as NDJSON, in a file or on standard output. How a store is read is not known
+//! here; what was read comes in as a [`Tally`].
 
 use std::{
-    fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
+use tempfile::NamedTempFile;
 
-use super::{fault::CliError, output::note};
+use super::{connect::ConnectArgs, fault::CliError, output::note};
 
 /// `passback export`
 #[derive(Args, Clone, Debug)]
@@ -20,8 +19,11 @@ pub struct ExportArgs {
     pub file: Option<PathBuf>,
     /// Bring out what can be read of a damaged store. It is read from a copy in the folder for temporary files
     /// (`TMPDIR`) and stays as it is
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["url", "token"])]
     pub salvage: bool,
+    /// The worker, where the store is in use.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -29,8 +31,10 @@ const EXAMPLES: &str = "Examples:
   passback export --salvage saved.ndjson
   passback export | gzip > jobs.ndjson.gz
 
-The worker must be stopped. The lines hold students' data: a file is made for you alone to read. Without --salvage a
-damaged record ends it with 1. With --salvage it ends with 0 if all that is in the store was read, else with 1.";
+The worker may run: then a copy of its store is taken first, as `passback backup` does, into the folder for temporary files,
+and the lines are written from that. For --salvage it must be stopped. The lines hold students' data: a file is made for you
+alone to read, and gets its name when it is whole. Without --salvage a damaged record ends it with 1. With --salvage it ends
+with 0 if all that is in the store was read, else with 1.";
 
 /// What was written.
 #[derive(Clone, Debug, Default)]
@@ -45,16 +49,69 @@ pub struct Tally {
     pub remedy: Option<String>,
 }
 
-/// Where the lines go.
-pub fn target(args: &ExportArgs) -> Result<Box<dyn Write>, CliError> {
-    match args.file.as_deref().filter(|path| *path != Path::new("-")) {
-        None => Ok(Box::new(BufWriter::new(io::stdout()))),
-        Some(path) => {
-            let file: io::Result<File> = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let file = file.map_err(|error| CliError::Failed(format!("cannot make {}: {error}", path.display())))?;
-            Ok(Box::new(BufWriter::new(file)))
+/// Where the lines go. A file gets its name when it is whole.
+pub enum Target {
+    /// Standard output.
+    Output(BufWriter<io::Stdout>),
+    /// A file, under a name of its own until it is whole.
+    File(BufWriter<NamedTempFile>, PathBuf),
+}
+
+impl Target {
+    /// The target that is asked for.
+    pub fn of(args: &ExportArgs) -> Result<Self, CliError> {
+        must_be_new(args)?;
+        let Some(path) = file_of(args) else { return Ok(Self::Output(BufWriter::new(io::stdout()))) };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // It can be read by its owner alone.
+        let file = NamedTempFile::with_prefix_in(".export-", folder);
+        let file = file.map_err(|error| not_made(path, &error))?;
+        Ok(Self::File(BufWriter::new(file), path.to_owned()))
+    }
+
+    /// All is written.
+    pub fn finish(self) -> Result<(), CliError> {
+        match self {
+            Self::Output(mut output) => output.flush().map_err(|error| CliError::of_output(&error)),
+            Self::File(file, path) => {
+                let file = file.into_inner().map_err(|error| not_made(&path, error.error()))?;
+                file.as_file().sync_all().map_err(|error| not_made(&path, &error))?;
+                file.persist_noclobber(&path).map(drop).map_err(|error| not_made(&path, &error.error))
+            }
         }
     }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Output(output) => output.write(bytes),
+            Self::File(file, _) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Output(output) => output.flush(),
+            Self::File(file, _) => file.flush(),
+        }
+    }
+}
+
+fn file_of(args: &ExportArgs) -> Option<&Path> {
+    args.file.as_deref().filter(|path| *path != Path::new("-"))
+}
+
+/// A file is never written over.
+pub fn must_be_new(args: &ExportArgs) -> Result<(), CliError> {
+    match file_of(args) {
+        Some(path) if path.symlink_metadata().is_ok() => Err(not_made(path, &io::ErrorKind::AlreadyExists.into())),
+        _ => Ok(()),
+    }
+}
+
+fn not_made(path: &Path, error: &io::Error) -> CliError {
+    CliError::Failed(format!("cannot make {}: {error}", path.display()))
 }
 
 /// Says what was written, and whether that is all.
@@ -88,9 +145,15 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("jobs.ndjson");
-        let args = ExportArgs { file: Some(file.clone()), salvage: false };
-        drop(target(&args).expect("a new file"));
+        let args = ExportArgs { file: Some(file.clone()), salvage: false, connect: ConnectArgs::default() };
+        drop(Target::of(&args).expect("a new file"));
+        assert!(std::fs::read_dir(folder.path()).expect("a folder").next().is_none(), "what failed leaves nothing");
+        let mut target = Target::of(&args).expect("a new file");
+        target.write_all(b"{}\n").expect("a write");
+        assert!(!file.exists(), "it has no name yet");
+        target.finish().expect("it is whole");
         assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
-        assert!(target(&args).err().expect("it is there").to_string().contains("jobs.ndjson"));
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"{}\n");
+        assert!(Target::of(&args).err().expect("it is there").to_string().contains("jobs.ndjson"));
     }
 }

@@ -8,29 +8,35 @@
 //! run, demo                     arguments only: the service and the demo are started elsewhere
 //! submit  ── batches ─────────┐
 //! failures, jobs, stats, verify ── connect ── client ── a worker's API
-//!     └── filter              └── answers ── job_table, job_page ── output
+//! backup, export ─────────────┘
+//!     └── filter              └── answers ── job_table, job_page ── output, progress
 //! lms                           a simulated LMS, until it is told to stop
-//! export                        what the store's own export writes
+//! export, import, backup        between the store's own halves of them and a person
+//! config                        what `config` shows, printed
 //! keys                          what `config` makes, printed or written
 //! check                         what `crate::check` finds, printed
 //! ```
 
 mod answers;
+pub mod backup;
 mod batches;
 pub mod check;
 mod client;
+pub mod config;
 mod connect;
 pub mod demo;
 pub mod export;
 pub mod failures;
 mod fault;
 mod filter;
+pub mod import;
 mod job_page;
 mod job_table;
 pub mod jobs;
 pub mod keys;
 pub mod lms;
 mod output;
+pub mod progress;
 pub mod stats;
 pub mod submit;
 #[cfg(test)]
@@ -89,11 +95,17 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Count the jobs, and show how each platform is doing
     Stats(stats::StatsArgs),
-    /// Write the jobs of a stopped store as NDJSON, and save what can be read of a damaged one
+    /// Write the jobs of a store as NDJSON, and save what can be read of a damaged one
     Export(export::ExportArgs),
+    /// Take over the jobs that an export wrote
+    Import(import::ImportArgs),
+    /// Copy the store, also of a worker that runs
+    Backup(backup::BackupArgs),
     /// Make the tool's RSA keys, and show their public halves
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Print the configuration that a worker would run with, without its secrets, or the commented default file
+    Config(config::ConfigArgs),
     /// Try the configuration, the store, the broker, the keys and each platform, and say how to mend what is wrong
     Check(check::CheckArgs),
     /// Run a simulated LMS that speaks LTI 1.1 and 1.3, for trying out and for tests
@@ -181,9 +193,16 @@ mod tests {
             "stats --json",
             "export",
             "export jobs.ndjson --salvage",
+            "export --url http://127.0.0.1:9 --token t -",
+            "import jobs.ndjson",
+            "import - --partial --json",
+            "backup /backups/1",
+            "backup /backups/1 --url http://127.0.0.1:9 --note nightly --json",
             "keys generate",
             "keys generate --kid 2026-11 --out keys",
             "keys jwks",
+            "config",
+            "config --default",
             "check",
             "check --json --jwks-url https://tool.example.edu/.well-known/jwks.json",
             "check --lineitems https://lms.example.edu/a --lineitems https://lms.example.edu/b --platform moodle",
@@ -224,6 +243,9 @@ mod tests {
         check("submit", "<FILE>");
         check("submit - --queue q", "--amqp");
         check("submit - --amqp amqp://h --queue q --exchange e", "--exchange");
+        check("import", "<FILE>");
+        check("backup", "<DIR>");
+        check("export --salvage --url http://127.0.0.1:9", "--salvage");
         check("keys generate --kid a/b", "letters");
         check("check --platform moodle", "--lineitems");
         check("check --outcome-url https://lms.example.edu/o", "--key");

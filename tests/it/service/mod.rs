@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod backup;
 pub(crate) mod broker;
 mod broker_faults;
 mod calls;

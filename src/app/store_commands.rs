@@ -1,0 +1,172 @@
+//! `passback export`, `import` and `backup` carried out: between the store's own adapters and what the command line says.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
+
+use super::commands::{chain, failed, load_config, load_local};
+use crate::{
+    adapters::{
+        clock::SystemClock,
+        store::{
+            copying::{CopyError, Copying},
+            export as store,
+            import::{self as importing, Phase, Wholeness},
+            look::{FolderLook, look},
+            restore::{RestoreError, Taking},
+        },
+    },
+    config::Config,
+    domain::ledger::Rules,
+    ports::Clock as _,
+    surfaces::cli::{
+        CliError, ConnectArgs, FindLocal, Screen,
+        backup::{self, BackupArgs, Keep, Kept, Source, Steps},
+        export::{self, ExportArgs, Target},
+        import::{self, ImportArgs, Outcome},
+        progress::{Progress, Unit},
+    },
+};
+
+/// `passback backup`: of the worker that is told, else of the one of this machine, else of its stopped store.
+pub(super) async fn backup(
+    args: &BackupArgs,
+    path: Option<&Path>,
+    local: FindLocal<'_>,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
+    let source = source_of(&args.connect, path)?;
+    let keep = Box::new(Keeping(Taking::begin(&args.folder).map_err(not_restored)?));
+    backup::run(args, source, keep, local, screen).await
+}
+
+/// `passback export`: of a stopped store as it is; of one in use through a copy, which is gone afterwards.
+pub(super) async fn export(args: &ExportArgs, path: Option<&Path>, local: FindLocal<'_>) -> Result<(), CliError> {
+    if args.salvage {
+        let folder = load_local(path)?.store.path;
+        return write_lines(args, |to| store::salvage(&folder, to));
+    }
+    match source_of(&args.connect, path)? {
+        Source::Folder(steps) => {
+            // The export opens the store by itself.
+            drop(steps);
+            let folder = load_local(path)?.store.path;
+            write_lines(args, |to| store::export(&folder, to))
+        }
+        Source::Worker => {
+            export::must_be_new(args)?;
+            let copy = tempfile::tempdir().map_err(|error| failed(&error))?;
+            let folder = copy.path().join("store");
+            let keep = Box::new(Keeping(Taking::begin(&folder).map_err(not_restored)?));
+            backup::copy(&args.connect, Some("passback export"), Source::Worker, keep, local).await?;
+            write_lines(args, |to| store::export(&folder, to))
+        }
+    }
+}
+
+fn write_lines(
+    args: &ExportArgs,
+    write: impl FnOnce(&mut dyn Write) -> Result<store::Summary, store::ExportError>,
+) -> Result<(), CliError> {
+    let mut to = Target::of(args)?;
+    let store::Summary { jobs, platforms, unread, remedy, .. } = write(&mut to).map_err(|error| match error {
+        // Whoever read the output has seen enough.
+        store::ExportError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
+        error => failed(&error),
+    })?;
+    to.finish()?;
+    export::report(&export::Tally { jobs, platforms, unread, remedy })
+}
+
+/// `passback import`: into the store of this machine, which nobody may use.
+pub(super) fn import(args: &ImportArgs, path: Option<&Path>, screen: &mut Screen) -> Result<(), CliError> {
+    let config = load_config(path)?;
+    let mut from = if args.file == Path::new("-") {
+        importing::spool(io::stdin().lock()).map_err(|error| failed(&error))?
+    } else {
+        let shown = args.file.display();
+        let opened = File::open(&args.file);
+        let file = opened.map_err(|error| CliError::Failed(format!("cannot read {shown}: {error}")))?;
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        if is_file { file } else { importing::spool(file).map_err(|error| failed(&error))? }
+    };
+    let wholeness = if args.partial { Wholeness::Waived } else { Wholeness::Needed };
+    let mut shown: Option<(Phase, Progress)> = None;
+    let mut progress = |phase: Phase, done: u64, of: u64| {
+        if shown.as_ref().is_none_or(|(known, _)| *known != phase) {
+            shown = Some((
+                phase,
+                match phase {
+                    Phase::Reading => Progress::of("reading", Unit::Bytes),
+                    Phase::Writing => Progress::of("import", Unit::Jobs),
+                },
+            ));
+        }
+        if let Some((_, bar)) = &shown {
+            bar.set(done, of);
+        }
+    };
+    let scene = (config.rules(), SystemClock.now());
+    let imported = importing::import(&config.store.path, &mut from, wholeness, scene, &mut progress);
+    drop(shown);
+    let importing::Imported { jobs, known, repeated, in_all, unread } = imported.map_err(|error| failed(&error))?;
+    import::report(args, Outcome { imported: jobs, known, repeated, in_all, unread }, screen)
+}
+
+/// A worker that is told is asked; else the store of this machine is read by itself, unless a worker has it open.
+fn source_of(connect: &ConnectArgs, path: Option<&Path>) -> Result<Source, CliError> {
+    if connect.names_a_worker() {
+        return Ok(Source::Worker);
+    }
+    let folder = load_local(path)?.store.path;
+    match look(&folder) {
+        FolderLook::There(there) if there.in_use => Ok(Source::Worker),
+        // The worker may run where this user may not look.
+        FolderLook::There(there) if there.store_bytes.is_none() && there.written.is_err() => Ok(Source::Worker),
+        FolderLook::Unusable(_) => Ok(Source::Worker),
+        FolderLook::There(_) | FolderLook::Missing { .. } => Ok(Source::Folder(steps_of(folder))),
+    }
+}
+
+/// The copy begins with the first step, so that an export may leave it alone.
+fn steps_of(folder: std::path::PathBuf) -> Steps {
+    let mut copying: Option<Copying> = None;
+    Box::new(move || {
+        if copying.is_none() {
+            copying = Some(Copying::of_stopped(&folder).map_err(not_copied)?);
+        }
+        let Some(copying) = &mut copying else { return Ok(None) };
+        copying.step().map_err(not_copied)
+    })
+}
+
+/// A copy that is made a store.
+struct Keeping(Taking);
+
+impl Keep for Keeping {
+    fn take(&mut self, bytes: &[u8]) -> Result<(u64, u64), CliError> {
+        let progress = self.0.take(bytes).map_err(not_restored)?;
+        Ok((progress.jobs, progress.jobs_in_all))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Kept, CliError> {
+        // Nothing is decided in it: the rules of the worker that made it do not matter.
+        let rules: Rules = Config::default().rules();
+        let taken = self.0.finish(rules).map_err(not_restored)?;
+        Ok(Kept { jobs: taken.jobs, bytes: taken.bytes })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn not_copied(error: CopyError) -> CliError {
+    CliError::Failed(chain(&error))
+}
+
+fn not_restored(error: RestoreError) -> CliError {
+    match error {
+        RestoreError::NotEmpty(_) => CliError::Usage(error.to_string()),
+        error => failed(&error),
+    }
+}
