@@ -125,10 +125,14 @@ impl Call {
 
 /// All calls, but the two doors for events.
 pub fn calls() -> Vec<Call> {
-    const READ: Option<Right> = Some(Right::Read);
+    [of_jobs(), of_many(), of_platforms(), of_the_worker()].into_iter().flatten().collect()
+}
+
+const READ: Option<Right> = Some(Right::Read);
+const STATUS: &[(u16, &str)] = &[(200, "Status")];
+
+fn of_jobs() -> Vec<Call> {
     const JOB: &[(u16, &str)] = &[(200, "WholeJob")];
-    const PLATFORM: &[(u16, &str)] = &[(200, "Platform")];
-    const STATUS: &[(u16, &str)] = &[(200, "Status")];
     vec![
         Call::get(
             "/api/v1/jobs",
@@ -141,15 +145,6 @@ pub fn calls() -> Vec<Call> {
             .asks(LIST),
         ),
         Call::get("/api/v1/jobs/{id}", READ, show_job::handle, Says::that("A job", JOB).refuses(&[404])),
-        Call::get(
-            "/api/v1/groups",
-            READ,
-            groups::handle,
-            Says::that("Flagged jobs, counted by platform and reason", &[(200, "Groups")]).asks(GROUPS),
-        ),
-        Call::get("/api/v1/stats", READ, stats::handle, Says::that("The numbers", &[(200, "Stats")])),
-        Call::get("/api/v1/platforms", READ, platforms::list, Says::that("Each platform", &[(200, "Platforms")])),
-        Call::get("/api/v1/recent", READ, recent, Says::that("The last hour, by minute", &[(200, "Recent")])),
         Call::post(
             "/api/v1/jobs/{id}/replay",
             change_job::replay,
@@ -164,6 +159,17 @@ pub fn calls() -> Vec<Call> {
             "/api/v1/jobs/{id}/verify",
             verify_job::handle,
             Says::that("Reads the grade of a job back", &[(200, "Verification")]).refuses(&[404, 409]),
+        ),
+    ]
+}
+
+fn of_many() -> Vec<Call> {
+    vec![
+        Call::get(
+            "/api/v1/groups",
+            READ,
+            groups::handle,
+            Says::that("Flagged jobs, counted by platform and reason", &[(200, "Groups")]).asks(GROUPS),
         ),
         Call::post(
             "/api/v1/replay",
@@ -191,6 +197,15 @@ pub fn calls() -> Vec<Call> {
             bulk::show,
             Says::that("How far a change of many is", &[(200, "Replay")]).refuses(&[404]),
         ),
+    ]
+}
+
+fn of_platforms() -> Vec<Call> {
+    const PLATFORM: &[(u16, &str)] = &[(200, "Platform")];
+    vec![
+        Call::get("/api/v1/stats", READ, stats::handle, Says::that("The numbers", &[(200, "Stats")])),
+        Call::get("/api/v1/platforms", READ, platforms::list, Says::that("Each platform", &[(200, "Platforms")])),
+        Call::get("/api/v1/recent", READ, recent, Says::that("The last hour, by minute", &[(200, "Recent")])),
         Call::post(
             "/api/v1/platforms/{name}/pause",
             platforms::pause,
@@ -206,6 +221,11 @@ pub fn calls() -> Vec<Call> {
             check_platform::handle,
             Says::that("Tries the way to a platform, step by step", &[(200, "Findings")]).refuses(&[404, 409]),
         ),
+    ]
+}
+
+fn of_the_worker() -> Vec<Call> {
+    vec![
         Call::get(
             "/api/v1/audit",
             READ,
