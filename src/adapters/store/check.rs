@@ -9,6 +9,7 @@ use super::{
     draft::due_of,
     keys,
     memory::{Due, Memory, Tenants},
+    outline::Outline,
     parts::{self, Slot, SlotState},
     platforms, record,
     runs::{self, Mark, Marks},
@@ -161,6 +162,9 @@ impl Check<'_> {
         });
         self.report.expect(slot.state.standing() == Ok(record::Standing::of(job.state)), || {
             format!("job {}: its slot says another state", job.id)
+        });
+        self.report.expect(slot.outline.is_none_or(|outline| outline == Outline::of(job, platform)), || {
+            format!("job {}: its outline says something else", job.id)
         });
         if own {
             self.implied += keys::laid_out(&keys::own_state(job.id), &state).len() as u64;

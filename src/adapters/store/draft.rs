@@ -15,6 +15,7 @@ use super::{
     disk::{Changes, Fault},
     keys,
     memory::{Due, Memory, Tenants, is_ready},
+    outline::Outline,
     parts::{self, Chunk, Packer, Slot, SlotState},
     record,
     runs::{self, Mark, Marks, NewRun},
@@ -23,6 +24,7 @@ use super::{
 use crate::domain::{
     job::{Job, JobId},
     ledger::due_entry,
+    outcome::FailureReason,
 };
 
 /// What a draft brings about in memory once it is applied.
@@ -66,7 +68,8 @@ pub(super) struct Drafter<'a> {
 #[derive(Default)]
 struct Edit {
     new: Vec<Slot<'static>>,
-    changed: BTreeMap<JobId, SlotState<'static>>,
+    /// Their states, and why their last attempts failed.
+    changed: BTreeMap<JobId, (SlotState<'static>, Option<FailureReason>)>,
     /// Jobs that go, with the number of chunks that their event takes up.
     removed: BTreeMap<JobId, usize>,
 }
@@ -109,7 +112,7 @@ impl<'a> Drafter<'a> {
                 let part = part.ok_or_else(|| damaged(keys::states(id), Damage::Missing("its part")))?;
                 let edit = self.edits.entry(part).or_default();
                 match after {
-                    Some((_, state)) => drop(edit.changed.insert(id, place(state)?)),
+                    Some((job, state)) => drop(edit.changed.insert(id, (place(state)?, job.reason))),
                     None => {
                         let event = before.map_or(0, |job| record::event_half(job, platform).len());
                         edit.removed.insert(id, parts::chunks_of(event));
@@ -128,7 +131,7 @@ impl<'a> Drafter<'a> {
     /// Finds room for a new job.
     fn pack(&mut self, job: &Job, platform: u32, state: SlotState<'static>) -> JobId {
         let packed = self.packer.pack(job.id, &record::event_half(job, platform), &mut self.chunks);
-        let slot = Slot { id: job.id, chunk: packed.chunk, state };
+        let slot = Slot { id: job.id, chunk: packed.chunk, outline: Some(Outline::of(job, platform)), state };
         self.edits.entry(packed.part).or_default().new.push(slot);
         self.marks.extend(runs::of_job(job));
         packed.part
@@ -176,10 +179,12 @@ impl<'a> Drafter<'a> {
             let Edit { new, mut changed, removed } = edit;
             let kept = slots.into_iter().filter(|slot| !removed.contains_key(&slot.id));
             let mut slots: Vec<Slot<'static>> = kept
-                .map(|slot| Slot {
-                    id: slot.id,
-                    chunk: slot.chunk,
-                    state: changed.remove(&slot.id).unwrap_or_else(|| slot.state.into_owned()),
+                .map(|slot| match changed.remove(&slot.id) {
+                    None => Slot { state: slot.state.into_owned(), ..slot },
+                    Some((state, reason)) => {
+                        let outline = slot.outline.map(|outline| outline.failed_for(reason));
+                        Slot { id: slot.id, chunk: slot.chunk, outline, state }
+                    }
                 })
                 .collect();
             if let Some(id) = changed.into_keys().next() {

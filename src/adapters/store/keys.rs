@@ -3,7 +3,7 @@
 //! | key | value |
 //! | --- | --- |
 //! | `b` part, chunk | events of a part's jobs; written once |
-//! | `s` part | the states of a part's jobs |
+//! | `s` part | the states of a part's jobs, and what a list asks of each |
 //! | `o` id (piece) | a state that is too long for its part |
 //! | `d` platform, due, id | the cell of a job that may be started, once its part is settled |
 //! | `r` run, chunk | marks: what finds jobs by cell and by idempotency key |

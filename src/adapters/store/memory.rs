@@ -9,7 +9,12 @@ use std::{
     ops::Bound,
 };
 
-use super::{codec::Damage, parts::Slot, record::Standing};
+use super::{
+    codec::Damage,
+    outline::{Bloom, Sieve},
+    parts::Slot,
+    record::Standing,
+};
 use crate::domain::{
     destination::GradeCell,
     job::{JobId, StateName},
@@ -62,11 +67,14 @@ pub(super) struct Tenants {
     pub(super) flagged: u8,
     /// The newest of them.
     pub(super) last: Option<JobId>,
+    /// What they are like.
+    pub(super) bloom: Bloom,
 }
 
 impl Tenants {
     /// Those of a part that cannot be read: there may be any.
-    pub(super) const UNKNOWN: Self = Self { jobs: 3, queued: 1, flagged: 1, last: Some(JobId::LAST) };
+    pub(super) const UNKNOWN: Self =
+        Self { jobs: 3, queued: 1, flagged: 1, last: Some(JobId::LAST), bloom: Bloom::ANYTHING };
 
     /// Counts the jobs of a part.
     pub(super) fn of(slots: &[Slot<'_>]) -> Result<Self, Damage> {
@@ -74,7 +82,9 @@ impl Tenants {
         for slot in slots {
             tenants.jobs += 1;
             tenants.last = Some(slot.id);
-            match slot.state.standing()?.name() {
+            let state = slot.state.standing()?.name();
+            tenants.bloom.add(slot.outline.as_ref(), state);
+            match state {
                 StateName::Queued => tenants.queued += 1,
                 StateName::Flagged => tenants.flagged += 1,
                 StateName::Delivered | StateName::Superseded | StateName::Discarded => {}
@@ -84,7 +94,7 @@ impl Tenants {
     }
 
     /// Whether a list of jobs in this state may find one here.
-    fn may_hold(self, state: Option<StateName>) -> bool {
+    fn may_hold(&self, state: Option<StateName>) -> bool {
         match state {
             None => self.jobs > 0,
             Some(StateName::Queued) => self.queued > 0,
@@ -108,13 +118,16 @@ impl Directory {
         (tenants.last >= Some(id)).then_some(*first)
     }
 
-    /// The newest part with jobs older than `before` that may be in this state.
-    pub(super) fn newest(&self, before: Option<JobId>, state: Option<StateName>) -> Option<JobId> {
+    /// The newest part with jobs older than `before` that may hold what is sought.
+    pub(super) fn newest(&self, before: Option<JobId>, sieve: &Sieve) -> Option<JobId> {
         let older = match before {
             None => self.0.range(..),
             Some(before) => self.0.range(..before),
         };
-        older.rev().find(|(_, tenants)| tenants.may_hold(state)).map(|(first, _)| *first)
+        let state = sieve.state();
+        let may_hold =
+            |first: JobId, tenants: &Tenants| tenants.may_hold(state) && sieve.passes_part(first, &tenants.bloom);
+        older.rev().find(|(first, tenants)| may_hold(**first, tenants)).map(|(first, _)| *first)
     }
 
     /// The parts that may hold jobs in this state, oldest first.

@@ -11,6 +11,7 @@
 //! - what finds a job by its cell or its key is gathered in memory and written in sorted runs (`runs`);
 //! - the due entries of young jobs stay in memory; most are never written (`memory`);
 //! - attempts under way, and what a list must look at, are read off the states at the start;
+//! - what a list asks of a job stands in a few bytes beside its state, and a filter in memory tells which parts have it (`outline`);
 //! - what ended long ago is found by walking from the oldest part (`sweep`).
 //!
 //! Measured on two shared cores, ext4, events of 1.2 KB with an `event_id`, 20 platforms, a cell for each job (`benches/store.rs`;
@@ -51,6 +52,7 @@ mod memory;
 mod mending;
 mod nudge;
 mod opening;
+mod outline;
 mod overlay;
 mod parts;
 mod platforms;

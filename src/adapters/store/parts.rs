@@ -2,7 +2,8 @@
 //! record, hardly for its length.
 //!
 //! The events of a part lie in *chunks*, which are written once and end when they are full. Their states lie together in
-//! one record, a *slot* for each job, which is written anew when a commit changes some of them. A state that is too long
+//! one record, a *slot* for each job, which is written anew when a commit changes some of them. A slot also has the outline of its
+//! job, for lists. A state that is too long
 //! for its slot (a history with many words) has a record of its own. An event that is too long for a chunk has some
 //! chunks for itself.
 
@@ -11,12 +12,13 @@ use std::{borrow::Cow, mem};
 use super::{
     codec::{Damage, In, Out},
     disk::VALUE_BYTES_MAX,
+    outline::{OUTLINE_BYTES_MAX, Outline},
     record::{self, Standing},
 };
 use crate::domain::job::JobId;
 
 /// The most jobs of a part.
-pub(super) const JOBS_MAX: usize = 48;
+pub(super) const JOBS_MAX: usize = 46;
 
 /// The longest state that a slot holds, in bytes: one attempt and a few words. A full part still fits a record.
 pub(super) const SLOT_BYTES_MAX: usize = 104;
@@ -26,7 +28,13 @@ const CHUNKS_MAX: usize = 250;
 
 const FORM: u8 = 1;
 
-const _: () = assert!(JOBS_MAX * (16 + 1 + 1 + SLOT_BYTES_MAX) < VALUE_BYTES_MAX, "a full part must fit a record");
+/// The form of the record of a part's states. In form 1 they were without outlines.
+const SLOTS_FORM: u8 = 2;
+
+const _: () = assert!(
+    JOBS_MAX * (16 + 1 + OUTLINE_BYTES_MAX + 1 + SLOT_BYTES_MAX) < VALUE_BYTES_MAX,
+    "a full part must fit a record"
+);
 
 /// What a part says of one of its jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +43,8 @@ pub(super) struct Slot<'a> {
     pub(super) id: JobId,
     /// The chunk in which its event begins.
     pub(super) chunk: u8,
+    /// What a list asks of it; none in a store of format 2 or older.
+    pub(super) outline: Option<Outline>,
     /// Its state.
     pub(super) state: SlotState<'a>,
 }
@@ -77,10 +87,11 @@ impl SlotState<'_> {
 
 /// The record of a part's states.
 pub(super) fn encode_slots(slots: &[Slot<'_>]) -> Vec<u8> {
-    let mut out = Out::form(FORM, 1 + 64 * slots.len());
+    let mut out = Out::form(SLOTS_FORM, 1 + 80 * slots.len());
     for slot in slots {
         out.fixed(&slot.id.to_bytes());
         out.byte(slot.chunk);
+        Outline::write(slot.outline.as_ref(), &mut out);
         match &slot.state {
             SlotState::Here(state) => out.bytes(state),
             SlotState::Own(standing) => out.fixed(&[0, standing.code()]),
@@ -92,10 +103,10 @@ pub(super) fn encode_slots(slots: &[Slot<'_>]) -> Vec<u8> {
 /// Reads the record of a part's states: the jobs in the order of their ids.
 pub(super) fn decode_slots(bytes: &[u8]) -> Result<Vec<Slot<'_>>, Damage> {
     let mut read = In::new(bytes);
-    read.form(FORM)?;
+    let form = slots_form(&mut read)?;
     let mut slots = Vec::with_capacity(JOBS_MAX);
     while !read.is_empty() {
-        slots.push(read_slot(&mut read)?);
+        slots.push(read_slot(form, &mut read)?);
     }
     Ok(slots)
 }
@@ -104,9 +115,13 @@ pub(super) fn decode_slots(bytes: &[u8]) -> Result<Vec<Slot<'_>>, Damage> {
 pub(super) fn decode_slots_so_far(bytes: &[u8]) -> (Vec<Slot<'_>>, Result<(), Damage>) {
     let mut read = In::new(bytes);
     let mut slots: Vec<Slot<'_>> = Vec::new();
-    let mut outcome = read.form(FORM);
+    let form = match slots_form(&mut read) {
+        Ok(form) => form,
+        Err(why) => return (slots, Err(why)),
+    };
+    let mut outcome = Ok(());
     while outcome.is_ok() && !read.is_empty() {
-        outcome = read_slot(&mut read).map(|slot| slots.push(slot));
+        outcome = read_slot(form, &mut read).map(|slot| slots.push(slot));
     }
     (slots, outcome)
 }
@@ -114,9 +129,9 @@ pub(super) fn decode_slots_so_far(bytes: &[u8]) -> (Vec<Slot<'_>>, Result<(), Da
 /// The slot of one job.
 pub(super) fn find_slot(bytes: &[u8], id: JobId) -> Result<Option<Slot<'_>>, Damage> {
     let mut read = In::new(bytes);
-    read.form(FORM)?;
+    let form = slots_form(&mut read)?;
     while !read.is_empty() {
-        let slot = read_slot(&mut read)?;
+        let slot = read_slot(form, &mut read)?;
         if slot.id >= id {
             return Ok((slot.id == id).then_some(slot));
         }
@@ -124,14 +139,19 @@ pub(super) fn find_slot(bytes: &[u8], id: JobId) -> Result<Option<Slot<'_>>, Dam
     Ok(None)
 }
 
-fn read_slot<'a>(read: &mut In<'a>) -> Result<Slot<'a>, Damage> {
+fn slots_form(read: &mut In<'_>) -> Result<u8, Damage> {
+    read.form_of(&[FORM, SLOTS_FORM])
+}
+
+fn read_slot<'a>(form: u8, read: &mut In<'a>) -> Result<Slot<'a>, Damage> {
     let id = JobId::from_bytes(read.fixed()?);
     let chunk = read.byte()?;
+    let outline = if form == FORM { None } else { Outline::read(read)? };
     let state = match read.bytes()? {
         [] => SlotState::Own(Standing::from_code(read.byte()?)?),
         state => SlotState::Here(state.into()),
     };
-    Ok(Slot { id, chunk, state })
+    Ok(Slot { id, chunk, outline, state })
 }
 
 /// What a chunk holds of one event.
@@ -300,7 +320,8 @@ mod tests {
         let slots: Vec<Slot<'_>> = (0..JOBS_MAX)
             .map(|number| Slot {
                 id: id(number as u128 * 3),
-                chunk: u8::try_from(number).expect("48"),
+                chunk: u8::try_from(number).expect("46"),
+                outline: None,
                 state: match number % 2 {
                     0 => SlotState::Here(vec![1; SLOT_BYTES_MAX].into()),
                     _ => SlotState::Own(Standing::Flagged),

@@ -298,6 +298,16 @@ fn outcome_code(outcome: AttemptOutcome) -> u8 {
     }
 }
 
+/// The stored form of a delivery.
+pub(super) fn delivery_code(delivery: Delivery) -> u8 {
+    code(&DELIVERIES, &delivery)
+}
+
+/// Reads the stored form of a delivery.
+pub(super) fn delivery_of(code: u8) -> Result<Delivery, Damage> {
+    decode(&DELIVERIES, code, "delivery")
+}
+
 /// The stored form of a reason.
 pub(super) fn reason_code(reason: FailureReason) -> u8 {
     code(&REASONS, &reason)

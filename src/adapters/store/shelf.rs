@@ -15,6 +15,7 @@ use super::{
     draft::due_of,
     keys,
     memory::{Due, Memory, Tenants, is_ready},
+    outline::Sieve,
     parts::{self, Slot, SlotState},
     platforms::{self, Platforms},
     record::{self, Standing},
@@ -32,7 +33,7 @@ use crate::{
     ports::{JobFilter, JobPage},
 };
 
-/// One call of [`Shelf::list`] looks at no more jobs than about this.
+/// One call of [`Shelf::list`] looks into no more parts and at no more jobs than about this.
 const LIST_LOOKS_MAX: usize = 1_000;
 
 /// Nobody has so many; a larger number is a damaged one.
@@ -119,7 +120,7 @@ impl Shelf {
         if let Some(part) = memory.parts.part_of(id) {
             let key = keys::states(part);
             if let Some(states) = self.disk.get(&key)? {
-                parts::decode_slots(&states).and_then(|slots| Tenants::of(&slots)).map_err(|why| damaged(&key, why))?;
+                parts::decode_slots(&states).and_then(are_sound).map_err(|why| damaged(&key, why))?;
             }
         }
         self.job(memory, id)
@@ -230,11 +231,14 @@ impl Shelf {
     pub(super) fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, Fault> {
         // An id is never older than its job.
         let oldest = filter.since.map(JobId::first_at);
-        let mut search = Search { filter, oldest, limit, before, looks: 0, jobs: Vec::new() };
+        let numbers =
+            |origins: &Vec<Origin>| origins.iter().filter_map(|origin| self.platforms.number(origin)).collect();
+        let sieve = Sieve::of(filter, filter.origins.as_ref().map(numbers));
+        let mut search = Search { filter, sieve, oldest, limit, before, looks: 0, jobs: Vec::new() };
         while search.jobs.len() < limit && search.looks < LIST_LOOKS_MAX {
             // The lock is held for one part at a time, so that a long list holds up no commit.
             let memory = self.memory();
-            let Some(part) = memory.parts.newest(search.before, filter.state) else {
+            let Some(part) = memory.parts.newest(search.before, &search.sieve) else {
                 return Ok(JobPage { jobs: search.jobs, next: None });
             };
             if self.search_part(&mut search, part)?.is_break() {
@@ -254,10 +258,9 @@ impl Shelf {
             if search.oldest.is_some_and(|oldest| slot.id < oldest) {
                 return Ok(ControlFlow::Break(()));
             }
-            search.looks += 1;
             search.before = Some(slot.id);
-            let standing = slot.state.standing();
-            if standing.is_ok_and(|standing| search.filter.state.is_none_or(|state| standing.name() == state)) {
+            if search.sieve.passes(slot) {
+                search.looks += 1;
                 let job = self.damages.pass(self.job_in(part, slot))?;
                 search.jobs.extend(job.filter(|job| search.filter.admits(job)));
             }
@@ -271,7 +274,7 @@ impl Shelf {
 
     /// The slots of a part; none, and the damage noted, where it cannot be read.
     pub(super) fn slots_of<'a>(&self, part: JobId, states: &'a [u8]) -> Option<Vec<Slot<'a>>> {
-        let slots = parts::decode_slots(states).and_then(|slots| Tenants::of(&slots).map(|_| slots));
+        let slots = parts::decode_slots(states).and_then(are_sound);
         slots.inspect_err(|why| self.damages.note(&damaged(&keys::states(part), *why))).ok()
     }
 
@@ -360,9 +363,16 @@ impl Shelf {
     }
 }
 
+/// The slots, if each of them tells where its job stands.
+fn are_sound(slots: Vec<Slot<'_>>) -> Result<Vec<Slot<'_>>, Damage> {
+    slots.iter().try_for_each(|slot| slot.state.standing().map(drop))?;
+    Ok(slots)
+}
+
 /// A list under way.
 struct Search<'a> {
     filter: &'a JobFilter,
+    sieve: Sieve,
     /// Older ids are older than the filter's `since`.
     oldest: Option<JobId>,
     limit: usize,

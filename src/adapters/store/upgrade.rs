@@ -11,7 +11,7 @@ use super::{
 
 /// The version that this program reads and writes. Since 2 an attempt tells whether it made its column anew
 /// and which of its requests was answered last, and there are notes. Since 3 the counts of a platform's flagged jobs say
-/// for which reasons, which is learnt from the jobs at the start that finds them without.
+/// for which reasons, which is learnt from the jobs at the start that finds them without; and the slots of new jobs have outlines.
 pub(super) const VERSION: u32 = 3;
 
 /// Makes sure that the store is of this version.
