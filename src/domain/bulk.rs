@@ -1,9 +1,11 @@
 //! A bulk change in the background: all jobs of a selection are replayed or discarded, newest first, step by step.
 //!
 //! The task is a note in [`Drawer::Bulk`] that says how far it has come. A step changes its jobs and the task in one
-//! commit, so what is counted is what was changed, whenever the worker is killed.
+//! commit, and notes in [`Drawer::Steps`] what came of each job, so what is counted and told is what was changed,
+//! whenever the worker is killed.
 //!
 //! [`Drawer::Bulk`]: super::drawer::Drawer::Bulk
+//! [`Drawer::Steps`]: super::drawer::Drawer::Steps
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +13,7 @@ use serde_json::Value;
 use super::{
     audit::{Action, Entry, Word},
     destination::Origin,
+    drawer::{Note, RECORD_BYTES_MAX, newest_first},
     job::{JobId, StateName},
     time::Timestamp,
 };
@@ -57,6 +60,76 @@ impl Standing {
         }
     }
 }
+
+/// What came of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Came {
+    /// It is queued again.
+    Replayed,
+    /// Its cell has a newer grade.
+    Superseded,
+    /// It was given up.
+    Discarded,
+    /// It could not be changed: an attempt is under way, it has moved on, or cannot be read.
+    Skipped,
+}
+
+impl Came {
+    /// All of them; the place of each is its number in a record.
+    pub const ALL: [Self; 4] = [Self::Replayed, Self::Superseded, Self::Discarded, Self::Skipped];
+
+    /// By the state that a job came to; none where it was not changed.
+    pub fn to(state: Option<StateName>) -> Self {
+        match state {
+            None => Self::Skipped,
+            Some(StateName::Superseded) => Self::Superseded,
+            Some(StateName::Discarded) => Self::Discarded,
+            Some(_) => Self::Replayed,
+        }
+    }
+
+    /// The stable text name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Replayed => "replayed",
+            Self::Superseded => "superseded",
+            Self::Discarded => "discarded",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// What came of the jobs of one step, newest first: a note of its own, that is never changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step(pub Vec<(JobId, Came)>);
+
+impl Step {
+    /// The most jobs of a step.
+    pub const JOBS_MAX: usize = 100;
+
+    /// The note, which lies with its task, in the order of its oldest job; none of no jobs. `task` is the key of the task.
+    pub fn note(&self, task: &[u8]) -> Option<Note> {
+        let (oldest, _) = self.0.last()?;
+        let entry = |(id, came): &(JobId, Came)| id.to_bytes().into_iter().chain([*came as u8]);
+        Some(Note { key: [task, &newest_first(*oldest)].concat(), record: self.0.iter().flat_map(entry).collect() })
+    }
+
+    /// Reads what a note says; none where it is of another form.
+    pub fn read(record: &[u8]) -> Option<Self> {
+        let (entries, rest) = record.as_chunks::<ENTRY_BYTES>();
+        let read = |entry: &[u8; ENTRY_BYTES]| {
+            let (id, came) = entry.split_first_chunk::<16>()?;
+            Some((JobId::from_bytes(*id), *Came::ALL.get(usize::from(came[0]))?))
+        };
+        if rest.is_empty() { entries.iter().map(read).collect::<Option<_>>().map(Self) } else { None }
+    }
+}
+
+/// A job id and what came of it.
+const ENTRY_BYTES: usize = 17;
+
+const _: () = assert!(Step::JOBS_MAX * ENTRY_BYTES <= RECORD_BYTES_MAX, "a step must fit a note");
 
 /// A bulk change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,13 +188,13 @@ impl Task {
         }
     }
 
-    /// Counts a job by the state that it came to; none where it was not changed.
-    pub fn count(&mut self, came_to: Option<StateName>) {
-        let counter = match came_to {
-            None => return self.skipped += 1,
-            Some(StateName::Superseded) => &mut self.superseded,
-            Some(StateName::Discarded) => &mut self.discarded,
-            Some(_) => &mut self.replayed,
+    /// Counts a job by what came of it.
+    pub fn count(&mut self, came: Came) {
+        let counter = match came {
+            Came::Skipped => return self.skipped += 1,
+            Came::Superseded => &mut self.superseded,
+            Came::Discarded => &mut self.discarded,
+            Came::Replayed => &mut self.replayed,
         };
         *counter += 1;
         self.matched += 1;
@@ -160,13 +233,24 @@ mod tests {
     fn a_task_counts_what_was_changed_and_is_read_again() {
         let now = Timestamp::from_secs(1_800_000_000);
         let mut task = Task::new(Change::Replay, Word::of("ops"), Value::Null, None, now);
-        for came_to in [Some(StateName::Queued), Some(StateName::Superseded), None, Some(StateName::Queued)] {
-            task.count(came_to);
+        for came in [Came::Replayed, Came::Superseded, Came::Skipped, Came::Replayed] {
+            task.count(came);
         }
         assert_eq!((task.matched, task.replayed, task.superseded, task.skipped), (3, 2, 1, 1));
         assert_eq!(task.entry().count, None, "it has not come to its end");
         task.end(now, None);
         assert_eq!(task.entry().count, Some(3));
         assert_eq!(Task::read(&task.record()), Some(task));
+    }
+
+    #[test]
+    fn a_step_is_read_again_and_lies_by_its_oldest_job() {
+        let id = |number: u128| JobId::from_bytes(number.to_be_bytes());
+        let task = newest_first(id(9));
+        let step = Step(Came::ALL.into_iter().zip([8, 6, 4, 2]).map(|(came, number)| (id(number), came)).collect());
+        let note = step.note(&task).expect("it has jobs");
+        assert_eq!((note.key, Step::read(&note.record)), ([task, newest_first(id(2))].concat(), Some(step)));
+        assert_eq!(Step::default().note(&task), None);
+        assert_eq!((Step::read(&note.record[1..]), Step::read(&[7; ENTRY_BYTES])), (None, None));
     }
 }

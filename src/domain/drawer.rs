@@ -1,5 +1,5 @@
 //! Drawers: what is kept beside the jobs, as durable as they are, in the order of its keys. What admins did, the bulk
-//! changes that are under way, and the ends of jobs that are still to be published.
+//! changes that are under way and what came of each of their jobs, and the ends of jobs that are still to be published.
 
 use super::{
     job::{Job, JobId, StateName},
@@ -13,19 +13,22 @@ pub enum Drawer {
     Audit,
     /// Bulk changes, those under way and the last ones that ended.
     Bulk,
+    /// What came of each job of a bulk change; see [`super::bulk::Step`].
+    Steps,
     /// Ends of jobs that are to be published; see [`JobEnd`].
     Outcomes,
 }
 
 impl Drawer {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Audit, Self::Bulk, Self::Outcomes];
+    pub const ALL: [Self; 4] = [Self::Audit, Self::Bulk, Self::Outcomes, Self::Steps];
 
     /// The stable text name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Audit => "audit",
             Self::Bulk => "bulk",
+            Self::Steps => "steps",
             Self::Outcomes => "outcomes",
         }
     }

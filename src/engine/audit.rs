@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     EngineHandle,
-    bulk::TASKS_MAX,
+    bulk::{STEPS_MAX, TASKS_MAX},
     manage::{NotStored, in_time},
 };
 
@@ -69,10 +69,12 @@ impl EngineHandle {
         Ok(id)
     }
 
-    /// Takes out what is beyond the bounds of the log and of the bulk changes. A store that takes no writes is loud
+    /// Takes out what is beyond the bounds of the log and of the bulk changes with their steps. A store that takes no writes is loud
     /// elsewhere; the next sweep tries again.
     pub(super) async fn trim_drawers(&self) {
-        for (drawer, keep) in [(Drawer::Audit, audit::ENTRIES_MAX), (Drawer::Bulk, TASKS_MAX)] {
+        for (drawer, keep) in
+            [(Drawer::Audit, audit::ENTRIES_MAX), (Drawer::Bulk, TASKS_MAX), (Drawer::Steps, STEPS_MAX)]
+        {
             drop(self.trim(drawer, keep).await);
         }
     }

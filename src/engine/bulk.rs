@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{
-        bulk::{Standing, Task},
+        bulk::{Came, Standing, Step, Task},
         destination::Delivery,
         drawer::{Drawer, Note, RECORD_BYTES_MAX, newest_first, read_newest_first},
         job::{Job, JobId},
@@ -32,8 +32,12 @@ use super::{
 pub const TASKS_MAX: usize = 200;
 /// Tasks that run, or wait for their turn.
 pub const RUNNING_MAX: usize = 20;
+/// Steps of which it is kept what came of each job; those of the newest tasks.
+pub(super) const STEPS_MAX: usize = 10_000;
 /// Jobs that are changed in one commit.
-const STEP: usize = 100;
+const STEP: usize = Step::JOBS_MAX;
+/// Steps that are read at once.
+const STEPS_AT_ONCE: usize = 10;
 /// Jobs that are counted at once.
 const COUNT_STEP: usize = 500;
 /// The shortest pause between two steps.
@@ -76,6 +80,15 @@ pub struct TaskPage {
     pub next: Option<JobId>,
 }
 
+/// A page of what came of jobs.
+#[derive(Debug, Default)]
+pub struct CamePage {
+    /// The jobs, newest first.
+    pub jobs: Vec<(JobId, Came)>,
+    /// Where to go on; none at the end, or at the end so far.
+    pub next: Option<JobId>,
+}
+
 impl EngineHandle {
     /// Begins a bulk change, and has it on disk with its entry in the audit log.
     pub async fn begin(&self, task: &Task) -> Result<JobId, NotBegun> {
@@ -114,6 +127,29 @@ impl EngineHandle {
         Ok(TaskPage { tasks: notes.iter().take(limit).filter_map(read).collect(), next })
     }
 
+    /// What came of the jobs of a bulk change, newest first, of those older than `before`.
+    pub fn came(&self, task: JobId, before: Option<JobId>, limit: usize) -> Result<CamePage, StoreError> {
+        let task = newest_first(task);
+        let mut page = CamePage::default();
+        let mut after = [&task[..], before.map(newest_first).as_ref().map_or(&[], |key| &key[..])].concat();
+        loop {
+            let notes = self.shared.world.store.notes(Drawer::Steps, Some(&after), STEPS_AT_ONCE)?;
+            let of_task = notes.iter().filter(|note| note.key.starts_with(&task));
+            let steps = of_task.filter_map(|note| Step::read(&note.record));
+            let older = |(id, _): &(JobId, Came)| before.is_none_or(|before| *id < before);
+            page.jobs.extend(steps.flat_map(|step| step.0).filter(older));
+            if page.jobs.len() > limit {
+                page.jobs.truncate(limit);
+                page.next = page.jobs.last().map(|(id, _)| *id);
+                return Ok(page);
+            }
+            match notes.last().filter(|_| notes.len() == STEPS_AT_ONCE) {
+                Some(last) if last.key.starts_with(&task) => after.clone_from(&last.key),
+                _ => return Ok(page),
+            }
+        }
+    }
+
     /// Works off bulk changes until `drain` is cancelled, the oldest first.
     pub async fn run_bulk(&self, drain: CancellationToken) {
         loop {
@@ -143,7 +179,7 @@ impl EngineHandle {
     async fn work_off_one(&self, id: JobId, mut task: Task) -> Result<(), StoreError> {
         let Some(filter) = filter_of(&task) else {
             task.end(self.now(), Some("its filter was written by another version of passback".to_owned()));
-            return self.step(id, task, Vec::new()).await;
+            return self.step(id, task, Vec::new(), None).await;
         };
         if task.total.is_none() {
             task.total = Some(self.count(&filter).await?);
@@ -166,26 +202,25 @@ impl EngineHandle {
 
     /// A step; where a job cannot be read, one by one, so that it hinders none of the others.
     async fn step_or_single(&self, id: JobId, task: &Task, jobs: &[Job]) -> Result<(), StoreError> {
-        match self.step(id, task.clone(), jobs.iter().map(|job| job.id).collect()).await {
+        match self.step(id, task.clone(), jobs.iter().map(|job| job.id).collect(), None).await {
             Err(StoreError::Unreadable(_)) => {}
             done => return done,
         }
         for job in jobs {
             let Some(stored) = self.task(id)? else { return Ok(()) };
-            let mut task = Task { cursor: Some(job.id), total: task.total, ..stored };
-            if let Err(StoreError::Unreadable(_)) = self.step(id, task.clone(), vec![job.id]).await {
-                task.count(None);
-                self.step(id, task, Vec::new()).await?;
+            let task = Task { cursor: Some(job.id), total: task.total, ..stored };
+            if let Err(StoreError::Unreadable(_)) = self.step(id, task.clone(), vec![job.id], None).await {
+                self.step(id, task, Vec::new(), Some(job.id)).await?;
             }
         }
         let Some(stored) = self.task(id)? else { return Ok(()) };
         let Task { standing, ended_at, cursor, .. } = *task;
-        self.step(id, Task { standing, ended_at, cursor, ..stored }, Vec::new()).await
+        self.step(id, Task { standing, ended_at, cursor, ..stored }, Vec::new(), None).await
     }
 
-    async fn step(&self, id: JobId, task: Task, ids: Vec<JobId>) -> Result<(), StoreError> {
+    async fn step(&self, id: JobId, task: Task, ids: Vec<JobId>, unreadable: Option<JobId>) -> Result<(), StoreError> {
         let key = newest_first(id).to_vec();
-        self.shared.world.order(Work::Step { key, task: Box::new(task), ids }).await.map(drop)
+        self.shared.world.order(Work::Step { key, task: Box::new(task), ids, unreadable }).await.map(drop)
     }
 
     /// How many jobs pass a filter now.

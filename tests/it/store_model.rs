@@ -189,7 +189,7 @@ pub(crate) fn order_of(step: &Step, ids: &[JobId], now: Timestamp, luck: u128) -
             Work::PutColumn { key: [*which; 16], url: length.map(|length| "u".repeat(length.into())) }
         }
         Step::Note { which, length } => Work::PutNote {
-            drawer: Drawer::ALL[usize::from(*which % 3)],
+            drawer: Drawer::ALL[usize::from(*which) % Drawer::ALL.len()],
             key: vec![*which; 1 + usize::from(*which)],
             record: length.map(|length| vec![*which; length.into()]),
         },

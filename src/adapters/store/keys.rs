@@ -108,6 +108,7 @@ pub(super) fn notes_of(drawer: Drawer) -> [u8; 2] {
         Drawer::Audit => 1,
         Drawer::Bulk => 2,
         Drawer::Outcomes => 3,
+        Drawer::Steps => 4,
     };
     [NOTE, code]
 }

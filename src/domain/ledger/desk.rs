@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Answer, Arrival, Books, CellEntry, Mode, Outcomes, PlatformRecord, Report, Rules, due_entry};
 use crate::domain::{
-    bulk::{Change, Standing, Task},
+    bulk::{Came, Change, Standing, Step, Task},
     destination::{Delivery, Destination, GradeCell, Origin},
     drawer::{Drawer, JobEnd},
     event::GradeEvent,
@@ -279,16 +279,30 @@ impl<B: Books> Desk<'_, B> {
     }
 
     /// Changes some jobs and counts them, and notes how far the task has come.
-    pub(super) fn step(&mut self, key: &[u8], mut task: Task, ids: &[JobId]) -> Result<Answer, B::Error> {
+    pub(super) fn step(
+        &mut self,
+        key: &[u8],
+        mut task: Task,
+        ids: &[JobId],
+        unreadable: Option<JobId>,
+    ) -> Result<Answer, B::Error> {
+        let mut step = Step(unreadable.into_iter().map(|id| (id, Came::Skipped)).collect());
         for id in ids {
             let answer = match task.change {
                 Change::Replay => self.replay(*id, Mode::Earnest)?,
                 Change::Discard => self.discard(*id)?,
             };
-            task.count(match answer {
-                Answer::Job(job) => Some(job.state_name()),
-                _ => None,
-            });
+            step.0.push((
+                *id,
+                Came::to(match answer {
+                    Answer::Job(job) => Some(job.state_name()),
+                    _ => None,
+                }),
+            ));
+        }
+        step.0.iter().for_each(|(_, came)| task.count(*came));
+        if let Some(note) = step.note(key) {
+            self.books.put_note(Drawer::Steps, &note.key, Some(&note.record));
         }
         self.books.put_note(Drawer::Bulk, key, Some(&task.record()));
         if task.standing != Standing::Running {

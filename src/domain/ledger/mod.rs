@@ -270,8 +270,10 @@ pub enum Work {
         key: Vec<u8>,
         /// The task as it is after the step, but for what is counted here.
         task: Box<Task>,
-        /// The jobs.
+        /// The jobs, newest first; at most [`Step::JOBS_MAX`](super::bulk::Step::JOBS_MAX).
         ids: Vec<JobId>,
+        /// One that cannot be read, and so is skipped.
+        unreadable: Option<JobId>,
     },
     /// Take over a job of another store as it is. One that is there already stays as it is: a duplicate. Jobs come in the
     /// order of their ids; an older one than the newest that is there is not taken.
@@ -409,7 +411,7 @@ pub fn carry_out<B: Books>(
             }
             Ok(answer)
         }
-        Work::Step { key, task, ids } => desk.step(&key, *task, &ids),
+        Work::Step { key, task, ids, unreadable } => desk.step(&key, *task, &ids, unreadable),
         Work::Restore(job) => desk.restore(*job),
         Work::RestorePlatform(platform) => {
             let known = desk.books.platform(&platform.origin)?;

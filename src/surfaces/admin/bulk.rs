@@ -1,4 +1,5 @@
-//! `GET /api/v1/replays` and `GET /api/v1/replays/{id}`: bulk changes in the background, and how far they are.
+//! `GET /api/v1/replays`, `GET /api/v1/replays/{id}` and `GET /api/v1/replays/{id}/jobs`: bulk changes in the background,
+//! how far they are, and what came of each job.
 
 use axum::{
     Json,
@@ -10,14 +11,20 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        bulk::{Change, Standing, Task},
+        bulk::{Came, Change, Standing, Task},
         job::JobId,
         time::Timestamp,
     },
     problem::Problem,
 };
 
-use super::{Surface, params::PageQuery, segment::Segment, show_job::read_id};
+use super::{
+    Surface,
+    params::PageQuery,
+    segment::Segment,
+    show_job::read_id,
+    view::{self, JobView},
+};
 
 /// A bulk change.
 #[derive(Debug, Serialize)]
@@ -49,6 +56,22 @@ pub(super) struct Page {
     next_cursor: Option<JobId>,
 }
 
+/// What came of a job.
+#[derive(Debug, Serialize)]
+pub(super) struct CameView {
+    id: JobId,
+    result: Came,
+    /// The job as it is now; null where it is gone or cannot be read.
+    job: Option<JobView<u64>>,
+}
+
+/// A page of them, newest first.
+#[derive(Debug, Serialize)]
+pub(super) struct CamePage {
+    jobs: Vec<CameView>,
+    next_cursor: Option<JobId>,
+}
+
 pub(super) async fn list(
     State(surface): State<Surface>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
@@ -61,10 +84,32 @@ pub(super) async fn list(
 
 pub(super) async fn show(State(surface): State<Surface>, Segment(id): Segment) -> Result<Json<TaskView>, Problem> {
     let id = read_id(&id)?;
+    Ok(Json(view(id, &known(&surface, id)?)))
+}
+
+pub(super) async fn jobs(
+    State(surface): State<Surface>,
+    Segment(id): Segment,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Json<CamePage>, Problem> {
+    let (id, PageQuery { limit, cursor }) = (read_id(&id)?, PageQuery::read(query)?);
+    known(&surface, id)?;
+    // As for a list of jobs: deliveries must not wait for the reading.
+    let read = move || {
+        let page = surface.engine.came(id, cursor, limit).map_err(|_| Problem::store_unavailable())?;
+        let shown = |(id, result): (JobId, Came)| {
+            let job = surface.engine.job(id).ok().flatten();
+            CameView { id, result, job: job.map(|job| view::in_list(&job, &surface.labels)) }
+        };
+        Ok(CamePage { jobs: page.jobs.into_iter().map(shown).collect(), next_cursor: page.next })
+    };
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(Problem::store_unavailable())).map(Json)
+}
+
+fn known(surface: &Surface, id: JobId) -> Result<Task, Problem> {
     let task = surface.engine.task(id).map_err(|_| Problem::store_unavailable())?;
     let detail = "there is no such bulk change; the last 200 are kept: see GET /api/v1/replays";
-    let task = task.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))?;
-    Ok(Json(view(id, &task)))
+    task.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))
 }
 
 pub(super) fn view(id: JobId, task: &Task) -> TaskView {

@@ -197,6 +197,14 @@ fn of_many() -> Vec<Call> {
             bulk::show,
             Says::that("How far a change of many is", &[(200, "Replay")]).refuses(&[404]),
         ),
+        Call::get(
+            "/api/v1/replays/{id}/jobs",
+            READ,
+            bulk::jobs,
+            Says::that("What came of each job of a change of many, newest first", &[(200, "ReplayJobPage")])
+                .asks(PAGE)
+                .refuses(&[404]),
+        ),
     ]
 }
 

@@ -8,7 +8,7 @@ use crate::{
     check::Mark,
     domain::{
         audit::{Action, NOTE_CHARS_MAX},
-        bulk::{Change, Standing},
+        bulk::{Came, Change, Standing},
         destination::Delivery,
         job::StateName,
         notice::PlatformState,
@@ -35,6 +35,10 @@ pub(super) fn all() -> Value {
         "ReplayNumbers": closed(&[("matched", count()), ("replayed", count()), ("superseded", count())]),
         "DiscardNumbers": closed(&[("matched", count()), ("discarded", count())]),
         "Replay": task(),
+        "ReplayJob": closed(&[
+            ("id", id()), ("result", one_of(&Came::ALL.map(Came::name))), ("job", or_null(&reference("Job"))),
+        ]),
+        "ReplayJobPage": page("jobs", "ReplayJob", &id()),
         "ReplayPage": page("replays", "Replay", &id()),
         "Groups": closed(&[("groups", list("Group")), ("omitted", count())]),
         "Group": closed(&[

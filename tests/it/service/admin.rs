@@ -153,6 +153,27 @@ async fn a_background_replay_of_thousands_comes_to_a_true_end_across_a_kill() {
     let after = worker.counts().await.expect("counts");
     assert_eq!((&after["queued"], &after["flagged"]), (&json!(QUIZ), &json!(ESSAY)), "each is counted once: {after}");
     assert_eq!(worker.get("/api/v1/replays").await["replays"], json!([task]));
+    let mut told: Vec<String> = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        // No divisor of a step, so that a page ends in the middle of one.
+        let page = worker.get(&format!("{path}/jobs?limit=333{cursor}")).await;
+        for entry in page["jobs"].as_array().expect("jobs") {
+            assert_eq!((&entry["result"], &entry["job"]["state"]), (&json!("replayed"), &json!("queued")), "{entry}");
+            assert_eq!((&entry["job"]["id"], &entry["job"]["activity_id"]), (&entry["id"], &json!("quiz")), "{entry}");
+            told.push(entry["id"].as_str().expect("an id").to_owned());
+        }
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(told.len(), QUIZ, "each job is told of");
+    assert!(told.is_sorted_by(|newer, older| newer > older), "once, newest first");
+    let groups = worker.get("/api/v1/groups?state=flagged").await;
+    let group = json!({
+        "state": "flagged", "platform": "campus", "reason": "unknown_key", "count": ESSAY,
+        "advice": passback::domain::outcome::FailureReason::UnknownKey.advice(),
+    });
+    assert_eq!(groups, json!({"groups": [group], "omitted": 0}));
     let entry = entries(&worker).await.remove(0);
     assert_eq!((&entry["action"], &entry["count"], &entry["filter"]), (&json!("replay"), &json!(QUIZ), &filter));
 }

@@ -32,9 +32,10 @@ async fn schemathesis_finds_no_mismatch() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(&python).with_file_name("schemathesis");
     let config = worker.folder().join("schemathesis.toml");
     let mut text = include_str!("schemathesis.toml").to_owned();
-    for (path, id) in [("jobs", &ids[0][..]), ("replays", task["id"].as_str().expect("an id"))] {
+    let task = task["id"].as_str().expect("an id");
+    for (path, id) in [("jobs/{id}", &ids[0][..]), ("replays/{id}", task), ("replays/{id}/jobs", task)] {
         let id = format!("parameters = {{ \"path.id\" = \"{id}\" }}");
-        text = format!("{text}\n[[operations]]\ninclude-path = \"/api/v1/{path}/{{id}}\"\n{id}\n");
+        text = format!("{text}\n[[operations]]\ninclude-path = \"/api/v1/{path}\"\n{id}\n");
     }
     fs::write(&config, text).expect("a file");
     let mut run = Command::new(&program);
