@@ -9,13 +9,13 @@ use crate::adapters::amqp::{BrokerLook, NotLetIn, Options, Presence, QueueLook, 
 const LOOK_LIMIT: Duration = Duration::from_secs(20);
 
 /// Looks at the broker and judges what was seen.
-pub(super) async fn section(options: Option<&Options>) -> Vec<Remark> {
+pub(super) async fn section(options: Option<&Options>, outcomes: Option<&str>) -> Vec<Remark> {
     let mut section = Section::new("broker");
     let Some(options) = options else {
         section.ok("connection", "[amqp] url is not set: events come in over HTTP alone");
         return section.done();
     };
-    match look(options, LOOK_LIMIT).await {
+    match look(options, outcomes, LOOK_LIMIT).await {
         Ok(seen) => judge(&mut section, &seen, options.declare),
         Err(not) => refused(&mut section, &not),
     }

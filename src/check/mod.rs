@@ -156,7 +156,7 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
         Box::pin(async { configuration::section(scene) }),
         Box::pin(store::section(&scene.config.store.path)),
         Box::pin(listen::section(scene.config.http.listen)),
-        Box::pin(broker::section(scene.broker.as_ref())),
+        Box::pin(broker::section(scene.broker.as_ref(), scene.config.amqp.outcomes_exchange.as_deref())),
         Box::pin(async { keys::section(scene.config) }),
     ];
     let Ok(transport) = &scene.transport else { return sections };

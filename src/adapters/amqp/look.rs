@@ -30,7 +30,7 @@ pub struct BrokerLook {
     pub vhost: String,
     /// The user that we are there.
     pub user: String,
-    /// The exchanges that the queues hang on, each with what is there of it.
+    /// The exchanges that the queues hang on, and the one for outcomes, each with what is there of it.
     pub exchanges: Vec<(String, Presence)>,
     /// The queues.
     pub queues: Vec<QueueLook>,
@@ -95,9 +95,9 @@ pub enum Trouble {
     Other,
 }
 
-/// Looks at the broker, within a limit.
-pub async fn look(options: &Options, within: Duration) -> Result<BrokerLook, NotLetIn> {
-    match timeout(within, look_around(options)).await {
+/// Looks at the broker, and at the exchange for outcomes where there is to be one, within a limit.
+pub async fn look(options: &Options, outcomes: Option<&str>, within: Duration) -> Result<BrokerLook, NotLetIn> {
+    match timeout(within, look_around(options, outcomes)).await {
         Ok(looked) => looked.map_err(|error| NotLetIn { trouble: trouble(&error), words: in_full(&error) }),
         Err(_) => {
             let words = format!("RabbitMQ did not answer within {} s", within.as_secs());
@@ -106,11 +106,11 @@ pub async fn look(options: &Options, within: Duration) -> Result<BrokerLook, Not
     }
 }
 
-async fn look_around(options: &Options) -> Result<BrokerLook, AmqpError> {
+async fn look_around(options: &Options, outcomes: Option<&str>) -> Result<BrokerLook, AmqpError> {
     let names = Names::of(options)?;
     let broker = Broker::parse(&options.url)?;
     let connection = broker.connect("passback: check").await?;
-    let exchanges = [Some(DEAD_LETTER_EXCHANGE), options.exchange.as_deref()];
+    let exchanges = [Some(DEAD_LETTER_EXCHANGE), options.exchange.as_deref(), outcomes];
     let mut seen = BrokerLook {
         place: broker.place(),
         vhost: broker.vhost().to_owned(),
@@ -245,7 +245,7 @@ mod tests {
             tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await
         };
         let options = Options::at(url.as_str());
-        let (looked, answered) = tokio::join!(look(&options, Duration::from_secs(20)), page);
+        let (looked, answered) = tokio::join!(look(&options, None, Duration::from_secs(20)), page);
         answered.expect("it was answered");
         let error = looked.expect_err("no broker");
         assert!(error.words.contains("does not speak AMQP") && error.words.contains("15672"), "{}", error.words);
@@ -254,10 +254,10 @@ mod tests {
     #[tokio::test]
     async fn a_broker_that_is_not_there_is_told_without_the_password() {
         let options = Options::at("amqp://guest:hush-hush@127.0.0.1:1/%2f");
-        let error = look(&options, Duration::from_secs(20)).await.expect_err("nobody listens");
+        let error = look(&options, None, Duration::from_secs(20)).await.expect_err("nobody listens");
         assert_eq!(error.trouble, Trouble::Connection, "{}", error.words);
         assert!(error.words.contains("127.0.0.1:1") && !error.words.contains("hush"), "{}", error.words);
-        let wrong = look(&Options::at("http://guest:hush-hush@h"), Duration::from_secs(20)).await;
+        let wrong = look(&Options::at("http://guest:hush-hush@h"), None, Duration::from_secs(20)).await;
         assert_eq!(wrong.expect_err("no AMQP").trouble, Trouble::Setting);
     }
 }

@@ -98,6 +98,8 @@ async fn queues_that_are_not_as_they_should_be_are_named_and_none_is_made() {
     new.names("broker queue warning", &format!("{queue} is not there yet"), "the worker declares it");
     let own = Scene::new(&format!("{amqp}declare = false\n")).check(&[]).await;
     own.names("broker queue failed", &format!("{queue} is not there"), "declare it, or correct its name");
+    let told = Scene::new(&format!("{amqp}outcomes_exchange = \"outcomes\"\n")).check(&[]).await;
+    told.names("broker exchange warning", "outcomes is not there yet", "the worker declares it");
     assert_eq!(broker.ctl(&["list_queues", "-p", &vhost, "name"]).trim(), "", "nothing was declared");
     let declare = format!(
         "rabbit_amqqueue:declare(rabbit_misc:r(<<\"{vhost}\">>, queue, <<\"{queue}\">>), true, false, [], none, <<\"guest\">>)."

@@ -34,6 +34,7 @@ const MAY_BE_EMPTY: &[(&str, &str)] = &[
     ("PassbackConsumerDown", "the broker is there"),
     ("PassbackConsumerFlaps", "the broker is there"),
     ("PassbackAcksLost", "the broker is there"),
+    ("PassbackOutcomesWaiting", "the broker is there"),
     ("PassbackStoreUnhealthy", "the disk is well"),
     ("PassbackDiskLow", "nobody runs node_exporter or a kubelet"),
     ("PassbackStoreGrows", "the store is smaller than a gigabyte"),
