@@ -1,6 +1,9 @@
 //! `GET /api/v1/platforms` and `POST /api/v1/platforms/{name}/pause` and `…/resume`.
 
-use std::{collections::BTreeSet, iter, slice};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map},
+    iter, slice,
+};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
@@ -136,8 +139,10 @@ pub(super) fn no_such_platform(name: &str) -> Problem {
 pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Problem> {
     let picture = surface.engine.look().await.ok_or_else(busy)?;
     let records = surface.engine.platforms().map_err(|_| Problem::store_unavailable())?;
-    let census = surface.engine.census();
-    let mut views: Vec<PlatformView> = Vec::new();
+    let counts: BTreeMap<Origin, PlatformCount> = surface.engine.census().by_platform.into_iter().collect();
+    let pictures: BTreeMap<&Origin, &PlatformPicture> =
+        picture.platforms.iter().map(|known| (&known.origin, known)).collect();
+    let mut views: BTreeMap<String, PlatformView> = BTreeMap::new();
     let view = |name: &str, origins: &[Origin], known: Option<&PlatformPicture>, count: PlatformCount| {
         let origins = origins.iter().map(|origin| origin.as_str().to_owned()).collect();
         let view = view(name.to_owned(), known, count, picture.per_platform);
@@ -147,22 +152,20 @@ pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Proble
     let paused = picture.platforms.iter().map(|known| known.origin.clone());
     for origin in known.into_iter().chain(paused).collect::<BTreeSet<Origin>>() {
         let name = surface.labels.label(&origin);
-        let known = picture.platforms.iter().find(|known| known.origin == origin);
-        let count = census.by_platform.iter().find(|(counted, _)| *counted == origin).map(|(_, count)| *count);
-        let view = view(&name, slice::from_ref(&origin), known, count.unwrap_or_default());
-        match views.iter_mut().find(|same| same.name == view.name) {
-            Some(same) => same.join(view),
-            None => views.push(view),
+        let count = counts.get(&origin).copied().unwrap_or_default();
+        let view = view(&name, slice::from_ref(&origin), pictures.get(&origin).copied(), count);
+        match views.entry(view.name.clone()) {
+            btree_map::Entry::Occupied(mut same) => same.get_mut().join(view),
+            btree_map::Entry::Vacant(place) => drop(place.insert(view)),
         }
     }
     for name in surface.labels.names().configured() {
-        if !views.iter().any(|view| view.name == **name) {
+        if !views.contains_key(&**name) {
             let origins = surface.labels.names().origins_of(name, &[]);
-            views.push(view(name, &origins, None, PlatformCount::default()));
+            views.insert(name.to_string(), view(name, &origins, None, PlatformCount::default()));
         }
     }
-    views.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(views)
+    Ok(views.into_values().collect())
 }
 
 fn view(name: String, known: Option<&PlatformPicture>, count: PlatformCount, per_platform: usize) -> PlatformView {

@@ -9,6 +9,7 @@
 
 mod boundary;
 mod broker;
+mod bulk;
 mod climate;
 mod disk;
 mod ends;
@@ -99,7 +100,7 @@ fn show(seeds: u64, stats: &Stats) {
     let each = |count: u64| count as f64 / seeds.max(1) as f64;
     println!(
         "{seeds} seeds: on average {:.1} events, {:.1} jobs, {:.1} attempts, {:.1} commits, {:.2} crashes, {:.2} stops, \
-         {:.2} clocks set back, {:.2} holds, {:.1} redeliveries, {:.1} flagged, {:.0} steps, {:.1} hours",
+         {:.2} clocks set back, {:.1} steps of bulk changes, {:.2} holds, {:.1} redeliveries, {:.1} flagged, {:.0} steps, {:.1} hours",
         each(stats.events),
         each(stats.jobs),
         each(stats.attempts),
@@ -107,6 +108,7 @@ fn show(seeds: u64, stats: &Stats) {
         each(stats.crashes_in_all()),
         each(stats.stops),
         each(stats.set_back),
+        each(stats.bulk_steps),
         each(stats.holds),
         each(stats.redelivered),
         each(stats.flagged),
@@ -127,6 +129,7 @@ fn some_hundreds_of_seeds_break_no_rule() {
     assert!(calm.is_empty(), "no worker ever died at {calm:?}: the simulation is too tame");
     assert!(stats.holds > 0 && stats.redelivered > 0 && stats.flagged > 0 && stats.stops > 0, "{stats:?}");
     assert!(stats.set_back > 0, "no clock was ever set back: {stats:?}");
+    assert!(stats.bulk_steps > 0 && stats.bulk_resumed > 0, "no bulk change outlived a crash: {stats:?}");
 }
 
 /// A kept seed is never given up.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use passback::{
     adapters::store::bookkeeper::{Bookkeeper, Commit, Reader},
     domain::{
+        bulk::Change,
         destination::{GradeCell, Origin},
         dispatch::{Launch, Limits},
         drawer::{Drawer, JobEnd, Note},
@@ -73,6 +74,16 @@ impl Said {
             }
             _ => Self::Other,
         }
+    }
+
+    /// What a step of a bulk change says of each of its jobs. It comes after what all orders say, which have one answer each.
+    pub(super) fn of_each(order: &Order) -> Vec<Self> {
+        let Work::Step { task, ids, .. } = &order.work else { return Vec::new() };
+        let say = match task.change {
+            Change::Replay => Self::Replay,
+            Change::Discard => Self::Discard,
+        };
+        ids.iter().copied().map(say).collect()
     }
 
     /// The job that is meant, if there is one.
@@ -220,6 +231,9 @@ impl Oracle {
             }
             touched.extend(order.job().and_then(|id| self.jobs.get(&id)).map(|known| known.job.cell));
         }
+        // What steps of bulk changes say comes behind what has an answer.
+        let changed = said.iter().skip(commit.answers.len()).filter_map(|said| said.job());
+        touched.extend(changed.filter_map(|id| self.jobs.get(&id)).map(|known| known.job.cell));
         let is_meant = |known: &Known| !known.gone && (everything || touched.contains(&known.job.cell));
         let ids: Vec<JobId> = self.jobs.iter().filter(|(_, known)| is_meant(known)).map(|(id, _)| *id).collect();
         let before = self.attempts_made();
@@ -231,6 +245,7 @@ impl Oracle {
         // The rules for one job tell it better if there are fewer than before.
         let told = self.attempts_made().saturating_sub(before);
         self.told(commit, told);
+        self.bulk_is_true(reader);
     }
 
     fn admitted(&mut self, event: EventNo, answer: &Answer, said: &[Said], reader: &Reader) -> Option<GradeCell> {
@@ -512,6 +527,7 @@ impl Oracle {
         self.compare(&ids, &interrupted, books.reader(), false);
         self.folded = books.reader().census().by_state.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
         self.counts_agree(books.reader());
+        self.bulk_is_true(books.reader());
     }
 
     fn cells_of(&self, said: &[Said]) -> BTreeSet<GradeCell> {

@@ -135,6 +135,9 @@ pub(super) struct Stats {
     pub(super) stops: u64,
     /// Times that the worker saw its clock set back.
     pub(super) set_back: u64,
+    /// Steps of bulk changes that had jobs, and changes of which a step came after a crash.
+    pub(super) bulk_steps: u64,
+    pub(super) bulk_resumed: u64,
 }
 
 impl Stats {
@@ -152,6 +155,8 @@ impl Stats {
         self.killed += other.killed;
         self.stops += other.stops;
         self.set_back += other.set_back;
+        self.bulk_steps += other.bulk_steps;
+        self.bulk_resumed += other.bulk_resumed;
         for (mine, others) in self.crashes.iter_mut().zip(other.crashes) {
             *mine += others;
         }

@@ -33,6 +33,7 @@ use passback::{
 use super::{
     boundary::Boundary,
     broker::EventNo,
+    bulk::Bulk,
     disk::Condition,
     oracle::Said,
     outside::{Happening, Outside, Return},
@@ -80,6 +81,8 @@ pub(super) enum Local {
     CutOffEnds,
     /// Old jobs are swept.
     Sweep,
+    /// A bulk change may go a step further.
+    Bulk,
     /// After the clock was set back: what waits is put forward.
     Hasten(u64),
 }
@@ -96,6 +99,8 @@ pub(super) enum Who {
     Sweep(Timestamp),
     Fence(u64),
     Hasten(u64, JobId, Timestamp),
+    Bulk,
+    BulkBegun,
     Nobody,
 }
 
@@ -135,6 +140,7 @@ pub(super) struct Process {
     /// The tasks that put forward what waits.
     pub(super) spells: BTreeMap<u64, Spell>,
     pub(super) last_spell: u64,
+    pub(super) bulk: Bulk,
     pub(super) stopping: bool,
     pub(super) cut_off: bool,
 }
@@ -167,6 +173,7 @@ impl Process {
             watch: Watch::new(out.clock(), out.steady()),
             spells: BTreeMap::new(),
             last_spell: 0,
+            bulk: Bulk::New,
             stopping: false,
             cut_off: false,
         };
@@ -190,6 +197,7 @@ impl Process {
         }
         out.local(Duration::ZERO, Local::Wake);
         out.local(Duration::ZERO, Local::Pull);
+        out.local(Duration::ZERO, Local::Bulk);
         let sweep = out.climate.sweep_every;
         out.local(sweep, Local::Sweep);
         Ok(process)
@@ -213,6 +221,7 @@ impl Process {
             Local::DrainEnds => self.drain_ends(out)?,
             Local::CutOffEnds => return Err(Gone::Stopped),
             Local::Sweep => self.sweep(out),
+            Local::Bulk => self.work_off(out),
             Local::Hasten(spell) => self.hasten(spell, out),
         }
         if self.stopping && self.attempts.is_empty() && self.desk.is_empty() && !self.writing {
@@ -304,7 +313,8 @@ impl Process {
         let published = self.take_out(out);
         whos.extend(published.iter().map(|_| Who::Nobody));
         orders.extend(published);
-        let said: Vec<Said> = whos.iter().zip(&orders).map(|(who, order)| Said::of(*who, order)).collect();
+        let mut said: Vec<Said> = whos.iter().zip(&orders).map(|(who, order)| Said::of(*who, order)).collect();
+        said.extend(orders.iter().flat_map(Said::of_each));
         let steps = Steps::of(&orders);
         let dying = arm(&whos, out);
         let committed = self.books.commit(orders);
@@ -451,6 +461,8 @@ impl Process {
             }
             Who::Fence(spell) => self.fenced(spell, answer.is_ok(), out),
             Who::Hasten(spell, id, due) => self.hastened(spell, (id, due), answer.is_ok(), out),
+            Who::Bulk => self.stepped(answer.is_ok(), out),
+            Who::BulkBegun => out.local(Duration::ZERO, Local::Bulk),
             Who::Nobody => {}
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use passback::{
     adapters::store::bookkeeper::Bookkeeper,
     domain::{
+        bulk::Change,
         destination::Origin,
         job::JobId,
         ledger::{Mode, Work},
@@ -150,6 +151,9 @@ impl Universe {
         }
         if self.out.oracle.verdict().is_none() {
             ends::check(&mut self.out);
+            if let Some(worker) = &self.worker {
+                self.out.oracle.bulk_has_ended(worker.books.reader());
+            }
         }
         if self.out.oracle.verdict().is_none() {
             self.open_once_more();
@@ -432,7 +436,12 @@ impl Universe {
                 (3, Some(id)) => worker.administer(Work::Discard { id }, out),
                 (4, _) => worker.tell(Inward::Pause(platform), out),
                 (5 | 6, _) => worker.tell(Inward::Resume(platform), out),
-                _ => worker.replay_all(out),
+                // By what is known anyway, so that nothing more is drawn.
+                _ => match out.stats.commits % 4 {
+                    0 | 1 => worker.replay_all(out),
+                    2 => worker.begin_bulk(Change::Replay, out),
+                    _ => worker.begin_bulk(if number == 0 { Change::Discard } else { Change::Replay }, out),
+                },
             }
             Ok(())
         });
