@@ -149,7 +149,7 @@ ID                          STATE    STORED      PLATFORM                 SCORE
     #[test]
     fn no_line_is_wider_than_the_terminal() {
         let jobs: Vec<Job> = serde_json::from_str(JOBS).expect("jobs");
-        for width in 60..200 {
+        for width in 40..200 {
             for kind in [ListKind::Jobs, ListKind::Failures] {
                 let text = render(kind, &jobs, testing::person(width));
                 assert!(text.lines().count() == 3 && text.contains("01JD8Y3K5V7Q2W9XZB4N6M8P0S"), "{text}");

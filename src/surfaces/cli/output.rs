@@ -8,10 +8,15 @@ use std::{
     io::{self, IsTerminal as _, Write},
 };
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, Width, presets,
+};
 
 use super::{fault::CliError, when};
 use crate::domain::time::Timestamp;
+
+/// A column of words is not made narrower than so many letters; before that, another one goes.
+const WORDS_MIN: usize = 10;
 
 /// The narrowest terminal that tables are made to fit.
 const WIDTH_MIN: u16 = 40;
@@ -173,31 +178,54 @@ pub(super) enum Rows {
     Wrap,
 }
 
-/// Lays out a table; each line ends without spaces, the last with a line break.
+/// Lays out a table; each line ends without spaces, the last with a line break. On a terminal it is never wider than that:
+/// where the columns do not fit, those that are needed least go.
 pub(super) fn table(look: Look, columns: &[Column], rows: Rows, cells: &[Vec<(Tone, String)>]) -> String {
-    let shown = |column: &&Column| look.width.is_none_or(|width| width >= column.width_min);
+    let shown = |column: &Column| look.width.is_none_or(|width| width >= column.width_min);
+    let mut kept: Vec<usize> = (0..columns.len()).filter(|index| shown(&columns[*index])).collect();
+    loop {
+        // Colours have no width.
+        let laid = lay_out(Look { colours: false, ..look }, columns, &kept, rows, cells);
+        let fits = look.width.is_none_or(|width| laid.lines().all(|line| line.chars().count() <= usize::from(width)));
+        // The first says what a line is about.
+        let least = kept.iter().skip(1).max_by_key(|index| (columns[**index].width_min, **index)).copied();
+        match least {
+            Some(least) if !fits => kept.retain(|index| *index != least),
+            _ => return if look.colours { lay_out(look, columns, &kept, rows, cells) } else { laid },
+        }
+    }
+}
+
+fn lay_out(look: Look, columns: &[Column], kept: &[usize], rows: Rows, cells: &[Vec<(Tone, String)>]) -> String {
     let mut table = bare_table(look);
-    let headings = columns.iter().filter(shown).map(|column| Cell::new(column.heading).add_attribute(Attribute::Bold));
+    let headings = kept.iter().map(|index| Cell::new(columns[*index].heading).add_attribute(Attribute::Bold));
     table.set_header(headings.collect::<Vec<_>>());
     for row in cells {
-        let kept = columns.iter().zip(row).filter(|(column, _)| shown(column));
-        let mut row = Row::from(kept.map(|(_, (tone, text))| cell(*tone, text)).collect::<Vec<_>>());
+        let kept = kept.iter().filter_map(|index| row.get(*index));
+        let mut row = Row::from(kept.map(|(tone, text)| cell(*tone, text)).collect::<Vec<_>>());
         if look.width.is_some() && rows == Rows::Cut {
             row.max_height(1);
         }
         table.add_row(row);
     }
-    let ends = columns.iter().filter(shown).count().saturating_sub(1);
-    for (index, column) in columns.iter().filter(shown).enumerate() {
-        let Some(laid) = table.column_mut(index) else { continue };
-        laid.set_padding((0, if index == ends { 0 } else { 2 }));
-        match column.fit {
+    let last = kept.len().saturating_sub(1);
+    for (place, index) in kept.iter().enumerate() {
+        let Some(laid) = table.column_mut(place) else { continue };
+        let padding = if place == last { 0 } else { 2 };
+        laid.set_padding((0, padding));
+        match columns[*index].fit {
             Fit::Whole => drop(laid.set_constraint(ColumnConstraint::ContentWidth)),
             Fit::Number => {
                 laid.set_constraint(ColumnConstraint::ContentWidth);
                 laid.set_cell_alignment(CellAlignment::Right);
             }
-            Fit::Words => {}
+            Fit::Words => {
+                let longest =
+                    cells.iter().filter_map(|row| row.get(*index)).map(|(_, text)| text.chars().count()).max();
+                let least = longest.unwrap_or_default().min(WORDS_MIN).max(columns[*index].heading.len());
+                let least = u16::try_from(least).unwrap_or(u16::MAX).saturating_add(padding);
+                laid.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+            }
         }
     }
     trimmed(&table)
