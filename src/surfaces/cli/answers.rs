@@ -120,7 +120,9 @@ impl Job {
 
     /// The address that the grade goes to.
     pub(super) fn service_url(&self) -> Option<String> {
-        let lis_data = member(self.event.as_ref()?, "lis_data")?;
+        let event = self.event.as_ref()?;
+        // What came to `/lti/grade_passback` is the `lis_data` itself.
+        let lis_data = member(event, "lis_data").unwrap_or(event);
         let names = ["grade_passback_url", "lis_outcome_service_url", "lineitem", "lineitems"];
         names.iter().find_map(|name| text_of(member(lis_data, name)?))
     }

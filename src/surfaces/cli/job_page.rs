@@ -173,6 +173,14 @@ Attempts
     }
 
     #[test]
+    fn what_came_to_the_grade_passback_door_has_an_address_too() {
+        let job = r#"{"state": "queued", "event": {"lti_version": "1.3", "lineitem": "https://lms.example.edu/li/3",
+            "data": {"score": 8, "max_score": 10}}}"#;
+        let page = render(&serde_json::from_str(job).expect("a job"), testing::program());
+        assert!(page.contains("Address  https://lms.example.edu/li/3"), "{page}");
+    }
+
+    #[test]
     fn each_state_is_a_sentence() {
         let check = |members: &str, words: &str| {
             let job: Job = serde_json::from_str(members).expect(members);
