@@ -25,7 +25,8 @@ use crate::{
     shutdown::{Asked, Signals},
     surfaces::{
         cli::{
-            self, Cli, CliError, Command, LocalWorker, Screen, check, config, demo, failures, jobs, keys, lms, stats,
+            self, Cli, CliError, Command, LocalWorker, Screen, audit, check, config, demo, failures, jobs, keys, lms,
+            manual, platforms, replays, stats,
             submit::{self, BrokerTarget, NotPublished, Publish},
             verify,
         },
@@ -56,6 +57,11 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
         Command::Jobs(command) => jobs::run(command, &local, screen).await,
         Command::Verify(args) => verify::run(args, &local, screen).await,
         Command::Stats(args) => stats::run(args, &local, screen).await,
+        Command::Platforms(command) => platforms::run(command, &local, screen).await,
+        Command::Replays(args) => replays::run(args, &local, screen).await,
+        Command::Audit(args) => audit::run(args, &local, screen).await,
+        Command::Completions(args) => manual::completions(args, screen),
+        Command::Man(args) => manual::man(args, screen),
         Command::Export(args) => store_commands::export(args, path, &local).await,
         Command::Import(args) => store_commands::import(args, path, screen),
         Command::Backup(args) => store_commands::backup(args, path, &local, screen).await,

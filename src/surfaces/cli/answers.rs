@@ -156,6 +156,109 @@ pub(super) struct BulkNumbers {
 pub(super) struct Task {
     /// Its name.
     pub id: String,
+    /// `replay` or `discard`.
+    #[serde(default)]
+    pub action: String,
+    /// `running`, `done` or `failed`.
+    #[serde(default)]
+    pub state: String,
+    /// Which jobs.
+    pub filter: Option<Value>,
+    /// The token's name.
+    pub who: Option<String>,
+    /// Why.
+    pub note: Option<String>,
+    /// When it began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<String>,
+    /// Why it was given up.
+    pub error: Option<String>,
+    /// Jobs that passed the filter at the start.
+    pub total: Option<u64>,
+    /// Jobs that were looked at and fit.
+    #[serde(default)]
+    pub matched: u64,
+    /// Those that went out again.
+    #[serde(default)]
+    pub replayed: u64,
+    /// Those whose cell has a newer grade.
+    #[serde(default)]
+    pub superseded: u64,
+    /// Those that were given up.
+    #[serde(default)]
+    pub discarded: u64,
+    /// Those that could not be changed.
+    #[serde(default)]
+    pub skipped: u64,
+}
+
+/// The changes of many.
+#[derive(Debug, Deserialize)]
+pub(super) struct TaskPage {
+    /// Newest first.
+    pub replays: Vec<Task>,
+}
+
+/// A page of the audit log.
+#[derive(Debug, Deserialize)]
+pub(super) struct AuditPage {
+    /// Newest first.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins, if there is one.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Entry {
+    /// When.
+    pub at: Option<String>,
+    /// The token's name.
+    pub who: String,
+    /// What was done.
+    pub action: String,
+    /// To which job.
+    pub job: Option<String>,
+    /// Or to which jobs, or which platform.
+    pub filter: Option<Value>,
+    /// How many jobs.
+    pub count: Option<u64>,
+    /// Why.
+    pub note: Option<String>,
+}
+
+/// Flagged jobs by platform and reason.
+#[derive(Debug, Deserialize)]
+pub(super) struct Groups {
+    /// The largest first.
+    pub groups: Vec<Group>,
+    /// Jobs of groups that are not shown.
+    #[serde(default)]
+    pub omitted: u64,
+}
+
+/// Flagged jobs of one platform and one reason.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Group {
+    /// The configured name, or the host.
+    pub platform: String,
+    /// Why the last attempt failed.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// The platforms.
+#[derive(Debug, Deserialize)]
+pub(super) struct Platforms {
+    /// By their names.
+    pub platforms: Vec<PlatformHealth>,
 }
 
 /// The numbers of a worker.
@@ -188,6 +291,8 @@ pub(super) struct PlatformHealth {
     pub last_error: Option<String>,
     /// When a held one is tried again.
     pub next_probe_at: Option<String>,
+    /// Until when nothing is sent there, because it asked for fewer requests.
+    pub rests_until: Option<String>,
 }
 
 /// What `POST /v1/events` says about events that it took.

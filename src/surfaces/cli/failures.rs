@@ -9,8 +9,10 @@ use super::{
     connect::{ConnectArgs, FindLocal},
     fault::CliError,
     filter::FilterArgs,
+    groups,
     jobs::{self, ListKind, ListingArgs, ShowArgs},
     output::{Screen, counted, note, printable},
+    replays,
 };
 use crate::domain::job::JobId;
 
@@ -19,7 +21,7 @@ use crate::domain::job::JobId;
 pub enum Command {
     /// List flagged jobs, newest first
     #[command(after_long_help = LIST_EXAMPLES)]
-    List(ListingArgs),
+    List(ListArgs),
     /// Show one job: who, what, where, its reason with advice, and every attempt
     Show(ShowArgs),
     /// Give flagged jobs a fresh set of attempts
@@ -30,8 +32,20 @@ pub enum Command {
     Discard(DiscardArgs),
 }
 
+/// `passback failures list`
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Count all flagged jobs by platform and reason, with what to do about each, instead of listing them
+    #[arg(long, conflicts_with_all = ["FilterArgs", "limit", "cursor"])]
+    pub group: bool,
+    /// What is listed, and how.
+    #[command(flatten)]
+    pub listing: ListingArgs,
+}
+
 const LIST_EXAMPLES: &str = "Examples:
   passback failures list
+  passback failures list --group
   passback failures list --platform moodle --reason unauthorized
   passback failures list --since 3d --limit 200
   passback failures list --json | jq -r '.jobs[].id'";
@@ -79,7 +93,7 @@ pub struct DiscardArgs {
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[command(group(clap::ArgGroup::new("which").required(true).multiple(true)
-    .args(["ids", "all", "platform", "reason", "since", "until", "user", "activity"])))]
+    .args(["ids", "all", "platform", "reason", "since", "until", "user", "activity", "session", "delivery"])))]
 pub struct ChangeArgs {
     /// The ids of the jobs
     #[arg(value_name = "ID", conflicts_with_all = ["all", "FilterArgs"])]
@@ -90,9 +104,16 @@ pub struct ChangeArgs {
     /// Say what would happen, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Let the worker do it in the background, step by step, also over a restart; its id is printed
+    /// Let the worker do it in the background, step by step, also over a restart. On a terminal its progress is shown
+    /// until it ends, and Ctrl-C only stops the watching; elsewhere its id is printed
     #[arg(long, conflicts_with_all = ["ids", "dry_run"])]
     pub background: bool,
+    /// Wait for the end of what goes on in the background, off a terminal too
+    #[arg(long, requires = "background", conflicts_with = "no_wait")]
+    pub wait: bool,
+    /// Do not wait for it, on a terminal either
+    #[arg(long, requires = "background")]
+    pub no_wait: bool,
     /// Why, for the audit log: at most 500 characters
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
@@ -110,7 +131,12 @@ pub struct ChangeArgs {
 /// Carries the command out.
 pub async fn run(command: &Command, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
     match command {
-        Command::List(args) => jobs::list(ListKind::Failures, Some("flagged"), args, local, screen).await,
+        Command::List(ListArgs { group: true, listing }) => {
+            groups::run(&listing.connect, listing.json, local, screen).await
+        }
+        Command::List(ListArgs { listing, .. }) => {
+            jobs::list(ListKind::Failures, Some("flagged"), listing, local, screen).await
+        }
         Command::Show(args) => jobs::show(args, local, screen).await,
         Command::Replay(ReplayArgs { change }) => run_change(Action::Replay, change, local, screen).await,
         Command::Discard(DiscardArgs { change }) => run_change(Action::Discard, change, local, screen).await,
@@ -150,16 +176,29 @@ async fn change_many(
     let client = args.connect.client(local)?;
     let call = if action == Action::Discard { "discard" } else { "replay" };
     let body = client.post(&["api", "v1", call], Payload::Json(request.to_string())).await?;
+    if args.background {
+        return begun(args, &body, &client, screen).await;
+    }
     if args.json {
         return screen.json(&body);
     }
-    if args.background {
-        let task: Task = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
-        let id = printable(&task.id);
-        return screen.line(&format!("begun as {id}: GET /api/v1/replays/{id} tells how far it is"));
-    }
     let numbers: BulkNumbers = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
     screen.line(&in_words(action, &numbers, args.dry_run))
+}
+
+/// A change in the background was begun.
+async fn begun(args: &ChangeArgs, body: &str, client: &Client, screen: &mut Screen) -> Result<(), CliError> {
+    let task: Task = serde_json::from_str(body).map_err(|_| client.strange(body))?;
+    let id = printable(&task.id);
+    let is_watched = screen.look.width.is_some() && !args.json && !args.no_wait;
+    if args.wait || is_watched {
+        note(&format!("begun as {id}; it goes on if you stop waiting: passback replays {id} tells how far it is"));
+        return replays::until_it_ends(&task.id, args.json, client, screen).await;
+    }
+    if args.json {
+        return screen.json(body);
+    }
+    screen.line(&format!("begun as {id}: passback replays {id} tells how far it is"))
 }
 
 fn in_words(action: Action, replayed: &BulkNumbers, dry_run: bool) -> String {

@@ -6,7 +6,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use serde_json::{Map, Value};
 
 use super::{fault::CliError, when::When};
-use crate::domain::{outcome::FailureReason, time::Timestamp};
+use crate::domain::{destination::Delivery, outcome::FailureReason, time::Timestamp};
 
 /// Which jobs. All that are given must fit.
 #[derive(Args, Clone, Debug, Default)]
@@ -31,6 +31,12 @@ pub struct FilterArgs {
     /// Only those of this activity (the event's `activity_id`).
     #[arg(long, value_name = "ID")]
     pub activity: Option<String>,
+    /// Only those of this session (the event's `session_id`).
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Only those that go this way.
+    #[arg(long, value_name = "DELIVERY", value_parser = PossibleValuesParser::new(Delivery::ALL.map(Delivery::name)))]
+    pub delivery: Option<String>,
 }
 
 fn reasons() -> PossibleValuesParser {
@@ -55,6 +61,8 @@ impl FilterArgs {
             ("until", until.map(|moment| moment.to_string())),
             ("user_id", self.user.clone()),
             ("activity_id", self.activity.clone()),
+            ("session_id", self.session.clone()),
+            ("delivery", self.delivery.clone()),
         ];
         Ok(pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
     }

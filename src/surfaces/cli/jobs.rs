@@ -25,7 +25,7 @@ const LIMIT_MAX: i64 = 100_000;
 pub enum Command {
     /// List jobs, newest first
     #[command(after_long_help = LIST_EXAMPLES)]
-    List(ListArgs),
+    List(Box<ListArgs>),
     /// Show one job: who, what, where, its state, and every attempt
     Show(ShowArgs),
 }
@@ -61,9 +61,6 @@ pub struct ListingArgs {
     /// Which jobs.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Only those of this session (the event's `session_id`)
-    #[arg(long, value_name = "ID", help_heading = "Filter")]
-    pub session: Option<String>,
     /// The worker.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -109,7 +106,6 @@ pub(super) async fn list(
     screen: &mut Screen,
 ) -> Result<(), CliError> {
     let mut query = args.filter.pairs(screen.look.now)?;
-    query.extend(args.session.clone().map(|session| ("session_id", session)));
     query.extend(state.map(|state| ("state", state.to_owned())));
     let client = args.connect.client(local)?;
     let list = fetch(&client, &query, args).await?;
@@ -248,10 +244,9 @@ mod tests {
         ];
         check("jobs list --limit 9999", &three, 2_500).await;
         check("jobs list --cursor 2499", &["GET /api/v1/jobs?limit=50&cursor=2499"], 1).await;
-        let all =
-            "jobs list --state flagged --session s --platform p --reason timeout --since 1h --user u --activity a";
+        let all = "jobs list --state flagged --session s --platform p --reason timeout --since 1h --user u --activity a --delivery lti11";
         let asked = "GET /api/v1/jobs?platform=p&reason=timeout&since=2026-11-21T09%3A30%3A00.000Z&user_id=u&activity_id=a\
-                     &session_id=s&state=flagged&limit=50";
+                     &session_id=s&delivery=lti11&state=flagged&limit=50";
         check(all, &[asked], 50).await;
     }
 

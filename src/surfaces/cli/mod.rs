@@ -7,17 +7,19 @@
 //! ```text
 //! run, demo                     arguments only: the service and the demo are started elsewhere
 //! submit  ── batches ─────────┐
-//! failures, jobs, stats, verify ── connect ── client ── a worker's API
+//! failures, jobs, stats, verify, platforms, replays, audit ── connect ── client ── a worker's API
 //! backup, export ─────────────┘
 //!     └── filter              └── answers ── job_table, job_page ── output, progress
 //! lms                           a simulated LMS, until it is told to stop
 //! export, import, backup        between the store's own halves of them and a person
 //! config                        what `config` shows, printed
 //! keys                          what `config` makes, printed or written
+//! completions, man              made from this definition
 //! check                         what `crate::check` finds, printed
 //! ```
 
 mod answers;
+pub mod audit;
 pub mod backup;
 mod batches;
 pub mod check;
@@ -29,14 +31,18 @@ pub mod export;
 pub mod failures;
 mod fault;
 mod filter;
+mod groups;
 pub mod import;
 mod job_page;
 mod job_table;
 pub mod jobs;
 pub mod keys;
 pub mod lms;
+pub mod manual;
 mod output;
+pub mod platforms;
 pub mod progress;
+pub mod replays;
 pub mod stats;
 pub mod submit;
 #[cfg(test)]
@@ -95,6 +101,13 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Count the jobs, and show how each platform is doing
     Stats(stats::StatsArgs),
+    /// See how each platform is doing, and pause or resume it
+    #[command(subcommand)]
+    Platforms(platforms::Command),
+    /// See what changes of many jobs in the background have come to
+    Replays(replays::ReplaysArgs),
+    /// See who did what, when, to how many jobs, and why
+    Audit(audit::AuditArgs),
     /// Write the jobs of a store as NDJSON, and save what can be read of a damaged one
     Export(export::ExportArgs),
     /// Take over the jobs that an export wrote
@@ -110,6 +123,10 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Run a simulated LMS that speaks LTI 1.1 and 1.3, for trying out and for tests
     Lms(lms::LmsArgs),
+    /// Print what lets a shell complete this command line
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(manual::ManArgs),
 }
 
 /// `passback run`
@@ -191,6 +208,23 @@ mod tests {
             &format!("verify {ID}"),
             &format!("verify {ID} --json"),
             "stats --json",
+            "stats --watch",
+            "stats --watch 10 --json",
+            "platforms list --json",
+            "platforms pause moodle --note maintenance",
+            "platforms resume moodle --json",
+            "replays",
+            &format!("replays {ID} --wait"),
+            "audit --limit 10 --cursor abc --json",
+            "failures list --group --json",
+            "failures list --delivery lti11 --session s",
+            "failures replay --session s --background --wait",
+            "failures discard --delivery lti13-ags --background --no-wait",
+            "completions bash",
+            "completions zsh",
+            "completions fish",
+            "man",
+            "man /usr/share/man/man1",
             "export",
             "export jobs.ndjson --salvage",
             "export --url http://127.0.0.1:9 --token t -",
@@ -244,6 +278,13 @@ mod tests {
         check("submit - --queue q", "--amqp");
         check("submit - --amqp amqp://h --queue q --exchange e", "--exchange");
         check("import", "<FILE>");
+        check("stats --watch 0", "1..=86400");
+        check("failures list --group --platform moodle", "--platform");
+        check("failures list --group --limit 3", "--limit");
+        check("failures replay --all --wait", "--background");
+        check("replays --wait", "<ID>");
+        check("platforms pause", "<NAME>");
+        check("completions tcsh", "fish");
         check("backup", "<DIR>");
         check("export --salvage --url http://127.0.0.1:9", "--salvage");
         check("keys generate --kid a/b", "letters");

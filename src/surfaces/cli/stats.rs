@@ -1,20 +1,29 @@
 //! `passback stats`: how many jobs stand where, and how each platform is doing.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use super::{
-    answers::{PlatformHealth, Stats},
+    answers::Stats,
+    client::Client,
     connect::{ConnectArgs, FindLocal},
     fault::CliError,
     job_table::tone,
-    output::{Column, Fit, Look, NOTHING, Rows, Screen, Tone, table, thousands},
+    output::{Column, Fit, Look, Rows, Screen, Tone, note, table, thousands},
+    platforms,
 };
-use crate::domain::job::StateName;
+use crate::{config::duration, domain::job::StateName};
 
 /// `passback stats`
 #[derive(Args, Clone, Debug)]
 pub struct StatsArgs {
+    /// Show them again every so many seconds, until Ctrl-C; on a terminal in the same place
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub watch: Option<u64>,
     /// Print JSON, as the API answers it
     #[arg(long)]
     pub json: bool,
@@ -26,27 +35,64 @@ pub struct StatsArgs {
 /// Carries the command out.
 pub async fn run(args: &StatsArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
     let client = args.connect.client(local)?;
+    let first = look(args, &client, screen.look).await?;
+    match args.watch {
+        None => show(args, &first, screen),
+        Some(seconds) => {
+            tokio::select! {
+                watched = watch(args, Duration::from_secs(seconds), first, &client, screen) => watched,
+                stopped = tokio::signal::ctrl_c() => stopped.map_err(|error| CliError::of_output(&error)),
+            }
+        }
+    }
+}
+
+/// Shows it again and again. A worker that is away for a while is said to be, and waited for.
+async fn watch(
+    args: &StatsArgs,
+    pause: Duration,
+    first: String,
+    client: &Client,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
+    let (began, beginning) = (Instant::now(), screen.look.now);
+    let is_in_place = screen.look.width.is_some() && !args.json;
+    let mut shown = Ok(first);
+    loop {
+        match shown {
+            Ok(text) if is_in_place => {
+                let every = duration::format(pause);
+                screen.print(&format!("{CLEAR}{text}\nevery {every}, Ctrl-C ends\n"))?;
+            }
+            Ok(text) => show(args, &text, screen)?,
+            Err(error) => note(&format!("{error}")),
+        }
+        sleep(pause).await;
+        screen.look.now = beginning + began.elapsed();
+        shown = look(args, client, screen.look).await;
+    }
+}
+
+/// To the upper left, and nothing below it.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// What is shown: the answer, or what a person sees of it.
+async fn look(args: &StatsArgs, client: &Client, look: Look) -> Result<String, CliError> {
     let body = client.get(&["api", "v1", "stats"], &[]).await?;
     if args.json {
-        return screen.json(&body);
+        return Ok(body);
     }
     let stats: Stats = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
-    screen.print(&render(&stats, screen.look))
+    Ok(render(&stats, look))
+}
+
+fn show(args: &StatsArgs, text: &str, screen: &mut Screen) -> Result<(), CliError> {
+    if args.json { screen.json(text) } else { screen.print(text) }
 }
 
 const JOBS: [Column; 2] = [
     Column { heading: "JOBS", width_min: 0, fit: Fit::Whole },
     Column { heading: "COUNT", width_min: 0, fit: Fit::Number },
-];
-
-const PLATFORMS: [Column; 7] = [
-    Column { heading: "PLATFORM", width_min: 0, fit: Fit::Words },
-    Column { heading: "STATE", width_min: 0, fit: Fit::Whole },
-    Column { heading: "SINCE", width_min: 70, fit: Fit::Whole },
-    Column { heading: "QUEUED", width_min: 0, fit: Fit::Number },
-    Column { heading: "FLAGGED", width_min: 0, fit: Fit::Number },
-    Column { heading: "NEXT PROBE", width_min: 100, fit: Fit::Whole },
-    Column { heading: "LAST ERROR", width_min: 90, fit: Fit::Words },
 ];
 
 fn render(stats: &Stats, look: Look) -> String {
@@ -64,22 +110,7 @@ fn render(stats: &Stats, look: Look) -> String {
     if stats.platforms.is_empty() {
         return format!("{jobs}\n{due}\n");
     }
-    let rows: Vec<_> = stats.platforms.iter().map(|platform| platform_row(platform, look)).collect();
-    format!("{jobs}\n{due}\n\n{}", table(look, &PLATFORMS, Rows::Cut, &rows))
-}
-
-fn platform_row(platform: &PlatformHealth, look: Look) -> Vec<(Tone, String)> {
-    let state = if platform.state == "open" { Tone::Good } else { Tone::Bad };
-    let flagged = if platform.flagged == 0 { Tone::Plain } else { Tone::Bad };
-    vec![
-        (Tone::Plain, platform.name.clone()),
-        (state, platform.state.clone()),
-        (Tone::Plain, look.moment(platform.since.as_deref())),
-        (Tone::Plain, thousands(platform.queued)),
-        (flagged, thousands(platform.flagged)),
-        (Tone::Plain, look.moment(platform.next_probe_at.as_deref())),
-        (Tone::Plain, platform.last_error.clone().unwrap_or_else(|| NOTHING.to_owned())),
-    ]
+    format!("{jobs}\n{due}\n\n{}", platforms::render(&stats.platforms, look))
 }
 
 #[cfg(test)]
@@ -108,13 +139,18 @@ discarded       0
 
 The oldest job whose turn it is waits since 2026-11-21 10:26:40Z (3 min ago).
 
-PLATFORM              STATE  SINCE    QUEUED  FLAGGED  NEXT PROBE  LAST ERROR
-moodle                held   1 h ago      11        3  in 1 min    503 Service Unavailable
-lms.example.edu:8443  open   -             1        0  -           -
+PLATFORM              STATE  SINCE    QUEUED  FLAGGED  NEXT TRY  LAST ERROR
+moodle                held   1 h ago      11        3  in 1 min  503 Service Unavailable
+lms.example.edu:8443  open   -             1        0  -         -
 ";
         assert_eq!(render(&stats, testing::person(100)), expected);
         let piped = render(&stats, testing::program());
         assert!(piped.contains("moodle                held   2026-11-21T09:30:00Z      11        3"), "{piped}");
-        assert!(render(&stats, testing::person(60)).lines().all(|line| line.chars().count() <= 78), "it fits");
+        for width in 40..120 {
+            let text = render(&stats, testing::person(width));
+            // The sentence between the tables may go on in the next line.
+            let tables = text.lines().filter(|line| !line.starts_with("The oldest"));
+            assert!(tables.clone().all(|line| line.chars().count() <= usize::from(width)), "{width}:\n{text}");
+        }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod broker;
 mod broker_faults;
 mod calls;
 mod clock;
+mod commands;
 mod crashes;
 mod cut_disk;
 pub(crate) mod delivery;

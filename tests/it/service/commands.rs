@@ -1,0 +1,159 @@
+//! The commands of an admin against a running worker, as a person at a terminal and as a program: whoever looks after it
+//! holds none of its secrets.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::worker::{LOCAL, Worker, wait_for};
+
+/// What the worker needs and an admin has not.
+const SECRETS: &str = "[[lti_keys]]\nkey = \"k\"\nsecret = { env = \"PASSBACK_TEST_LTI_SECRET\" }\n";
+
+async fn started() -> Worker {
+    let mut worker = Worker::new(&format!("{LOCAL}{SECRETS}"));
+    let mut program = Command::new(env!("CARGO_BIN_EXE_passback"));
+    program.env("PASSBACK_TEST_LTI_SECRET", "hunter2");
+    worker.start_by(program).await;
+    worker
+}
+
+fn program(worker: &Worker, arguments: &[&str]) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_passback"));
+    program.args(arguments).arg("--config").arg(worker.config_path()).env_remove("PASSBACK_TEST_LTI_SECRET");
+    program
+}
+
+fn run(worker: &Worker, arguments: &[&str]) -> (String, String) {
+    let output: Output = program(worker, arguments).output().expect("it runs");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {words}");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), words)
+}
+
+fn json_of(worker: &Worker, arguments: &[&str]) -> Value {
+    serde_json::from_str(&run(worker, arguments).0).expect("JSON")
+}
+
+/// The same on a terminal of some columns.
+fn on_a_terminal(worker: &Worker, columns: u16, by: &str, arguments: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_passback");
+    let line = format!("stty cols {columns}; {by} {program} {arguments} --config {}", worker.config_path().display());
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR").stdin(Stdio::null());
+    let output = terminal.output().expect("script, of the package bsdutils");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n")
+}
+
+fn event(number: u32) -> Value {
+    // Nobody knows the key, so it is flagged at once.
+    json!({
+        "session_id": format!("s-{number}"), "event_id": format!("e-{number}"), "score": 8, "max_score": 10,
+        "lis_data": {
+            "lis_outcome_service_url": "https://lms.example.edu/o", "lis_result_sourcedid": format!("c-{number}"),
+            "oauth_consumer_key": "nobody",
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_without_the_secrets_sees_and_does_everything_at_the_terminal() {
+    let worker = started().await;
+    let missing = program(&worker, &["check"]).output().expect("it runs");
+    assert_eq!(missing.status.code(), Some(2), "the worker's own commands need them");
+    let ids = worker.submit(&(0..30).map(event).collect::<Vec<_>>().into()).await;
+    wait_for("all to be flagged", async || (worker.counts().await?["flagged"] == 30).then_some(())).await;
+
+    let groups = json_of(&worker, &["failures", "list", "--group", "--json"]);
+    let group = &groups["groups"][0];
+    assert_eq!(
+        (&group["platform"], &group["reason"], &group["count"]),
+        (&json!("lms.example.edu"), &json!("unknown_key"), &json!(30))
+    );
+    let (table, _) = run(&worker, &["failures", "list", "--group"]);
+    assert!(table.lines().nth(1).expect("a line").contains("30  lms.example.edu  unknown_key  "), "{table}");
+
+    let (said, _) = run(&worker, &["platforms", "pause", "lms.example.edu", "--note", "maintenance"]);
+    assert_eq!(said, "lms.example.edu: paused, 0 queued\n");
+    let platforms = json_of(&worker, &["platforms", "list", "--json"]);
+    assert_eq!(platforms["platforms"][0]["state"], "paused");
+    let (begun, _) = run(&worker, &["failures", "replay", "--session", "s-7", "--background"]);
+    assert!(begun.starts_with("begun as "), "off a terminal its id is printed: {begun}");
+    let (ended, _) = run(&worker, &["failures", "replay", "--delivery", "lti11", "--background", "--wait"]);
+    assert!(ended.contains("29 jobs went out again") || ended.contains("30 jobs went out again"), "{ended}");
+    let (listed, _) = run(&worker, &["replays"]);
+    assert_eq!(listed.lines().filter(|line| line.contains("replay  done")).count(), 2, "{listed}");
+    let id = listed.lines().nth(1).and_then(|line| line.split_whitespace().next()).expect("an id").to_owned();
+    assert_eq!(json_of(&worker, &["replays", &id, "--json"])["state"], "done");
+    let (said, _) = run(&worker, &["platforms", "resume", "lms.example.edu"]);
+    assert!(said.starts_with("lms.example.edu: open"), "{said}");
+    let (log, _) = run(&worker, &["audit", "--limit", "10"]);
+    for what in ["resume", "replay", "pause", "session_id s-7", "delivery lti11", "maintenance"] {
+        assert!(log.contains(what), "{what}: {log}");
+    }
+    assert_eq!(json_of(&worker, &["audit", "--limit", "2", "--json"])["entries"].as_array().map(Vec::len), Some(2));
+    let (shown, _) = run(&worker, &["jobs", "show", &ids[0]]);
+    assert!(shown.contains("Address  "), "{shown}");
+    for columns in [60_u16, 100, 160] {
+        for command in
+            ["stats", "failures list", "jobs list", "audit", "replays", "platforms list", "failures list --group"]
+        {
+            let seen = on_a_terminal(&worker, columns, "", command);
+            let plain = without_colours(&seen);
+            assert!(seen.contains("\u{1b}["), "{command} has colours on a terminal: {seen:?}");
+            let wide = plain.lines().find(|line| line.chars().count() > usize::from(columns));
+            assert!(wide.is_none_or(|line| line.contains("--cursor")), "{columns}: {wide:?}");
+        }
+    }
+    let (piped, _) = run(&worker, &["failures", "list"]);
+    assert!(!piped.contains('\u{1b}'), "a pipe gets no colours");
+}
+
+fn without_colours(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = after.split_once(|letter: char| letter.is_ascii_alphabetic()).map_or("", |(_, rest)| rest);
+    }
+    plain + rest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_are_watched_until_ctrl_c_which_ends_well() {
+    let worker = started().await;
+    let mut child = program(&worker, &["stats", "--watch", "1"]).stdout(Stdio::piped()).spawn().expect("it starts");
+    let output = BufReader::new(child.stdout.take().expect("a pipe"));
+    let headings = output.lines().map(|line| line.expect("a line")).filter(|line| line.starts_with("JOBS ")).take(2);
+    assert_eq!(headings.count(), 2, "one block after another");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a number")).expect("a process");
+    kill_process(pid, Signal::INT).expect("it runs");
+    assert!(child.wait().expect("it ends").success());
+    let seen = on_a_terminal(&worker, 100, "timeout --foreground --preserve-status -s INT 5", "stats --watch 1");
+    let redrawn = seen.matches("\u{1b}[H\u{1b}[2J").count();
+    assert!(redrawn >= 2, "it is drawn in the same place: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_is_shown_without_its_secrets() {
+    let worker = started().await;
+    let mut shown = program(&worker, &["config"]);
+    let output = shown.env("PASSBACK_TEST_LTI_SECRET", "hunter2").output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && !text.contains("hunter2"), "{text}");
+    assert!(
+        text.contains("secret = { env = \"PASSBACK_TEST_LTI_SECRET\" }") && text.contains("allow_http = true"),
+        "{text}"
+    );
+    let missing = program(&worker, &["config"]).output().expect("it runs");
+    let words = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert_eq!((missing.status.code(), words.contains("PASSBACK_TEST_LTI_SECRET, which is not set")), (Some(2), true));
+    let (default, _) = run(&worker, &["config", "--default"]);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/passback.toml");
+    assert_eq!(default, std::fs::read_to_string(file).expect("the file"));
+}
