@@ -28,7 +28,7 @@ struct Asset {
     text: &'static str,
 }
 
-const ASSETS: [Asset; 14] = [
+const ASSETS: [Asset; 15] = [
     Asset { path: "/", kind: HTML, text: include_str!("assets/index.html") },
     Asset { path: "/assets/style.css", kind: "text/css; charset=utf-8", text: include_str!("assets/style.css") },
     Asset { path: "/assets/icon.svg", kind: "image/svg+xml", text: include_str!("assets/icon.svg") },
@@ -43,6 +43,7 @@ const ASSETS: [Asset; 14] = [
     Asset { path: "/assets/job.js", kind: SCRIPT, text: include_str!("assets/job.js") },
     Asset { path: "/assets/platforms.js", kind: SCRIPT, text: include_str!("assets/platforms.js") },
     Asset { path: "/assets/audit.js", kind: SCRIPT, text: include_str!("assets/audit.js") },
+    Asset { path: "/assets/bulk.js", kind: SCRIPT, text: include_str!("assets/bulk.js") },
 ];
 
 /// One path for each file.

@@ -11,10 +11,10 @@ export class Problem extends Error {
 const WITHIN_MS = 40_000;
 
 /** Calls, and gives back the JSON of the answer. */
-export async function call(method, path, body) {
+export async function call(method, path, body, withinMs = WITHIN_MS) {
   const headers = { "X-Passback": "1" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const options = { method, headers, cache: "no-store", credentials: "same-origin", signal: AbortSignal.timeout(WITHIN_MS) };
+  const options = { method, headers, cache: "no-store", credentials: "same-origin", signal: AbortSignal.timeout(withinMs) };
   if (body !== undefined) options.body = JSON.stringify(body);
   let answer;
   try {
@@ -33,13 +33,12 @@ export async function call(method, path, body) {
 }
 
 export const get = (path) => call("GET", path);
-export const post = (path, body = {}) => call("POST", path, body);
+export const post = (path, body = {}, withinMs = WITHIN_MS) => call("POST", path, body, withinMs);
 
 const absent = new Set();
 
-/** The same; null where this worker has no such call, and then it is not asked again. */
-export async function getIfThere(path) {
-  const [name] = path.split("?");
+/** The same; null where this worker has no such call (`name`), and then it is not asked again. */
+export async function getIfThere(path, name = path.split("?")[0]) {
   if (absent.has(name)) return null;
   try {
     return await get(path);

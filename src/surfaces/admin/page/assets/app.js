@@ -4,10 +4,11 @@
 // `show`, which makes elements of what it said; every five seconds both are done again, and what is there is patched.
 
 import { call, get, getIfThere, Problem } from "./api.js";
-import { h, patch, say } from "./dom.js";
+import { fill, h, patch, say } from "./dom.js";
 import { when } from "./words.js";
 import { signIn } from "./sign-in.js";
 import * as audit from "./audit.js";
+import * as bulk from "./bulk.js";
 import * as failures from "./failures.js";
 import * as job from "./job.js";
 import * as overview from "./overview.js";
@@ -15,8 +16,10 @@ import * as platforms from "./platforms.js";
 
 const EVERY_MS = 5000;
 
-const VIEWS = [[/^\/?$/, overview], [/^\/failures$/, failures], [/^\/jobs\/([0-9A-Za-z]+)$/, job], [/^\/platforms$/, platforms], [/^\/audit$/, audit]];
+const VIEWS = [[/^\/?$/, overview], [/^\/failures$/, failures], [/^\/jobs\/([0-9A-Za-z]+)$/, job], [/^\/platforms$/, platforms], [/^\/audit$/, audit], [/^\/bulk(?:\/([0-9A-Za-z]+))?$/, bulk]];
 const MENU = [["#/", "Overview", overview], ["#/failures", "Failures", failures], ["#/platforms", "Platforms", platforms], ["#/audit", "Audit", audit]];
+/** Views that stand below another one in the menu. */
+const BELOW = new Map([[job, failures], [bulk, audit]]);
 
 const top = document.getElementById("top");
 const main = document.getElementById("main");
@@ -49,6 +52,8 @@ const tools = {
   get mayChange() { return who?.role === "operator"; },
   get keepsNotes() { return keepsNotes; },
   refresh: () => update(),
+  /** The filters as they stand in the address now: a view may be older than what was chosen last. */
+  get params() { return place().params; },
   trouble: (text) => tell(text),
   /** Other filters in the same view. */
   filter(params, replace = false) {
@@ -64,13 +69,14 @@ const tools = {
 };
 
 function tell(text) {
-  patch(trouble, h("div", {}, text ? h("p", {}, text, h("button", { type: "button", class: "plain", onclick: () => tell(null) }, "Dismiss")) : null));
+  if (!text) delete trouble.dataset.lost;
+  fill(trouble, text ? h("p", {}, h("span", {}, text), h("button", { type: "button", class: "plain", onclick: () => tell(null) }, "Dismiss")) : null);
 }
 
 function drawTop() {
   const here = viewOf(place().path)[0];
   const item = ([href, text, view]) => {
-    const isHere = view === here || (here === job && view === failures);
+    const isHere = view === (BELOW.get(here) ?? here);
     const number = view === failures && flagged ? h("span", { class: "number" }, ` ${flagged}`) : null;
     return h("li", {}, h("a", { href, "aria-current": isHere ? "page" : null }, text, number));
   };
@@ -102,10 +108,7 @@ async function update(isNew = false) {
     if (mine !== turn) return;
     knownAt = Date.now();
     main.removeAttribute("aria-busy");
-    if (trouble.dataset.lost) {
-      delete trouble.dataset.lost;
-      tell(null);
-    }
+    if (trouble.dataset.lost) tell(null);
     if (view) {
       draw(view, data, at);
       shown = { view, data, at };
@@ -114,7 +117,7 @@ async function update(isNew = false) {
   } catch (error) {
     if (mine !== turn) return;
     if (!(error instanceof Problem)) throw error;
-    if (error.status === 401) return ended();
+    if (error.status === 401) return ended("The session has ended. Sign in again and you are back here.");
     lost(error, isNew);
   } finally {
     if (mine === turn) plan();
@@ -142,12 +145,24 @@ function arrive(view, data, at) {
 }
 
 function lost(error, isNew) {
-  const since = knownAt && !isNew ? ` Shown is what was known at ${new Date(knownAt).toLocaleTimeString()}.` : "";
+  main.removeAttribute("aria-busy");
+  if (isNew) return cannot(error);
+  const since = knownAt ? ` Shown is what was known at ${new Date(knownAt).toLocaleTimeString()}.` : "";
   const text = error.status === 0 ? `No connection: ${error.message}.${since} Trying again.` : `${error.message}.${since}`;
   if (trouble.dataset.lost === text) return;
   tell(text);
   trouble.dataset.lost = text;
-  if (isNew) patch(main, h("main", { id: "main", tabindex: "-1" }, h("h1", { tabindex: "-1" }, error.status === 404 ? "It is not there" : "It cannot be shown now"), h("p", {}, error.message), h("p", {}, h("a", { href: "#/" }, "To the overview"))));
+}
+
+const CANNOT = { 0: "No connection", 400: "This filter cannot be used", 403: "You may not see this", 404: "It is not there" };
+
+/** In the place of a view that could not be had. */
+function cannot(error) {
+  const { path, params } = place();
+  const ways = [params.size ? h("a", { href: `#${path}` }, "Without the filters") : null, h("a", { href: "#/" }, "To the overview")];
+  const more = error.status === 0 ? " It is tried again every 5 seconds." : "";
+  patch(main, h("main", { id: "main", tabindex: "-1" }, h("h1", { tabindex: "-1" }, CANNOT[error.status] ?? "It cannot be shown now"), h("p", { role: "alert" }, `${error.message[0].toUpperCase()}${error.message.slice(1)}.${more}`), h("p", { class: "buttons" }, ways)));
+  entered = path;
 }
 
 function plan() {
@@ -161,25 +176,24 @@ async function signOut() {
   } catch (error) {
     return tell(`Not signed out: ${error.message}.`);
   }
-  ended();
-  say("Signed out");
+  ended("You have signed out.");
 }
 
 /** Nobody is signed in (any more). The address stays, and leads on after the next sign-in. */
-function ended() {
-  const wasIn = who !== null;
+function ended(why = null) {
   who = null;
   flagged = null;
   entered = null;
   shown = null;
+  tell(null);
   turn += 1;
   clearTimeout(timer);
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   document.title = "Sign in · passback";
   drawTop();
   main.removeAttribute("aria-busy");
-  main.replaceChildren(signIn(begin));
-  if (wasIn) say("The session has ended: sign in again");
+  main.replaceChildren(signIn(begin, why));
+  if (why) say(why);
   main.querySelector("input").focus();
 }
 
@@ -193,7 +207,11 @@ async function begin(signedIn) {
   keepsNotes = await getIfThere("/api/v1/audit?limit=1").then((found) => found !== null, () => false);
 }
 
-addEventListener("hashchange", () => update(true));
+addEventListener("hashchange", () => {
+  // A dialog that only tells what was done does not stand before the view that it leads to.
+  for (const dialog of document.querySelectorAll("dialog[data-done]")) dialog.close();
+  update(true);
+});
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : update()));
 document.querySelector(".skip").onclick = (event) => {
   event.preventDefault();
@@ -205,5 +223,5 @@ try {
   await begin(await get("/session"));
 } catch (error) {
   ended();
-  if (error.status !== 401) tell(error.message);
+  if (error.status !== 401) tell(`${error.message}.`);
 }

@@ -1,12 +1,11 @@
 // Replays, discards, pauses: a count first, a word of confirmation, then what became of each.
 
 import { call, getIfThere, post } from "./api.js";
-import { h, patch, say } from "./dom.js";
+import { became, progress } from "./bulk.js";
+import { fill, h, say } from "./dom.js";
 import { count, number } from "./words.js";
 
 const AT_ONCE = 4;
-/** From so many jobs on a change goes on in the worker's background, where it survives this page and a restart. */
-const BACKGROUND_FROM = 500;
 const SHOWN_MAX = 500;
 
 /** Opens a dialog. What had the focus gets it back. */
@@ -17,14 +16,15 @@ function open(title, body, buttons, onclose) {
   dialog.onclose = () => {
     dialog.remove();
     if (document.contains(before)) before.focus();
-    onclose?.();
+    onclose?.("done" in dialog.dataset);
   };
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
 }
 
-/** Asks, and does it if the answer is yes. `run` gets a way to show how far it is and gives back what was done. */
+/** Asks, and does it if the answer is yes. `run` gets a way to show how far it is and gives back what was done; `after` is
+    told whether it was. */
 export function ask({ title, text, verb, grave = false, note = false, run }, after) {
   const field = h("input", { id: "note", type: "text", maxlength: "500", autocomplete: "off" });
   const said = h("div", { class: "said", role: "status" });
@@ -32,10 +32,12 @@ export function ask({ title, text, verb, grave = false, note = false, run }, aft
   const yes = h("button", { type: "button", class: grave ? "grave" : "main" }, verb);
   const why = note ? h("p", {}, h("label", { for: "note" }, "Why? (optional, kept in the audit log)"), field) : null;
   const dialog = open(title, h("div", {}, text, why, said), [no, yes], after);
-  yes.focus();
+  // Nobody gives grades up by pressing Enter once too often.
+  (grave ? no : yes).focus();
   yes.onclick = async () => {
     yes.disabled = true;
-    const show = (...nodes) => patch(said, h("div", {}, ...nodes));
+    dialog.dataset.done = "";
+    const show = (...nodes) => fill(said, ...nodes);
     try {
       const done = await run(show, field.value.trim() || undefined, () => dialog.open);
       show(done);
@@ -105,8 +107,7 @@ export async function changeAll(action, filter, words, tools) {
   try {
     planned = await post(`/api/v1/${action}`, { filter, dry_run: true });
   } catch (error) {
-    const none = error.status === 404 || error.status === 405;
-    tools.trouble(none ? "This worker discards job by job: select those that you mean." : error.message);
+    tools.trouble(`${error.message}.`);
     return;
   }
   if (!planned.matched) {
@@ -119,52 +120,26 @@ export async function changeAll(action, filter, words, tools) {
     : `${count(main, "job")} will be ${becomes}: these grades stay unsent. This cannot be undone.`;
   ask({
     title: `${verb} ${count(planned.matched, "flagged job")}?`,
-    text: h("div", {}, h("p", {}, `All flagged jobs ${words}.`), h("p", {}, fate)),
+    text: h("div", {}, h("p", {}, `All flagged grades ${words}.`), h("p", {}, fate)),
     verb: `${verb} ${number(planned.matched)}`, grave: action === "discard", note: tools.keepsNotes,
     run: (show, note, goesOn) => runAll(action, filter, note, planned.matched, show, goesOn),
   }, tools.refresh);
 }
 
+/** In the worker's background, where it survives this page and a restart, and is told of under "Bulk changes". */
 async function runAll(action, filter, note, planned, show, goesOn) {
   const body = note ? { filter, note } : { filter };
-  if (planned >= BACKGROUND_FROM) {
-    const task = await startTask(action, body);
-    if (task?.id) return watchTask(task, planned, show, goesOn);
-    if (task) return sumOf(task);
-  }
   show(h("progress", { "aria-label": "under way" }), " under way");
-  return sumOf(await post(`/api/v1/${action}`, body));
-}
-
-/** A change in the background; null where this worker has none. A refusal changes nothing, so asking again is safe. */
-async function startTask(action, body) {
-  try {
-    return await call("POST", `/api/v1/${action}`, { ...body, background: true });
-  } catch (error) {
-    if (error.status === 400) return null;
-    throw error;
+  let task = await call("POST", `/api/v1/${action}`, { ...body, background: true });
+  const more = h("p", {}, h("a", { href: `#/bulk/${task.id}` }, "To its own page"));
+  for (let wait = 150; task.state === "running" && goesOn(); wait = Math.min(1000, wait * 2)) {
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    task = (await getIfThere(`/api/v1/replays/${encodeURIComponent(task.id)}`)) ?? task;
+    show(h("p", {}, progress({ ...task, total: task.total ?? planned })), h("p", { class: "quiet" }, "It goes on in the worker, also without this page and over a restart. ", became(task)), more);
   }
-}
-
-async function watchTask(task, planned, show, goesOn) {
-  let now = task;
-  while (goesOn()) {
-    const state = now.state ?? now.standing ?? now.status;
-    const done = (now.matched ?? 0) + (now.skipped ?? 0);
-    if (state && state !== "running") break;
-    show(h("p", {}, "It goes on in the background, also without this page."),
-      h("progress", { max: now.total ?? planned, value: done, "aria-label": "jobs done" }), ` ${number(done)} of ${number(now.total ?? planned)}`);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    now = (await getIfThere(`/api/v1/replays/${encodeURIComponent(task.id)}`)) ?? { ...now, state: "gone" };
-  }
-  if (now.error) throw new Error(now.error);
-  return sumOf(now);
-}
-
-function sumOf(sum) {
-  const parts = [[sum.replayed, "queued again"], [sum.superseded, "superseded"], [sum.discarded, "discarded"], [sum.skipped, "left as they were"]];
-  const told = parts.filter(([value]) => value).map(([value, words]) => `${number(value)} ${words}`);
-  return h("p", { class: "done" }, told.length ? `Done: ${told.join(", ")}.` : `Done: ${count(sum.matched, "job")}.`);
+  if (task.error) throw new Error(task.error);
+  return h("div", {}, h("p", { class: "done" }, `Done: ${became(task) || "nothing was to be changed"}.`),
+    task.skipped ? h("p", {}, "Left as they were: those that were not flagged any more when their turn came.") : null, more);
 }
 
 /** Stops a platform's deliveries, or lets them go on. */
@@ -183,8 +158,7 @@ export function changePlatform(name, action, tools) {
 }
 
 /** The grade of a job, read back from its platform. */
-export async function verify(id) {
-  const found = await post(`/api/v1/jobs/${id}/verify`);
-  return found;
-}
+export const verify = (id) => post(`/api/v1/jobs/${id}/verify`, undefined, VERIFY_WITHIN_MS);
 
+/** The worker gives a look a minute. */
+const VERIFY_WITHIN_MS = 75_000;

@@ -34,6 +34,11 @@ export function patch(old, fresh) {
   patchChildren(old, fresh);
 }
 
+/** Makes these the children of an element, which itself stays as it is. */
+export function fill(old, ...children) {
+  patchChildren(old, h(old.nodeName, {}, ...children));
+}
+
 const HANDLERS = ["onclick", "onsubmit", "onchange", "oninput"];
 const keyOf = (node) => node.dataset?.key ?? null;
 const isSame = (one, other) =>

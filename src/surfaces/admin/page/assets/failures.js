@@ -1,19 +1,23 @@
 // What failed, by platform and reason, and the list behind it. Every filter stands in the address.
 
-import { get, query } from "./api.js";
+import { get, getIfThere, query } from "./api.js";
+import { pages } from "./bulk.js";
 import { changeAll, changeSome } from "./change.js";
 import { h } from "./dom.js";
-import { REASONS, STATE_NAMES, count, number, reason, reasonWord, score, state, stateWord, when } from "./words.js";
+import { DELIVERIES, REASONS, STATE_NAMES, count, filterWords, number, reason, reasonWord, score, state, stateWord, when } from "./words.js";
 
 export const title = "Failures";
 
 const LIMIT = 50;
-/** Groups are counted over so many of the newest failures, and anew after so long. */
-const GROUPED_MAX = 1000;
-const GROUPED_FOR_MS = 30_000;
-const TEXTS = [["user_id", "User"], ["session_id", "Session"], ["activity_id", "Activity"]];
-const TIMES = [["since", "Stored since"], ["until", "Stored until"]];
-const NAMES = ["platform", "reason", ...TEXTS.map(([name]) => name), ...TIMES.map(([name]) => name)];
+/** Groups with a card of their own; of each the newest job is looked at, for its words and its advice. */
+const CARDS_MAX = 6;
+/** Groups that are shown in all. */
+const GROUPS_MAX = 60;
+const TEXTS = [["user_id", "Student"], ["session_id", "Session"], ["activity_id", "Activity"]];
+const TIMES = [["since", "Stored since"], ["until", "Stored before"]];
+const NAMES = ["platform", "reason", "delivery", ...TEXTS.map(([name]) => name), ...TIMES.map(([name]) => name)];
+/** Filters that are seldom needed stand behind a fold where the screen is small. */
+const SELDOM = ["delivery", ...TEXTS.map(([name]) => name), ...TIMES.map(([name]) => name)];
 
 /** What is selected, and under which filter; `all`: everything that passes it, on all pages. */
 const chosen = { under: null, ids: new Set(), all: false };
@@ -32,45 +36,43 @@ export async function load({ params, tools }) {
     Object.assign(chosen, { under, all: false });
     chosen.ids.clear();
   }
-  const [page, stats] = await Promise.all([
-    get(`/api/v1/jobs${query({ ...filter, limit: LIMIT, cursor: params.get("cursor") })}`), get("/api/v1/stats")]);
+  const [page, stats, found] = await Promise.all([
+    get(`/api/v1/jobs${query({ ...filter, limit: LIMIT, cursor: params.get("cursor") })}`), get("/api/v1/stats"),
+    getIfThere("/api/v1/groups?state=flagged")]);
   tools.flagged(stats.jobs.flagged ? number(stats.jobs.flagged) : null);
-  const groups = stats.jobs.flagged ? await groupsOf(params.get("platform"), stats.jobs.flagged) : { list: [], isWhole: true };
-  return { page, stats, groups, filter };
+  const fits = (name) => (group) => !params.get(name) || group[name] === params.get(name);
+  const all = (found?.groups ?? []).filter(fits("platform")).filter(fits("reason"));
+  const cards = await Promise.all(all.slice(0, CARDS_MAX).map(newestOf));
+  return { page, stats, filter, groups: { cards, others: all.slice(CARDS_MAX, GROUPS_MAX), omitted: all.slice(GROUPS_MAX) } };
 }
 
-let grouped = { of: null };
-async function groupsOf(platform, flagged) {
-  const of = `${platform ?? ""} ${flagged}`;
-  if (grouped.of === of && Date.now() - grouped.at < GROUPED_FOR_MS) return grouped.groups;
-  const { jobs, next_cursor: next } = await get(`/api/v1/jobs${query({ state: "flagged", platform, limit: GROUPED_MAX })}`);
-  const found = new Map();
-  for (const job of jobs) {
-    const key = `${job.platform} ${job.reason}`;
-    const group = found.get(key) ?? { key, platform: job.platform, reason: job.reason, advice: new Map(), count: 0, newest: job.flagged_at };
-    group.count += 1;
-    if (job.advice) group.advice.set(job.advice, (group.advice.get(job.advice) ?? 0) + 1);
-    if (job.flagged_at > group.newest) group.newest = job.flagged_at;
-    found.set(key, group);
+/** The newest job of each group, asked for again when the group has changed. */
+const newest = new Map();
+async function newestOf(group) {
+  const key = `${group.platform} ${group.reason}`;
+  if (newest.get(key)?.count !== group.count) {
+    const { jobs } = await get(`/api/v1/jobs${query({ state: "flagged", platform: group.platform, reason: group.reason, limit: 1 })}`);
+    newest.set(key, { count: group.count, job: jobs[0] });
   }
-  const groups = { list: [...found.values()].sort((a, b) => b.count - a.count), isWhole: next === null, seen: jobs.length };
-  grouped = { of, at: Date.now(), groups };
-  return groups;
+  return { ...group, key, job: newest.get(key).job };
 }
 
 export const tell = ({ page }, { params }) =>
   `${(params.get("state") ?? "flagged") === "flagged" ? "Failures" : "Grades"}: ${page.next_cursor ? "the newest " : ""}${count(page.jobs.length, "grade")}`;
 
 export function show({ page, stats, groups, filter }, { params, tools }) {
+  const wanted = params.get("state") ?? "flagged";
+  // Who looks for one student wants that student's grades, not what else failed.
+  const isWide = wanted === "flagged" && !SELDOM.some((name) => params.get(name));
   return [
-    h("h1", { tabindex: "-1" }, "Failures"),
-    groupSection(groups, params, tools),
+    h("h1", { tabindex: "-1" }, wanted === "flagged" ? "Failures" : "Grades"),
+    isWide ? groupSection(groups, params, tools) : null,
     h("section", { "aria-labelledby": "list" },
       h("h2", { id: "list" }, headingOf(params)),
       form(params, stats, tools),
       tools.mayChange && page.jobs.length ? actions(page, filter, params, tools) : null,
-      page.jobs.length ? list(page.jobs, params, tools) : nothing(params, page),
-      pages(page, params)),
+      page.jobs.length ? list(page.jobs, stats, params, tools) : nothing(params, page),
+      pages("#/failures", page.next_cursor, params)),
   ];
 }
 
@@ -80,45 +82,49 @@ function headingOf(params) {
   return wanted === "any" ? `All grades${narrowed}` : `${wanted === "flagged" ? "Failed" : stateWord(wanted)} grades${narrowed}`;
 }
 
-function groupSection({ list: groups, isWhole, seen }, params, tools) {
-  if (!groups.length) return null;
-  const card = (group) => {
-    const at = { platform: group.platform, reason: group.reason };
-    const isHere = params.get("platform") === group.platform && params.get("reason") === group.reason;
-    const [advice] = [...group.advice].sort((a, b) => b[1] - a[1])[0] ?? ["Look at one of them."];
-    const words = `${reasonWord(group.reason)} at ${group.platform}`;
-    return h("li", { class: `card group${isHere ? " here" : ""}`, key: group.key },
-      h("h3", {}, h("span", { class: "figure" }, number(group.count)), " ", reason(group.reason)),
-      h("p", { class: "quiet" }, `${group.platform}, newest `, when(group.newest)),
-      h("p", {}, advice, group.advice.size > 1 ? h("span", { class: "quiet" }, ` (and other advice for ${number(group.count - group.advice.get(advice))} of them)`) : null),
-      h("div", { class: "buttons" },
-        isHere ? h("a", { class: "button", href: "#/failures" }, "Show all") : h("a", { class: "button", href: `#/failures${query(at)}`, "aria-label": `Show ${words}` }, "Show"),
-        tools.mayChange ? h("button", { type: "button", "aria-label": `Replay ${words}`, onclick: () => changeAll("replay", { state: "flagged", ...at }, `${reasonWord(group.reason)}, at ${group.platform}`, tools) }, "Replay …") : null));
-  };
+function groupSection({ cards, others, omitted }, params, tools) {
+  if (!cards.length) return null;
+  const atOf = (group) => ({ platform: group.platform, reason: group.reason });
+  const isHere = (group) => params.get("platform") === group.platform && params.get("reason") === group.reason;
+  const wordsOf = (group) => `${reasonWord(group.reason)} at ${group.platform}`;
+  const replay = (group) => () => changeAll("replay", { state: "flagged", ...atOf(group) }, filterWords(atOf(group)), tools);
+  const card = (group) => h("li", { class: `card group${isHere(group) ? " here" : ""}`, key: group.key },
+    h("h3", {}, h("span", { class: "figure" }, number(group.count)), " ", reason(group.reason)),
+    h("p", { class: "quiet" }, h("span", { class: "name" }, group.platform), group.job?.flagged_at ? [", newest ", when(group.job.flagged_at)] : null),
+    h("p", {}, group.job?.advice ?? group.advice),
+    group.job?.last_error ? h("blockquote", { class: "cut", title: group.job.last_error }, group.job.last_error) : null,
+    h("div", { class: "buttons" },
+      isHere(group) ? h("a", { class: "button", href: "#/failures" }, "Show all") : h("a", { class: "button", href: `#/failures${query(atOf(group))}`, "aria-label": `Show ${wordsOf(group)}` }, "Show"),
+      tools.mayChange ? h("button", { type: "button", "aria-label": `Replay ${wordsOf(group)}`, onclick: replay(group) }, "Replay …") : null));
+  const row = (group) => h("tr", { key: `${group.platform} ${group.reason}` },
+    h("td", { class: "figure" }, number(group.count)), h("th", { scope: "row" }, h("a", { href: `#/failures${query(atOf(group))}` }, reasonWord(group.reason))), h("td", { class: "name" }, group.platform));
   return h("section", { "aria-labelledby": "groups" },
     h("h2", { id: "groups" }, "Why"),
-    isWhole ? null : h("p", { class: "quiet" }, `Counted over the newest ${number(seen)} failures.`),
-    h("ul", { class: "grid plain-list" }, groups.map(card)));
+    h("ul", { class: "grid plain-list" }, cards.map(card)),
+    others.length ? h("details", { key: "others" }, h("summary", {}, `${count(others.length + omitted.length, "smaller group")}`),
+      h("table", {}, h("caption", { class: "unseen" }, "Smaller groups of failures"),
+        h("thead", {}, h("tr", {}, ["Grades", "Why", "Platform"].map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, others.map(row))),
+      omitted.length ? h("p", { class: "quiet" }, `And ${number(omitted.length)} more: choose a platform to see its own.`) : null) : null);
 }
 
 function form(params, stats, tools) {
   const set = (name, value) => {
-    const next = new URLSearchParams(params);
+    const next = new URLSearchParams(tools.params);
     next.delete("cursor");
     if (value) next.set(name, value);
     else next.delete(name);
     return next;
   };
-  const choice = (name, label, options, none) => h("div", { class: "field" }, h("label", { for: `f-${name}` }, label),
+  const choice = (name, label, options, none) => h("div", { class: "field", key: name }, h("label", { for: `f-${name}` }, label),
     h("select", { id: `f-${name}`, value: params.get(name) ?? "", onchange: (event) => tools.filter(set(name, event.target.value)) },
       none === null ? null : h("option", { value: "" }, none), options.map(([value, text]) => h("option", { value }, text))));
-  const typed = (type, of) => ([name, label]) => h("div", { class: "field" }, h("label", { for: `f-${name}` }, label),
+  const typed = (type, of) => ([name, label]) => h("div", { class: "field", key: name }, h("label", { for: `f-${name}` }, label),
     h("input", { id: `f-${name}`, type, value: of(params.get(name)), autocomplete: "off", spellcheck: "false", step: type === "datetime-local" ? "1" : null, oninput: (event) => { event.target.dataset.draft = "1"; } }));
   const names = [...new Set([...stats.platforms.map(({ name }) => name), params.get("platform")])].filter(Boolean).sort();
   const reasons = Object.keys(REASONS).filter((name) => !["delivered", "superseded", "cut_off"].includes(name)).map((name) => [name, reasonWord(name)]);
   const submit = (event) => {
     event.preventDefault();
-    let next = new URLSearchParams(params);
+    const next = new URLSearchParams(tools.params);
     next.delete("cursor");
     for (const input of event.target.querySelectorAll("input")) {
       const name = input.id.slice(2);
@@ -134,11 +140,23 @@ function form(params, stats, tools) {
     choice("state", "State", [...STATE_NAMES.filter((name) => name !== "flagged").map((name) => [name, stateWord(name)]), ["any", "Any"]], "Flagged"),
     choice("platform", "Platform", names.map((name) => [name, name]), "All"),
     choice("reason", "Reason", reasons, "All"),
-    TEXTS.map(typed("text", (value) => value ?? "")),
-    TIMES.map(typed("datetime-local", toLocal)),
-    h("div", { class: "buttons" }, h("button", { type: "submit", class: "main" }, "Apply"),
-      isFiltered ? h("a", { class: "button", href: "#/failures" }, "Clear") : null));
+    h("details", { class: "seldom", key: "seldom", open: isLarge.matches || SELDOM.some((name) => params.get(name)) },
+      h("summary", {}, "More filters"),
+      h("div", { class: "filters" },
+        choice("delivery", "Delivery", Object.entries(DELIVERIES), "All"),
+        TEXTS.map(typed("text", (value) => value ?? "")),
+        TIMES.map(typed("datetime-local", toLocal)),
+        h("div", { class: "buttons" }, h("button", { type: "submit", class: "main" }, "Apply")))),
+    isFiltered ? h("p", { class: "now", key: "now" }, h("span", {}, "Filter: ", h("strong", {}, filterNow(params))), " ", h("a", { href: "#/failures" }, "Clear the filters")) : null);
 }
+
+/** "Queued, at campus". */
+function filterNow(params) {
+  const wanted = params.get("state") ?? "flagged";
+  return `${wanted === "any" ? "Any state" : stateWord(wanted)}, ${filterWords(filterOf(params))}`;
+}
+
+const isLarge = matchMedia("(min-width: 46.01rem)");
 
 /** An exact time for a field in the reader's zone, and back. */
 function toLocal(iso) {
@@ -151,11 +169,11 @@ const toExact = (local) => (local ? new Date(local).toISOString() : "");
 function actions(page, filter, params, tools) {
   const isFlagged = filter.state === "flagged";
   const ids = [...chosen.ids];
-  const act = (action) => () => (chosen.all ? changeAll(action, filter, wordsOf(filter), done) : changeSome(action, ids, done));
-  const done = Object.create(tools, { refresh: { value: () => {
-    chosen.ids.clear();
-    chosen.all = false;
-    grouped = { of: null };
+  const act = (action) => () => (chosen.all ? changeAll(action, filter, filterWords(filter), done) : changeSome(action, ids, done));
+  // Who thinks better of it keeps the selection.
+  const done = Object.create(tools, { refresh: { value: (wasDone) => {
+    if (wasDone) chosen.ids.clear();
+    if (wasDone) chosen.all = false;
     tools.refresh();
   } } });
   const any = chosen.all || ids.length > 0;
@@ -164,20 +182,15 @@ function actions(page, filter, params, tools) {
     if (!all) chosen.ids.clear();
     tools.redraw();
   };
-  return h("div", { class: "actions", role: "group", "aria-label": "What to do with the selected" },
-    h("span", { class: "quiet" }, chosen.all ? "All that match, on all pages, are selected." : any ? `${count(ids.length, "grade")} selected.` : "Nothing selected."),
+  return h("div", { class: `actions${any ? " any" : ""}`, role: "group", "aria-label": "What to do with the selected" },
+    h("span", { role: "status" }, chosen.all ? h("strong", {}, "All that match, on all pages, are selected.") : any ? h("strong", {}, `${count(ids.length, "grade")} selected.`) : h("span", { class: "quiet" }, "Nothing selected.")),
     isFlagged && !chosen.all ? h("button", { type: "button", key: "all", onclick: toggle(true) }, "Select all that match") : null,
     any ? h("button", { type: "button", key: "none", onclick: toggle(false) }, "Select none") : null,
     h("button", { type: "button", key: "replay", class: any ? "main" : "", disabled: !any, onclick: act("replay") }, "Replay …"),
     h("button", { type: "button", key: "discard", class: "grave", disabled: !any, onclick: act("discard") }, "Discard …"));
 }
 
-function wordsOf(filter) {
-  const members = Object.entries(filter).filter(([name]) => name !== "state").map(([name, value]) => `${name.replace("_id", "")} ${name === "reason" ? reasonWord(value) : value}`);
-  return members.length ? `with ${members.join(", ")}` : "of all platforms";
-}
-
-function list(jobs, params, tools) {
+function list(jobs, { platforms }, params, tools) {
   const isOfFlagged = (params.get("state") ?? "flagged") === "flagged";
   const choose = (id) => (event) => {
     chosen.all = false;
@@ -197,10 +210,10 @@ function list(jobs, params, tools) {
     tools.mayChange ? box(job) : null,
     h("th", { scope: "row" }, h("a", { href: `#/jobs/${job.id}` }, nameOf(job)), job.activity_id ? h("span", { class: "quiet under" }, job.activity_id) : null),
     h("td", { "data-label": "Score", class: "figure" }, score(job)),
-    h("td", { "data-label": "Platform" }, job.platform),
-    isOfFlagged ? null : h("td", { "data-label": "State" }, state(job.state)),
+    h("td", { "data-label": "Platform", class: `name${params.get("platform") ? " nil" : ""}` }, job.platform),
+    isOfFlagged ? null : h("td", { "data-label": "State" }, h("span", {}, state(job.state), job.state === "queued" ? waits(job, platforms) : null)),
     h("td", { "data-label": "Why", class: "why" }, job.reason ? [reason(job.reason), job.last_error ? h("span", { class: "quiet under cut" }, job.last_error) : null] : "–"),
-    h("td", { "data-label": "Attempts", class: "figure" }, number(job.attempts)),
+    h("td", { "data-label": "Attempts", class: "figure nil" }, number(job.attempts)),
     h("td", { "data-label": isOfFlagged ? "Failed" : "Changed" }, when(isOfFlagged ? job.flagged_at : job.updated_at)));
   const every = movable.length > 0 && movable.every(isChosen);
   return h("table", { class: "cards jobs" }, h("caption", { class: "unseen" }, `${headingOf(params)}, newest first`),
@@ -210,24 +223,17 @@ function list(jobs, params, tools) {
     h("tbody", {}, jobs.map(row)));
 }
 
+/** Why a queued grade does not go out, where it is its platform that stops it; else when it goes. */
+function waits(job, platforms) {
+  const platform = platforms.find(({ name }) => name === job.platform);
+  const isStopped = platform && platform.state !== "open";
+  return h("span", { class: "quiet under" }, isStopped ? `waits: ${job.platform} is ${platform.state}` : job.next_attempt_at ? ["next try ", when(job.next_attempt_at)] : null);
+}
+
 const nameOf = (job) => job.user_id ?? job.session_id ?? job.id;
 
 function nothing(params, page) {
   if (page.next_cursor) return h("p", { class: "quiet" }, "None among those that were looked at: go on with older ones.");
   const isFiltered = NAMES.some((name) => params.get(name));
-  return h("p", { class: "quiet empty" }, isFiltered ? "No grade passes this filter." : (params.get("state") ?? "flagged") === "flagged" ? "No grade has failed. Well done." : "There is none.");
-}
-
-function pages(page, params) {
-  const to = (cursor) => {
-    const next = new URLSearchParams(params);
-    if (cursor) next.set("cursor", cursor);
-    else next.delete("cursor");
-    const text = next.toString();
-    return `#/failures${text ? `?${text}` : ""}`;
-  };
-  if (!page.next_cursor && !params.get("cursor")) return null;
-  return h("nav", { class: "pages", "aria-label": "Pages" },
-    params.get("cursor") ? h("a", { class: "button", href: to(null) }, "Newest") : null,
-    page.next_cursor ? h("a", { class: "button", href: to(page.next_cursor) }, "Older") : null);
+  return h("p", { class: "empty" }, isFiltered ? "No grade passes this filter." : (params.get("state") ?? "flagged") === "flagged" ? "No grade has failed. Well done." : "There is none.");
 }

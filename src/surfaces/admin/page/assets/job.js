@@ -37,17 +37,37 @@ export function show(job, { tools }) {
 const ENDS = {
   delivered: (job) => ["The LMS has it since ", when(job.delivered_at, "both"), "."],
   flagged: (job) => ["Given up ", when(job.flagged_at, "both"), ": ", h("strong", {}, reason(job.reason)), "."],
-  queued: (job) => (job.next_attempt_at ? ["It is on its way; the next try is due ", when(job.next_attempt_at, "both"), job.reason ? [". Last time: ", reason(job.reason)] : "", "."] : ["It is on its way."]),
+  queued: (job) => {
+    const last = job.reason ? [" Last time: ", reason(job.reason), "."] : null;
+    if (job.waits) return ["It has not gone out yet.", last];
+    return isAhead(job.next_attempt_at) ? ["It is on its way; the next try is due ", when(job.next_attempt_at, "both"), ".", last] : ["It is on its way, and due now.", last];
+  },
   superseded: () => ["A newer grade of the same gradebook cell took its place."],
   discarded: () => ["An operator gave it up; it is not sent."],
 };
 
+const isAhead = (iso) => Boolean(iso) && Date.parse(iso) > Date.now();
+
 function verdict(job) {
   return [
     h("p", { class: "head" }, state(job.state), h("span", {}, ...(ENDS[job.state]?.(job) ?? []))),
-    job.last_error ? h("blockquote", {}, job.last_error) : null,
-    job.advice && job.state !== "superseded" ? h("p", { class: "advice" }, h("strong", {}, "What to do: "), job.advice) : null,
+    job.state === "queued" && job.waits ? waits(job) : null,
+    job.advice && job.state !== "superseded" && !job.waits ? h("p", { class: "advice" }, h("strong", {}, "What to do: "), job.advice) : null,
+    job.last_error && job.last_error !== job.waits?.error ? h("blockquote", {}, job.last_error) : null,
   ];
+}
+
+/** Why a queued grade does not go out although it could. */
+function waits({ platform, waits: { why, since, until, error } }) {
+  const from = since ? [" since ", when(since, "both")] : null;
+  const link = h("a", { href: "#/platforms" }, platform);
+  const words = {
+    paused: () => [link, " is paused", from, ": nothing is sent there until an operator resumes it."],
+    held: () => [link, " is held", from, ", because it fails again and again", error ? [" (", h("q", {}, error), ")"] : null, until ? ["; the next probe goes out ", when(until, "both")] : null, ". No attempt is used up meanwhile."],
+    resting: () => [link, " asked for fewer requests: nothing is sent there until ", when(until, "both"), "."],
+    older_grade: () => ["An older grade of the same gradebook cell goes first."],
+  }[why];
+  return words ? h("p", { class: "waits" }, h("strong", {}, "It waits: "), words()) : null;
 }
 
 function buttons(job, tools) {
@@ -103,29 +123,46 @@ async function copy(button) {
   setTimeout(() => { button.textContent = "Copy link"; }, 2000);
 }
 
+/** Attempts that are shown at once. */
+const SHOWN_MAX = 8;
+
 function attempts(job) {
   if (!job.attempts.length) return h("p", { class: "quiet" }, job.state === "queued" ? "None yet." : "None: it was known before anything was sent.");
   const item = (attempt) => {
     const went = attempt.outcome === "delivered" || attempt.outcome === "superseded";
     return h("li", { class: went ? "well" : "badly" },
-      h("p", { class: "head" }, h("strong", {}, went ? attempt.outcome : reasonWord(attempt.outcome)), h("span", { class: "quiet" }, when(attempt.started_at, "both"))),
-      attempt.message ? h("blockquote", {}, attempt.message) : null,
-      h("p", { class: "quiet" }, [attempt.http_status ? `HTTP ${attempt.http_status}` : "no HTTP status", `${attempt.duration_ms} ms`].join(" · ")));
+      h("p", { class: "head" }, h("strong", {}, went ? attempt.outcome : reasonWord(attempt.outcome)), h("span", { class: "quiet" }, when(attempt.started_at, "both"), ` · ${attempt.http_status ? `HTTP ${attempt.http_status}` : "no HTTP status"} · ${took(attempt.duration_ms)}`)),
+      attempt.message ? h("blockquote", {}, attempt.message) : null);
   };
+  const all = [...job.attempts].reverse();
+  // One more than these is shown with them.
+  const [newest, earlier] = all.length > SHOWN_MAX + 1 ? [all.slice(0, SHOWN_MAX), all.slice(SHOWN_MAX)] : [all, []];
   return [
-    job.next_attempt_at ? h("p", { key: "next" }, "Next try ", when(job.next_attempt_at, "both"), ".") : null,
-    h("ol", { class: "timeline", reversed: true }, [...job.attempts].reverse().map(item)),
+    isAhead(job.next_attempt_at) && !job.waits ? h("p", { key: "next" }, "Next try ", when(job.next_attempt_at, "both"), ".") : null,
+    h("ol", { class: "timeline", reversed: true, start: job.attempts.length }, newest.map(item)),
+    earlier.length ? h("details", { key: "earlier" }, h("summary", {}, count(earlier.length, "earlier attempt")), h("ol", { class: "timeline", reversed: true, start: earlier.length }, earlier.map(item))) : null,
     job.attempts_omitted ? h("p", { class: "quiet" }, `${count(job.attempts_omitted, "other attempt")} in between ${job.attempts_omitted === 1 ? "is" : "are"} not kept.`) : null,
   ];
 }
 
+const took = (ms) => (ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`);
+
 function facts(job) {
   const row = (term, ...what) => h("div", {}, h("dt", {}, term), h("dd", {}, ...what));
   return h("dl", {},
-    row("Student", job.user_id ?? "–"), row("Activity", job.activity_id ?? "–"), row("Score", score(job)), row("Session", job.session_id ?? "–"),
-    row("Goes to", job.platform, ", by ", DELIVERIES[job.delivery] ?? job.delivery),
+    row("Student", job.user_id ? h("a", { href: `#/failures?state=any&user_id=${encodeURIComponent(job.user_id)}`, title: "All grades of this student" }, job.user_id) : "–"), row("Activity", job.activity_id ?? "–"), row("Score", score(job)), row("Session", job.session_id ?? "–"),
+    row("Goes to", h("a", { href: `#/platforms?name=${encodeURIComponent(job.platform)}` }, job.platform), ", by ", DELIVERIES[job.delivery] ?? job.delivery),
+    job.event?.lis_data ? placeOf(job.event.lis_data, row) : null,
     row("Stored", when(job.created_at, "both")), row("Last change", when(job.updated_at, "both")),
     job.delivered_at ? row("Delivered", when(job.delivered_at, "both")) : null);
+}
+
+/** Where in the LMS it goes, in the words of the launch. */
+function placeOf(lis, row) {
+  const url = lis.lineitem ?? lis.lineitems ?? lis.lis_outcome_service_url ?? lis.grade_passback_url;
+  return [
+    typeof url === "string" ? row(lis.lineitem ? "Column" : "Service", h("span", { class: "id" }, url.replace(/[?].*$/, "?…"))) : null,
+    typeof lis.context_title === "string" ? row("Course", lis.context_title) : null];
 }
 
 function event(job) {

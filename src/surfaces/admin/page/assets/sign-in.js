@@ -3,8 +3,8 @@
 import { call } from "./api.js";
 import { h } from "./dom.js";
 
-/** The form; `after` gets who has signed in. */
-export function signIn(after) {
+/** The form; `after` gets who has signed in. `why`: what ended the session before. */
+export function signIn(after, why) {
   const token = h("input", { id: "token", type: "password", autocomplete: "current-password", required: true, spellcheck: "false", "aria-describedby": "token-help" });
   const wrong = h("p", { class: "wrong", role: "alert" });
   const button = h("button", { type: "submit", class: "main" }, "Sign in");
@@ -25,6 +25,7 @@ export function signIn(after) {
   };
   const form = h("form", { class: "card sign-in", onsubmit: submit },
     h("h1", { tabindex: "-1" }, "Sign in"),
+    why ? h("p", { class: "told" }, why) : null,
     h("label", { for: "token" }, "Token"), token,
     h("p", { id: "token-help", class: "quiet" },
       "A viewer's or an operator's token of the worker. Where none is configured, the worker has made one in the file ",

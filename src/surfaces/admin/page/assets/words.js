@@ -74,6 +74,20 @@ export const reason = (name) => (name ? h("span", { title: `reason: ${name}` }, 
 
 export const DELIVERIES = { lti11: "LTI 1.1", "lti13-ags": "LTI 1.3 (AGS)", "lti13-delegated": "LTI 1.3 (delegated)" };
 
+const MEMBERS = { user_id: "student", session_id: "session", activity_id: "activity", since: "stored since", until: "stored before" };
+
+/** A filter in words: "at campus, refused by the LMS, student ann". */
+export function filterWords(filter) {
+  const words = Object.entries(filter ?? {}).filter(([name, value]) => value !== null && value !== "" && name !== "state").map(([name, value]) => {
+    if (name === "platform") return `at ${value}`;
+    if (name === "reason") return reasonWord(value);
+    if (name === "delivery") return `by ${DELIVERIES[value] ?? value}`;
+    const told = name === "since" || name === "until" ? clock(new Date(value)) : value;
+    return `${MEMBERS[name] ?? name.replaceAll("_", " ")} ${told}`;
+  });
+  return words.length ? words.join(", ") : "of all platforms";
+}
+
 /** "8 of 10", or what stands for it. */
 export function score(job) {
   if (job.score === null || job.score === undefined) return "no score";

@@ -1,0 +1,125 @@
+// Changes of many at once: those that go on, those that were, and what became of each.
+
+import { getIfThere, query } from "./api.js";
+import { h } from "./dom.js";
+import { filterWords, number, reason, score, state, when } from "./words.js";
+
+export const title = "Bulk changes";
+
+const LIMIT = 25;
+
+export async function load({ id, params }) {
+  if (!id) return { page: await getIfThere(`/api/v1/replays${query({ limit: LIMIT, cursor: params.get("cursor") })}`) };
+  const path = `/api/v1/replays/${encodeURIComponent(id)}`;
+  const task = await getIfThere(path, path);
+  const jobs = task && (await getIfThere(`${path}/jobs${query({ limit: LIMIT, cursor: params.get("cursor") })}`, "/api/v1/replays/{id}/jobs"));
+  return { task, jobs };
+}
+
+export const tell = ({ task, page }) => (task ? sentence(task) : `Bulk changes: ${page?.replays.length ?? 0}`);
+
+export function show({ task, jobs, page }, { id, params }) {
+  if (id) return one(task, jobs, params);
+  const replays = page?.replays ?? [];
+  return [
+    h("h1", { tabindex: "-1" }, "Bulk changes"), tabs("#/bulk"),
+    replays.length ? table(replays) : h("p", { class: "quiet empty" }, "Nobody has replayed or discarded many at once yet. The last 200 are kept."),
+    pages("#/bulk", page?.next_cursor, params)];
+}
+
+/** The two parts of what was done. */
+export function tabs(here) {
+  const tab = (href, text) => h("li", {}, h("a", { href, "aria-current": href === here ? "page" : null }, text));
+  return h("nav", { "aria-label": "What was done" }, h("ul", { class: "tabs" }, tab("#/audit", "Who did what"), tab("#/bulk", "Bulk changes")));
+}
+
+const STANDS = { running: ["Under way", "•", "queued"], done: ["Done", "✓", "delivered"], failed: ["Given up", "!", "flagged"] };
+
+function stands(name) {
+  const [word, sign, like] = STANDS[name] ?? [name, "?", ""];
+  return h("span", { class: `state ${like}` }, h("span", { "aria-hidden": "true", class: "sign" }, sign), word);
+}
+
+const VERBS = { replay: "Replay", discard: "Discard" };
+
+function sentence({ action, state: now, total, matched, skipped }) {
+  const done = matched + skipped;
+  const of = total === null ? number(done) : `${number(done)} of ${number(total)}`;
+  return `${VERBS[action] ?? action}: ${now === "running" ? "under way" : (STANDS[now]?.[0] ?? now).toLowerCase()}, ${of} looked at`;
+}
+
+/** What became of the jobs, as far as it is known: "57 queued again, 2 superseded". */
+export function became(task) {
+  const parts = [[task.replayed, "queued again"], [task.superseded, "superseded by a newer grade"], [task.discarded, "discarded"], [task.skipped, "left as they were"]];
+  return parts.filter(([value]) => value).map(([value, words]) => `${number(value)} ${words}`).join(", ");
+}
+
+export function progress({ action, total, matched, skipped }) {
+  const done = matched + skipped;
+  const known = total === null ? {} : { max: Math.max(1, total), value: Math.min(done, Math.max(1, total)) };
+  return h("span", {}, h("progress", { "aria-label": `${VERBS[action] ?? action}: jobs done`, ...known }), h("span", { class: "figure" }, ` ${number(done)}${total === null ? "" : ` of ${number(total)}`}`));
+}
+
+function table(replays) {
+  const row = (task) => h("tr", { key: task.id },
+    h("th", { scope: "row" }, h("a", { href: `#/bulk/${task.id}` }, `${VERBS[task.action] ?? task.action} ${filterWords(task.filter)}`)),
+    h("td", { "data-label": "State" }, stands(task.state)),
+    h("td", { "data-label": "Result" }, task.state === "running" ? progress(task) : h("span", {}, task.error ?? (became(task) || "nothing to change"))),
+    h("td", { "data-label": "By" }, task.who),
+    h("td", { "data-label": "Begun" }, when(task.started_at, "both")),
+    h("td", { "data-label": "Why", class: task.note ? null : "nil" }, task.note || "–"));
+  return h("table", { class: "cards" }, h("caption", { class: "unseen" }, "Changes of many, newest first"),
+    h("thead", {}, h("tr", {}, ["What", "State", "Result", "By", "Begun", "Why"].map((text) => h("th", { scope: "col" }, text)))),
+    h("tbody", {}, replays.map(row)));
+}
+
+function one(task, jobs, params) {
+  const way = h("p", { class: "quiet" }, h("a", { href: "#/bulk" }, "Bulk changes"), " / ", h("span", { class: "id" }, task?.id ?? ""));
+  if (!task) return [way, h("h1", { tabindex: "-1" }, "It is not there"), h("p", {}, "The last 200 changes of many are kept.")];
+  const like = STANDS[task.state]?.[2] ?? "";
+  const row = (term, ...what) => h("div", {}, h("dt", {}, term), h("dd", {}, ...what));
+  return [way,
+    h("h1", { tabindex: "-1" }, `${VERBS[task.action] ?? task.action} of flagged grades ${filterWords(task.filter)}`),
+    h("section", { class: `card verdict ${like}`, "aria-label": "How far it is" },
+      h("p", { class: "head" }, stands(task.state), task.state === "running" ? progress(task) : h("span", {}, became(task) || "Nothing was to be changed.")),
+      task.state === "running" ? h("p", { class: "quiet" }, "It goes on in the worker, also without this page and over a restart. ", became(task)) : null,
+      task.error ? h("p", { class: "wrong" }, task.error) : null,
+      task.skipped ? h("p", {}, "Left as they were: jobs that were not flagged any more when their turn came, because somebody or something else was faster.") : null),
+    h("dl", { class: "facts" },
+      row("By", task.who), row("Why", task.note || "–"), row("Begun", when(task.started_at, "both")),
+      task.ended_at ? row("Ended", when(task.ended_at, "both")) : null,
+      task.total === null ? null : row("Flagged then", number(task.total))),
+    jobs ? each(jobs, task, params) : null];
+}
+
+const CAME = { replayed: "queued again", superseded: "superseded by a newer grade", discarded: "discarded", skipped: "left as it was" };
+
+/** What became of each job. */
+function each({ jobs, next_cursor: next }, task, params) {
+  if (!jobs.length) return null;
+  const row = ({ id, result, job }) => h("tr", { key: id },
+    h("th", { scope: "row" }, h("a", { href: `#/jobs/${id}` }, job?.user_id ?? job?.session_id ?? h("span", { class: "id" }, id))),
+    h("td", { "data-label": "Then" }, CAME[result] ?? String(result)),
+    h("td", { "data-label": "Now" }, job?.state ? h("span", {}, state(job.state), job.state === "flagged" ? h("span", { class: "quiet under" }, "failed again: ", reason(job.reason)) : null) : "not kept any more"),
+    h("td", { "data-label": "Score" }, job ? score(job) : "–"));
+  return h("section", { "aria-labelledby": "each" }, h("h2", { id: "each" }, "Each job"),
+    h("table", { class: "cards" }, h("caption", { class: "unseen" }, "What became of each job"),
+      h("thead", {}, h("tr", {}, ["Student", "Then", "Now", "Score"].map((text) => h("th", { scope: "col" }, text)))),
+      h("tbody", {}, jobs.map(row))),
+    pages(`#/bulk/${task.id}`, next, params));
+}
+
+/** Where a list goes on. */
+export function pages(here, next, params, names = ["Newest", "Older"]) {
+  if (!next && !params.get("cursor")) return null;
+  const to = (cursor) => {
+    const others = new URLSearchParams(params);
+    if (cursor) others.set("cursor", cursor);
+    else others.delete("cursor");
+    const text = others.toString();
+    return `${here}${text ? `?${text}` : ""}`;
+  };
+  return h("nav", { class: "pages", "aria-label": "Pages" },
+    params.get("cursor") ? h("a", { class: "button", href: to(null) }, names[0]) : null,
+    next ? h("a", { class: "button", href: to(next) }, names[1]) : null);
+}
