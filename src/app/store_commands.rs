@@ -53,7 +53,7 @@ pub(super) async fn export(args: &ExportArgs, path: Option<&Path>, local: FindLo
             // The export opens the store by itself.
             drop(steps);
             let folder = load_local(path)?.store.path;
-            write_lines(args, |to| store::export(&folder, to))
+            write_lines(args, |to| store::export_and_tell(&folder, to, &mut shown(args)))
         }
         Source::Worker => {
             export::must_be_new(args)?;
@@ -61,9 +61,15 @@ pub(super) async fn export(args: &ExportArgs, path: Option<&Path>, local: FindLo
             let folder = copy.path().join("store");
             let keep = Box::new(Keeping(Taking::begin(&folder).map_err(not_restored)?));
             backup::copy(&args.connect, Some("passback export"), Source::Worker, keep, local).await?;
-            write_lines(args, |to| store::export(&folder, to))
+            write_lines(args, |to| store::export_and_tell(&folder, to, &mut shown(args)))
         }
     }
+}
+
+/// The bar of an export. One to standard output has none: the lines themselves show how far it is, or a program reads them.
+fn shown(args: &ExportArgs) -> impl FnMut(u64, u64) + use<> {
+    let bar = args.names_a_file().then(|| Progress::of("export", Unit::Jobs));
+    move |done, of| bar.iter().for_each(|bar| bar.set(done, of))
 }
 
 fn write_lines(

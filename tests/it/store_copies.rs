@@ -203,6 +203,27 @@ fn a_store_that_is_opened_anew_meanwhile_ends_the_copy() {
     assert!(Copying::of(&store).is_ok());
 }
 
+/// A kill in the middle of an import leaves the store as it was, and what was made aside goes at the next start.
+#[test]
+fn what_a_killed_import_leaves_behind_is_removed_at_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    make(&store);
+    let before = lines(&store);
+    let aside = store.join(".in-the-making");
+    make(&aside);
+    let at_work = open_with(&aside, rules(), SMALL).expect("as an import has it");
+    assert!(bring_in(&store, &before, Wholeness::Needed).is_err_and(|error| error.to_string().contains("in use")));
+    drop(open_with(&store, rules(), SMALL).expect("a store"));
+    assert!(aside.exists(), "one that is made is left alone");
+    drop(at_work);
+    until("sled to let go of it", || {
+        drop(open_with(&store, rules(), SMALL).expect("a store"));
+        !aside.exists()
+    });
+    assert!(lines(&store) == before, "the store is as it was");
+}
+
 fn bring_in(folder: &Path, text: &str, wholeness: Wholeness) -> Result<Imported, ImportError> {
     let spare = tempfile::tempdir().expect("a folder");
     let file = spare.path().join("lines");

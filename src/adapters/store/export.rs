@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::{
     OpenError,
+    census::Tally,
     disk::Fault,
     file::SledFile,
     keys, parts, record,
@@ -73,6 +74,15 @@ pub enum ExportError {
 
 /// Writes a stopped store; a single damaged record is an error.
 pub fn export(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError> {
+    export_and_tell(folder, to, &mut |_, _| {})
+}
+
+/// The same, and tells how many of how many jobs are written.
+pub fn export_and_tell(
+    folder: &Path,
+    to: &mut dyn Write,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Summary, ExportError> {
     must_be_there(folder)?;
     let disk = SledFile::open(folder)?;
     upgrade::upgrade(&disk)?;
@@ -86,9 +96,11 @@ pub fn export(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError>
         let (key, record) = record?;
         lines.note(&key, &record)?;
     }
+    let jobs = Tally::read(&*shelf.disk)?.census(&shelf.platforms).by_state.iter().sum();
     for record in shelf.disk.scan_prefix(&[keys::STATES]) {
         let (key, states) = record?;
         lines.part(&key, &states)?;
+        progress(lines.summary.jobs, jobs);
     }
     lines.end()
 }

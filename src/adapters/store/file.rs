@@ -25,6 +25,7 @@ use super::{
     OpenError,
     disk::{Changes, Disk, Fault, KEY_BYTES_MAX, Record, SEGMENT_BYTES, Scan, VALUE_BYTES_MAX, Value, is_full},
     nudge::Nudge,
+    staging::Staging,
 };
 
 /// What sled may keep in memory; a larger cache makes writing no faster.
@@ -187,7 +188,8 @@ pub(super) fn make_private(folder: &Path) -> Result<(), OpenError> {
 }
 
 /// Removes snapshots that sled was making when it was killed or the disk was full. It would take such a one for the
-/// newest, and itself for damaged. A snapshot only shortens the opening, and gets its name when it is whole.
+/// newest, and itself for damaged. A snapshot only shortens the opening, and gets its name when it is whole. What an import
+/// has left behind goes too.
 fn remove_half_made(folder: &Path) -> io::Result<()> {
     let mut half_made = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -197,13 +199,13 @@ fn remove_half_made(folder: &Path) -> io::Result<()> {
             half_made.push(entry.path());
         }
     }
-    if half_made.is_empty() || !folder.join("db").exists() {
+    if (half_made.is_empty() && !Staging::is_in(folder)) || !folder.join("db").exists() {
         return Ok(());
     }
     // Not while another process is making it. It is told later that the store is locked.
     let file = File::open(folder.join("db"))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => half_made.iter().try_for_each(fs::remove_file),
+        Ok(()) => half_made.iter().try_for_each(fs::remove_file).and_then(|()| Staging::clear(folder)),
         Err(_) => Ok(()),
     }
 }

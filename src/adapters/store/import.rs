@@ -111,12 +111,13 @@ pub fn import(
     (rules, now): (Rules, Timestamp),
     progress: Progress<'_>,
 ) -> Result<Imported, ImportError> {
-    let survey = Survey::of(from, wholeness, progress)?;
     let place = if is_there(folder) { Place::Taken } else { Place::Free };
+    // It stays locked to the end.
     let old = match place {
         Place::Taken => Some(Old::open(folder)?),
         Place::Free => None,
     };
+    let survey = Survey::of(from, wholeness, progress)?;
     let staging = Staging::begin(folder)?;
     let keeper = Bookkeeper::open(Box::new(SledFile::open(staging.path())?), rules, &Thresholds::default())?;
     let total = survey.jobs.len() as u64;

@@ -37,22 +37,34 @@ pub(super) struct Staging {
 }
 
 impl Staging {
+    /// Removes what an import that was killed has left behind in the folder of a store that nobody has open.
+    pub(super) fn clear(folder: &Path) -> io::Result<()> {
+        let inside = folder.join(NAME);
+        let is_made = File::open(inside.join("db"))
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err());
+        match if is_made { Ok(()) } else { fs::remove_dir_all(inside) } {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Begins a store for `folder`. What an earlier one has left behind there goes; one that is still made is left alone.
     pub(super) fn begin(folder: &Path) -> Result<Self, OpenError> {
         let failed = |cause| OpenError::Folder { folder: folder.into(), cause };
         let is_new_folder = !folder.exists();
         make_private(folder)?;
         let inside = folder.join(NAME);
-        if let Ok(file) = File::open(inside.join("db"))
-            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-        {
+        Self::clear(folder).map_err(failed)?;
+        if inside.exists() {
             return Err(OpenError::Locked { folder: inside });
         }
-        match fs::remove_dir_all(&inside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => make_private(&inside)?,
-        }
+        make_private(&inside)?;
         Ok(Self { folder: folder.to_owned(), inside, is_new_folder })
+    }
+
+    /// Whether there is one in a folder, or was.
+    pub(super) fn is_in(folder: &Path) -> bool {
+        folder.join(NAME).exists()
     }
 
     /// Whether something in a folder was left behind by a staging.
@@ -68,13 +80,14 @@ impl Staging {
     /// Puts the store in its place. Whoever had it open must have closed it; nobody else may open the old one meanwhile.
     pub(super) fn install(self, place: Place) -> Result<(), OpenError> {
         let failed = |cause| OpenError::Folder { folder: self.folder.clone(), cause };
-        self.wait_until_closed()?;
+        // sled's threads outlive it for a blink.
+        let new = lock(&self.inside)?;
         let old = match place {
             Place::Taken => Some(lock(&self.folder)?),
             Place::Free => None,
         };
         self.move_in(place).map_err(failed)?;
-        drop(old);
+        drop((old, new));
         Ok(())
     }
 
@@ -108,11 +121,6 @@ impl Staging {
             parent.sync_all()?;
         }
         Ok(())
-    }
-
-    /// sled's threads outlive it for a blink.
-    fn wait_until_closed(&self) -> Result<(), OpenError> {
-        lock(&self.inside).map(drop)
     }
 }
 

@@ -26,6 +26,13 @@ pub struct ExportArgs {
     pub connect: ConnectArgs,
 }
 
+impl ExportArgs {
+    /// Whether the lines go to a file, and not to standard output.
+    pub fn names_a_file(&self) -> bool {
+        file_of(self).is_some()
+    }
+}
+
 const EXAMPLES: &str = "Examples:
   passback export jobs.ndjson
   passback export --salvage saved.ndjson
