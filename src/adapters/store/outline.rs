@@ -111,7 +111,6 @@ impl Outline {
             Trait::of_id(Kind::Session, self.session),
             Trait::of_id(Kind::User, self.user),
             Trait::of_id(Kind::Activity, self.activity),
-            self.is_ahead.then(|| Trait::new(Kind::Ahead, 0)),
         ]
         .into_iter()
         .flatten()
@@ -148,7 +147,6 @@ enum Kind {
     Session,
     User,
     Activity,
-    Ahead,
 }
 
 /// One thing that may be sought, as the three bits by which a [`Bloom`] knows it.
@@ -174,11 +172,15 @@ const BLOOM_BITS: u64 = 1_024;
 
 /// What the jobs of a part are like: a Bloom filter. The 150 traits of a full part leave one look in twenty in vain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bloom([u64; BLOOM_WORDS]);
+pub(super) struct Bloom {
+    bits: [u64; BLOOM_WORDS],
+    /// The id of a job is ahead of its time. A window of time leaves out most parts by their first id, so this is exact.
+    is_ahead: bool,
+}
 
 impl Bloom {
     /// Of a part of which nothing is known.
-    pub(super) const ANYTHING: Self = Self([u64::MAX; BLOOM_WORDS]);
+    pub(super) const ANYTHING: Self = Self { bits: [u64::MAX; BLOOM_WORDS], is_ahead: true };
 
     /// Takes in what a slot says.
     pub(super) fn add(&mut self, outline: Option<&Outline>, state: StateName) {
@@ -186,13 +188,14 @@ impl Bloom {
             *self = Self::ANYTHING;
             return;
         };
+        self.is_ahead |= outline.is_ahead;
         for bit in outline.traits(state).flat_map(|found| found.0) {
-            self.0[usize::from(bit / 64)] |= 1 << (bit % 64);
+            self.bits[usize::from(bit / 64)] |= 1 << (bit % 64);
         }
     }
 
     fn may_hold(&self, sought: Trait) -> bool {
-        sought.0.into_iter().all(|bit| self.0[usize::from(bit / 64)] >> (bit % 64) & 1 != 0)
+        sought.0.into_iter().all(|bit| self.bits[usize::from(bit / 64)] >> (bit % 64) & 1 != 0)
     }
 }
 
@@ -256,7 +259,7 @@ impl Sieve {
     pub(super) fn passes_part(&self, part: JobId, bloom: &Bloom) -> bool {
         self.needed.iter().all(|sought| bloom.may_hold(*sought))
             && self.one_of.as_ref().is_none_or(|one_of| one_of.iter().any(|sought| bloom.may_hold(*sought)))
-            && (self.end.is_none_or(|end| part < end) || bloom.may_hold(Trait::new(Kind::Ahead, 0)))
+            && (self.end.is_none_or(|end| part < end) || bloom.is_ahead)
     }
 
     /// Whether the job of a slot may be sought; what cannot be read is not.
