@@ -120,20 +120,22 @@ impl Worker {
         asked.ok()?.error_for_status().ok()?.text().await.ok()
     }
 
-    /// Sends it something, which it has to take.
-    pub(super) async fn post(&self, path: &str, body: String) {
+    /// Sends it events, or a wish, which it has to take; its answer.
+    pub(super) async fn post(&self, path: &str, body: String) -> String {
+        let kind = if path == "/v1/events" { "application/x-ndjson" } else { "application/json" };
         let url = format!("http://{}{path}", self.listen);
         let sent = self
             .client
             .post(url)
             .bearer_auth(self.token())
-            .header("content-type", "application/x-ndjson")
+            .header("content-type", kind)
             .body(body)
             .send()
             .await
             .expect("it listens");
-        let status = sent.status();
-        assert!(status.is_success(), "{path}: {status} {}", sent.text().await.unwrap_or_default());
+        let (status, answer) = (sent.status(), sent.text().await.unwrap_or_default());
+        assert!(status.is_success(), "{path}: {status} {answer}");
+        answer
     }
 
     fn token(&self) -> String {
