@@ -20,6 +20,7 @@ use passback::{
         restore::{RestoreError, Taking},
     },
     domain::{
+        drawer::Drawer,
         job::{JobId, StateName},
         ledger::{Answer, Work},
         outcome::{FailureReason, Finding, Verdict},
@@ -237,7 +238,16 @@ fn export_import_export_is_the_same_text() {
     let folder = tempfile::tempdir().expect("a folder");
     let (from, to) = (folder.path().join("store"), folder.path().join("other"));
     make(&from);
+    let (store, _) = open_with(&from, rules(), SMALL).expect("a store");
+    for (number, drawer) in (0_u8..).zip(Drawer::ALL) {
+        for (key, record) in [(vec![number; 16], b"{\"who\": \"ops\"}".to_vec()), (vec![number; 32], vec![0xff, 0, 7])]
+        {
+            carry_out(&store, Work::PutNote { drawer, key, record: Some(record) }, NOW);
+        }
+    }
+    drop(store);
     let text = lines(&from);
+    assert_eq!(text.lines().filter(|line| line.contains("\"kind\":\"note\"")).count(), 2 * Drawer::ALL.len());
     let count = text.lines().filter(|line| line.contains("\"kind\":\"job\"")).count() as u64;
     let imported = bring_in(&to, &text, Wholeness::Needed).expect("good lines");
     assert_eq!(imported, Imported { jobs: count, in_all: count, ..Imported::default() });

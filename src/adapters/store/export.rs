@@ -7,6 +7,7 @@
 //! {"kind": "store", "format": 1, …}
 //! {"kind": "platform", "origin": …, "client_id": …, "paused_since": …, "held_since": …}
 //! {"kind": "column", "key": …, "url": …}
+//! {"kind": "note", "drawer": …, "key": …, "record": a text, or "record_base64"}
 //! {"kind": "job", "id": …, "state": …, "event": the bytes as a text, or "event_base64", …}
 //! {"kind": "end", "jobs": …, …}
 //! ```
@@ -198,8 +199,12 @@ impl Lines<'_> {
         let Some((drawer, key)) = keys::read_note(key) else {
             return Ok(());
         };
-        let text = String::from_utf8_lossy(record);
-        self.line(&json!({ "kind": "note", "drawer": drawer.name(), "key": hex(key), "record": text }))
+        let mut line = json!({ "kind": "note", "drawer": drawer.name(), "key": hex(key) });
+        match str::from_utf8(record) {
+            Ok(text) => line["record"] = text.into(),
+            Err(_) => line["record_base64"] = STANDARD.encode(record).into(),
+        }
+        self.line(&line)
     }
 
     fn part(&mut self, key: &[u8], states: &[u8]) -> Result<(), ExportError> {

@@ -79,14 +79,19 @@ fn store(members: Value) -> Result<Line, String> {
 }
 
 fn note(members: Value) -> Result<Line, String> {
-    let NoteLine { drawer, key, record } = of(members)?;
+    let NoteLine { drawer, key, record, record_base64 } = of(members)?;
     let found = Drawer::ALL.into_iter().find(|known| known.name() == drawer);
     let drawer = found.ok_or_else(|| format!("drawer: there is none with the name {drawer:?}"))?;
     let key = bytes("key", &key)?;
+    let record = match (record, record_base64) {
+        (Some(record), None) => record.into_bytes(),
+        (None, Some(encoded)) => STANDARD.decode(encoded).map_err(|_| "record_base64: is no base64")?,
+        _ => return Err("record: a note has either record or record_base64".to_owned()),
+    };
     if key.len() > drawer::KEY_BYTES_MAX || record.len() > drawer::RECORD_BYTES_MAX {
         return Err("key or record: is too long for a note".to_owned());
     }
-    Ok(Line::Note { drawer, key, record: record.into_bytes() })
+    Ok(Line::Note { drawer, key, record })
 }
 
 #[derive(Deserialize)]
@@ -125,7 +130,8 @@ struct ColumnLine {
 struct NoteLine {
     drawer: String,
     key: String,
-    record: String,
+    record: Option<String>,
+    record_base64: Option<String>,
 }
 
 #[derive(Deserialize)]
