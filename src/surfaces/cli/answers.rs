@@ -200,6 +200,28 @@ pub(super) struct TaskPage {
     pub replays: Vec<Task>,
 }
 
+/// What came of the jobs of a change of many.
+#[derive(Debug, Deserialize)]
+pub(super) struct Results {
+    /// Newest first.
+    pub jobs: Vec<JobResult>,
+    /// Where the next page begins, if there is one.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+/// What came of one job.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct JobResult {
+    /// The job.
+    pub id: String,
+    /// `replayed`, `superseded`, `discarded` or `skipped`.
+    pub result: String,
+    /// The job as it is now; none where it is kept no longer.
+    pub job: Option<Job>,
+}
+
 /// A page of the audit log.
 #[derive(Debug, Deserialize)]
 pub(super) struct AuditPage {

@@ -215,6 +215,7 @@ mod tests {
             "platforms resume moodle --json",
             "replays",
             &format!("replays {ID} --wait"),
+            &format!("replays {ID} --jobs --limit 100 --cursor abc --json"),
             "audit --limit 10 --cursor abc --json",
             "failures list --group --json",
             "failures list --delivery lti11 --session s",
@@ -283,6 +284,7 @@ mod tests {
         check("failures list --group --limit 3", "--limit");
         check("failures replay --all --wait", "--background");
         check("replays --wait", "<ID>");
+        check("replays --jobs", "<ID>");
         check("platforms pause", "<NAME>");
         check("completions tcsh", "fish");
         check("backup", "<DIR>");

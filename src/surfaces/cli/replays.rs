@@ -6,11 +6,12 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
-    answers::{Task, TaskPage},
+    answers::{JobResult, Results, Task, TaskPage},
     audit::words_of,
     client::Client,
     connect::{ConnectArgs, FindLocal},
     fault::CliError,
+    job_table,
     output::{Column, Fit, Look, NOTHING, Rows, Screen, Tone, counted, facts, note, printable, table, thousands},
     progress::{Progress, Unit},
 };
@@ -28,6 +29,16 @@ pub struct ReplaysArgs {
     /// Wait until it has come to its end; a progress bar is shown on a terminal
     #[arg(long, requires = "id")]
     pub wait: bool,
+    /// List its jobs, newest first: what came of each, and where it stands now
+    #[arg(long, requires = "id", conflicts_with = "wait")]
+    pub jobs: bool,
+    /// Of its jobs, show at most so many
+    #[arg(long, value_name = "COUNT", requires = "jobs", default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// Go on where another list of its jobs ended, with its `next_cursor`
+    #[arg(long, value_name = "CURSOR", requires = "jobs")]
+    pub cursor: Option<String>,
     /// Print JSON, as the API answers it
     #[arg(long)]
     pub json: bool,
@@ -43,6 +54,9 @@ pub async fn run(args: &ReplaysArgs, local: FindLocal<'_>, screen: &mut Screen) 
     let id = id.to_string();
     if args.wait {
         return until_it_ends(&id, args.json, &client, screen).await;
+    }
+    if args.jobs {
+        return results(&id, args, &client, screen).await;
     }
     let body = client.get(&["api", "v1", "replays", &id], &[]).await?;
     show(&body, args.json, &client, screen)
@@ -109,6 +123,47 @@ fn row(task: &Task, look: Look) -> Vec<(Tone, String)> {
         (Tone::Plain, jobs),
         (Tone::Plain, words_of(task.filter.as_ref().unwrap_or(&Value::Null))),
         (Tone::Plain, task.who.clone().unwrap_or_else(|| NOTHING.to_owned())),
+    ]
+}
+
+/// What came of each job.
+async fn results(id: &str, args: &ReplaysArgs, client: &Client, screen: &mut Screen) -> Result<(), CliError> {
+    let mut query = vec![("limit", args.limit.to_string())];
+    query.extend(args.cursor.clone().map(|cursor| ("cursor", cursor)));
+    let body = client.get(&["api", "v1", "replays", id, "jobs"], &query).await?;
+    if args.json {
+        return screen.json(&body);
+    }
+    let Results { jobs, next_cursor } = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+    if jobs.is_empty() {
+        note("no job of it is known");
+        return Ok(());
+    }
+    screen.print(&table(screen.look, &RESULTS, Rows::Cut, &jobs.iter().map(result_row).collect::<Vec<_>>()))?;
+    if let Some(cursor) = next_cursor {
+        note(&format!("there are more: --limit COUNT for more, or --cursor {} to go on", printable(&cursor)));
+    }
+    Ok(())
+}
+
+const RESULTS: [Column; 5] = [
+    Column { heading: "ID", width_min: 0, fit: Fit::Whole },
+    Column { heading: "RESULT", width_min: 0, fit: Fit::Whole },
+    Column { heading: "NOW", width_min: 0, fit: Fit::Whole },
+    Column { heading: "PLATFORM", width_min: 70, fit: Fit::Words },
+    Column { heading: "REASON", width_min: 90, fit: Fit::Words },
+];
+
+fn result_row(result: &JobResult) -> Vec<(Tone, String)> {
+    let of = |text: Option<&String>| text.cloned().unwrap_or_else(|| NOTHING.to_owned());
+    let job = result.job.as_ref();
+    let now = job.map_or(NOTHING, |job| job.state.as_str());
+    vec![
+        (Tone::Plain, result.id.clone()),
+        (Tone::Plain, result.result.clone()),
+        (job_table::tone(now), now.to_owned()),
+        (Tone::Plain, of(job.and_then(|job| job.platform.as_ref()))),
+        (Tone::Plain, of(job.and_then(|job| job.reason.as_ref()))),
     ]
 }
 
@@ -184,6 +239,17 @@ mod tests {
                 a newer grade)
 ";
         assert_eq!(page(&task, testing::person(80)), expected);
+        let results = r#"{"jobs": [{"id": "01JD8Y3K5V7Q2W9XZB4N6M8P0R", "result": "replayed", "job":
+            {"id": "x", "state": "flagged", "platform": "moodle", "reason": "timeout", "attempts": 7}},
+            {"id": "01JD8Y3K5V7Q2W9XZB4N6M8P0Q", "result": "skipped", "job": null}], "next_cursor": null}"#;
+        let Results { jobs, .. } = serde_json::from_str(results).expect("results");
+        let listed = table(testing::person(100), &RESULTS, Rows::Cut, &jobs.iter().map(result_row).collect::<Vec<_>>());
+        let expected = "\
+ID                          RESULT    NOW      PLATFORM  REASON
+01JD8Y3K5V7Q2W9XZB4N6M8P0R  replayed  flagged  moodle    timeout
+01JD8Y3K5V7Q2W9XZB4N6M8P0Q  skipped   -        -         -
+";
+        assert_eq!(listed, expected);
         let row = table(testing::person(80), &COLUMNS, Rows::Cut, &[row(&task, testing::person(80))]);
         assert!(row.ends_with("01JD8Y3K5V7Q2W9XZB4N6M8P0R  replay  running  3 min ago  1,200/5,000\n"), "{row}");
     }

@@ -90,6 +90,8 @@ async fn an_admin_without_the_secrets_sees_and_does_everything_at_the_terminal()
     assert_eq!(listed.lines().filter(|line| line.contains("replay  done")).count(), 2, "{listed}");
     let id = listed.lines().nth(1).and_then(|line| line.split_whitespace().next()).expect("an id").to_owned();
     assert_eq!(json_of(&worker, &["replays", &id, "--json"])["state"], "done");
+    let (jobs, _) = run(&worker, &["replays", &id, "--jobs"]);
+    assert!(jobs.lines().count() >= 30 && jobs.contains("replayed"), "{jobs}");
     let (said, _) = run(&worker, &["platforms", "resume", "lms.example.edu"]);
     assert!(said.starts_with("lms.example.edu: open"), "{said}");
     let (log, _) = run(&worker, &["audit", "--limit", "10"]);
