@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Remark, Road, Section, counted, listed,
     platform::{Asked, TokenDesk},
-    reach, registrations,
+    reach, registrations, told,
 };
 use crate::{
     config::lti::Platform,
@@ -129,13 +129,6 @@ async fn read(road: Road<'_>, section: &mut Section, token: &AccessToken, contai
                 return;
             }
         }
-    }
-}
-
-fn told(verdict: &Verdict) -> String {
-    match verdict.http_status {
-        Some(status) => format!("HTTP {status}: {}", verdict.message),
-        None => verdict.message.clone(),
     }
 }
 

@@ -31,7 +31,7 @@ use serde::Serialize;
 use crate::{
     adapters::{amqp, secrets::ConfiguredRegistry, transport::HttpTransport},
     config::{Config, Sources, lti::Platform},
-    domain::{destination::ServiceUrl, platform::Registration},
+    domain::{destination::ServiceUrl, outcome::Verdict, platform::Registration},
     lti::wire::{Answer, Request},
     ports::{Clock, Pending, Transport as _},
 };
@@ -282,6 +282,14 @@ fn listed<T: AsRef<str>>(names: &[T]) -> String {
             let before: Vec<&str> = before.iter().map(AsRef::as_ref).collect();
             format!("{} and {}", before.join(", "), last.as_ref())
         }
+    }
+}
+
+/// What a platform said, behind its status; where it said nothing, its words are the status.
+fn told(verdict: &Verdict) -> String {
+    match verdict.http_status {
+        Some(status) if !verdict.message.starts_with("HTTP ") => format!("HTTP {status}: {}", verdict.message),
+        _ => verdict.message.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{OutcomeWish, Patience, Remark, Road, Section, reach};
+use super::{OutcomeWish, Patience, Remark, Road, Section, reach, told};
 use crate::{
     domain::{
         cause::{Words, speaks_of_unsupported},
@@ -93,10 +93,7 @@ async fn read_grade(road: Road<'_>, section: &mut Section, wish: &OutcomeWish, s
 const QUESTIONS_MAX: u32 = 4;
 
 fn judge(patience: Patience, section: &mut Section, verdict: &Verdict, reading: Option<Reading>, key: &str) {
-    let seen = match verdict.http_status {
-        Some(status) => format!("HTTP {status}: {}", verdict.message),
-        None => verdict.message.clone(),
-    };
+    let seen = told(verdict);
     match (verdict.finding, reading) {
         (Finding::Accepted, Some(Reading::Grade(grade))) => {
             section.ok("grade", format!("it can be read: {grade}"));

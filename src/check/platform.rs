@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     Remark, Road, Section, clock, listed, reach,
     refusal::{Cause, Refusal},
+    told,
 };
 use crate::{
     config::lti::Platform,
@@ -204,8 +205,9 @@ impl TokenDesk {
         } else {
             None
         };
+        let seen = told(&verdict);
         let cause = Refusal { reply, verdict, plain_status, ahead_millis }.cause();
-        Refused { cause: Some(cause), seen: format!("HTTP {}: {}", reply.status, verdict.message) }
+        Refused { cause: Some(cause), seen }
     }
 
     /// What to do about a refusal.
