@@ -1,6 +1,7 @@
 //! The composition root: configuration in, running service out. It decides nothing; it only knows everybody.
 
 mod commands;
+mod imports;
 mod privacy;
 mod reload;
 mod seams;
@@ -58,8 +59,8 @@ use crate::{
     },
 };
 
-use self::reload::Reloader;
 pub use self::{commands::execute, privacy::shut_off, seams::Seams};
+use self::{imports::Imports, reload::Reloader};
 
 /// A running service.
 pub struct Service {
@@ -73,6 +74,7 @@ pub struct Service {
     reloader: Arc<Reloader>,
     recent: Arc<Recent>,
     token_health: Arc<TokenHealth>,
+    imports: Arc<Imports>,
 }
 
 impl Service {
@@ -82,7 +84,13 @@ impl Service {
     }
 
     /// The same, with something put in between its parts.
-    pub async fn launch_with(mut config: Config, seams: &dyn Seams) -> anyhow::Result<Self> {
+    pub async fn launch_with(config: Config, seams: &dyn Seams) -> anyhow::Result<Self> {
+        let imports = Arc::new(Imports::of(&config));
+        Self::launch_after(config, seams, imports).await
+    }
+
+    /// The same, where this is known of imports.
+    async fn launch_after(mut config: Config, seams: &dyn Seams, imports: Arc<Imports>) -> anyhow::Result<Self> {
         let registry = Arc::new(ConfiguredRegistry::new(&config).context("[[signing_keys]] cannot be used")?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let labels = Arc::new(Labels::new(PlatformNames::new(&config.platforms)));
@@ -139,7 +147,7 @@ impl Service {
         let reloader = Arc::new(Reloader::new(registry, access, labels, metrics, desk));
         let handle = engine.handle();
         let mut service =
-            Self { address, operator_token, tasks, store, engine: handle, reloader, recent, token_health };
+            Self { address, operator_token, tasks, store, engine: handle, reloader, recent, token_health, imports };
         let intake = seams.intake(Arc::new(engine.handle()));
         let porter = Arc::new(SignIns::new(Arc::clone(&observer), Arc::clone(&clock)));
         let amqp = amqp_options(&config)
@@ -233,6 +241,7 @@ impl Service {
             jwks: Arc::new(move || registry.jwks()),
             reload: Arc::new(move || reloader.reload()),
             backup: copying(&self.store),
+            imports: Arc::clone(&self.imports) as _,
             drain: self.tasks.drain(),
         };
         admin::router(&surface, http_intake::events_router(doors.clone()), http_intake::grade_passback_router(doors))

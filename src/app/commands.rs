@@ -1,12 +1,12 @@
 //! The command line carried out: each subcommand gets what it needs from the rest of the house.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{error, info, warn};
 use url::Url;
 
-use super::{Service, store_commands};
+use super::{Service, imports::Imports, seams::Plain, store_commands};
 use crate::{
     adapters::{
         amqp::{self, Message, Publisher},
@@ -15,7 +15,9 @@ use crate::{
         transport::HttpTransport,
     },
     config::{
-        Config, load,
+        Config,
+        http::HttpConfig,
+        load,
         lti::{LtiKey, Platform, SigningKeyConfig},
         rsa,
         secret::{Secret, SecretUrl},
@@ -63,7 +65,7 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
         Command::Completions(args) => manual::completions(args, screen),
         Command::Man(args) => manual::man(args, screen),
         Command::Export(args) => store_commands::export(args, path, &local).await,
-        Command::Import(args) => store_commands::import(args, path, screen),
+        Command::Import(args) => store_commands::import(args, path, &local, screen).await,
         Command::Backup(args) => store_commands::backup(args, path, &local, screen).await,
         Command::Keys(keys::Command::Generate(args)) => {
             let key = rsa::generate_signing_key().map_err(|error| failed(&error))?;
@@ -132,9 +134,8 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
         warn!("{warning}");
     }
     let store = config.store.path.display().to_string();
-    let mut service = Service::launch(config).await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
-    let source = path.map(Path::to_owned);
-    service.reload_from(move || load_config(source.as_deref()).map_err(|error| error.to_string()));
+    let imports = Arc::new(Imports::of(&config));
+    let mut service = start(&config, path, &imports).await?;
     info!(address = %service.address, store, version = env!("CARGO_PKG_VERSION"), "passback runs");
     loop {
         tokio::select! {
@@ -142,6 +143,15 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
                 Asked::Stop => break,
                 Asked::Reload => reload(&service).await,
             },
+            () = imports.asked() => {
+                info!("passback stands aside for an import: attempts under way are let end");
+                // It answers at the address that it had, also where the system chose its port.
+                let listen = service.address;
+                service.stop().await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
+                let config = Config { http: HttpConfig { listen }, ..config.clone() };
+                service = start(&config, path, &imports).await?;
+                info!(address = %service.address, store, "passback runs again");
+            }
             error = service.failed() => {
                 error!(error = format!("{error:#}"), "passback stops because a part of it failed");
                 // What else goes wrong on the way out follows from it.
@@ -158,6 +168,20 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
     }
     info!("passback has stopped");
     Ok(())
+}
+
+/// Starts the service; before it, the import that was asked for. What a kill has left undone is taken up so.
+async fn start(config: &Config, path: Option<&Path>, imports: &Arc<Imports>) -> Result<Service, CliError> {
+    let making = {
+        let (imports, config) = (Arc::clone(imports), config.clone());
+        move || imports.make(&config)
+    };
+    tokio::task::spawn_blocking(making).await.map_err(|error| failed(&error))?;
+    let launched = Service::launch_after(config.clone(), &Plain, Arc::clone(imports)).await;
+    let service = launched.map_err(|error| CliError::Failed(format!("{error:#}")))?;
+    let source = path.map(Path::to_owned);
+    service.reload_from(move || load_config(source.as_deref()).map_err(|error| error.to_string()));
+    Ok(service)
 }
 
 /// Waits for a second word to stop; whoever says it does not want to wait for the drain.

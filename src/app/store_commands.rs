@@ -1,12 +1,16 @@
 //! `passback export`, `import` and `backup` carried out: between the store's own adapters and what the command line says.
 
 use std::{
-    fs::File,
-    io::{self, Write},
+    fs::{File, OpenOptions},
+    io::{self, Seek as _, Write},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::Path,
 };
 
-use super::commands::{chain, failed, load_config, load_local};
+use super::{
+    commands::{chain, failed, load_config, load_local},
+    imports,
+};
 use crate::{
     adapters::{
         clock::SystemClock,
@@ -86,39 +90,76 @@ fn write_lines(
     export::report(&export::Tally { jobs, platforms, unread, remedy })
 }
 
-/// `passback import`: into the store of this machine, which nobody may use.
-pub(super) fn import(args: &ImportArgs, path: Option<&Path>, screen: &mut Screen) -> Result<(), CliError> {
-    let config = load_config(path)?;
-    let mut from = if args.file == Path::new("-") {
-        importing::spool(io::stdin().lock()).map_err(|error| failed(&error))?
-    } else {
-        let shown = args.file.display();
-        let opened = File::open(&args.file);
-        let file = opened.map_err(|error| CliError::Failed(format!("cannot read {shown}: {error}")))?;
-        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        if is_file { file } else { importing::spool(file).map_err(|error| failed(&error))? }
-    };
+/// `passback import`: into the store of this machine; where a worker has it open, by way of that worker.
+pub(super) async fn import(
+    args: &ImportArgs,
+    path: Option<&Path>,
+    local: FindLocal<'_>,
+    screen: &mut Screen,
+) -> Result<(), CliError> {
+    let mut from = lines_of(args)?;
     let wholeness = if args.partial { Wholeness::Waived } else { Wholeness::Needed };
+    let folder = load_local(path)?.store.path;
+    if matches!(look(&folder), FolderLook::There(there) if there.in_use) {
+        importing::examine(&mut from, wholeness, &mut bars()).map_err(|error| failed(&error))?;
+        bring(&mut from, &folder).map_err(|error| {
+            let shown = folder.display();
+            CliError::Failed(format!("the file cannot be put into {shown}, where the worker finds it: {error}"))
+        })?;
+        return import::report(args, import::ask(args, local).await?, screen);
+    }
+    if args.connect.names_a_worker() {
+        let shown = folder.display();
+        return Err(CliError::Usage(format!(
+            "no worker has the store in {shown} open: leave --url and --token out, or import on the worker's own machine"
+        )));
+    }
+    let scene = (load_config(path)?.rules(), SystemClock.now());
+    let imported = importing::import(&folder, &mut from, wholeness, scene, &mut bars());
+    let importing::Imported { jobs, known, repeated, in_all, unread } = imported.map_err(|error| failed(&error))?;
+    let outcome = Outcome { imported: jobs, already_there: known, event_already_there: repeated, jobs: in_all, unread };
+    import::report(args, outcome, screen)
+}
+
+fn lines_of(args: &ImportArgs) -> Result<File, CliError> {
+    if args.file == Path::new("-") {
+        return importing::spool(io::stdin().lock()).map_err(|error| failed(&error));
+    }
+    let shown = args.file.display();
+    let opened = File::open(&args.file);
+    let file = opened.map_err(|error| CliError::Failed(format!("cannot read {shown}: {error}")))?;
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    if is_file { Ok(file) } else { importing::spool(file).map_err(|error| failed(&error)) }
+}
+
+/// A bar for each phase of an import.
+fn bars() -> impl FnMut(Phase, u64, u64) {
     let mut shown: Option<(Phase, Progress)> = None;
-    let mut progress = |phase: Phase, done: u64, of: u64| {
+    move |phase, done, of| {
         if shown.as_ref().is_none_or(|(known, _)| *known != phase) {
-            shown = Some((
-                phase,
-                match phase {
-                    Phase::Reading => Progress::of("reading", Unit::Bytes),
-                    Phase::Writing => Progress::of("import", Unit::Jobs),
-                },
-            ));
+            let bar = match phase {
+                Phase::Reading => Progress::of("reading", Unit::Bytes),
+                Phase::Writing => Progress::of("import", Unit::Jobs),
+            };
+            shown = Some((phase, bar));
         }
         if let Some((_, bar)) = &shown {
             bar.set(done, of);
         }
-    };
-    let scene = (config.rules(), SystemClock.now());
-    let imported = importing::import(&config.store.path, &mut from, wholeness, scene, &mut progress);
-    drop(shown);
-    let importing::Imported { jobs, known, repeated, in_all, unread } = imported.map_err(|error| failed(&error))?;
-    import::report(args, Outcome { imported: jobs, known, repeated, in_all, unread }, screen)
+    }
+}
+
+/// Puts the lines where the worker that has the store open finds them: they are its own to read, and nobody else's.
+fn bring(from: &mut File, folder: &Path) -> io::Result<()> {
+    from.rewind()?;
+    let path = folder.join(imports::BROUGHT);
+    let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let owner = folder.metadata()?;
+    if rustix::process::geteuid().is_root() {
+        fchown(&to, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    io::copy(from, &mut to)?;
+    to.sync_all()
 }
 
 /// A worker that is told is asked; else the store of this machine is read by itself, unless a worker has it open.

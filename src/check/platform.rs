@@ -205,7 +205,7 @@ impl TokenDesk {
         } else {
             None
         };
-        let seen = told(&verdict);
+        let seen = told(verdict);
         let cause = Refusal { reply, verdict, plain_status, ahead_millis }.cause();
         Refused { cause: Some(cause), seen }
     }

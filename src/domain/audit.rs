@@ -37,11 +37,14 @@ pub enum Action {
     Reload,
     /// The store was copied.
     Backup,
+    /// Jobs of another store were brought in.
+    Import,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Replay, Self::Discard, Self::Pause, Self::Resume, Self::Reload, Self::Backup];
+    pub const ALL: [Self; 7] =
+        [Self::Replay, Self::Discard, Self::Pause, Self::Resume, Self::Reload, Self::Backup, Self::Import];
 
     /// The stable text name.
     pub const fn name(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Action {
             Self::Resume => "resume",
             Self::Reload => "reload",
             Self::Backup => "backup",
+            Self::Import => "import",
         }
     }
 }

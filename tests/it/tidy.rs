@@ -215,6 +215,7 @@ fn only_the_known_files_stand_outside_the_rooms() {
         .collect();
     let known = [
         "app/commands",
+        "app/imports",
         "app/privacy",
         "app/reload",
         "app/seams",

@@ -135,6 +135,11 @@ pub fn import(
     Ok(imported)
 }
 
+/// Looks at each line of a file, and makes nothing of it: how many jobs there are, or what is wrong with it.
+pub fn examine(from: &mut File, wholeness: Wholeness, progress: Progress<'_>) -> Result<u64, ImportError> {
+    Ok(Survey::of(from, wholeness, progress)?.jobs.len() as u64)
+}
+
 /// Spools what cannot be read twice into a file without a name.
 pub fn spool(mut from: impl Read) -> Result<File, ImportError> {
     let mut file = tempfile::tempfile().map_err(ImportError::Read)?;

@@ -9,6 +9,7 @@ mod change_many;
 mod check_platform;
 mod groups;
 mod health;
+pub mod import;
 mod list_jobs;
 mod manners;
 mod openapi;
@@ -93,6 +94,8 @@ pub struct Surface {
     pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Begins a copy of the store.
     pub backup: backup::Begin,
+    /// Imports into the store.
+    pub imports: Arc<dyn import::Importing>,
 }
 
 /// A call of the interface.
@@ -252,6 +255,14 @@ fn of_the_worker() -> Vec<Call> {
                 .takes("Note")
                 .refuses(&[409]),
         ),
+        Call::post(
+            "/api/v1/import",
+            import::begin,
+            Says::that("Imports what `passback import` has put into the folder of the store", &[(202, "Import")])
+                .takes("ImportWish")
+                .refuses(&[409]),
+        ),
+        Call::get("/api/v1/import", READ, import::show, Says::that("How the last import stands", &[(200, "Import")])),
         Call::get("/healthz", None, health::healthz, Says::that("The process is alive", STATUS)),
         Call::get("/readyz", None, health::readyz, Says::that("It does its work", STATUS).refuses(&[503])),
         Call::get("/metrics", None, metrics, Says::that("The numbers, for Prometheus", &[(200, "text")])),

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::waits;
+use super::{import, waits};
 use crate::{
     check::Mark,
     domain::{
@@ -64,6 +64,18 @@ pub(super) fn all() -> Value {
             ("job", or_null(&id())), ("filter", maybe("object")), ("count", maybe("integer")), ("note", maybe("string")),
         ]),
         "AuditPage": page("entries", "AuditEntry", &id()),
+        "Import": closed(&[
+            ("state", one_of(&import::STANDINGS)), ("result", or_null(&reference("ImportTally"))),
+            ("error", maybe("string")),
+        ]),
+        "ImportTally": closed(&[
+            ("imported", count()), ("already_there", count()), ("event_already_there", count()), ("jobs", count()),
+            ("unread", count()),
+        ]),
+        "ImportWish": {
+            "type": "object", "additionalProperties": false,
+            "properties": {"partial": {"type": "boolean"}, "note": note()},
+        },
         "Status": closed(&[("status", text())]),
         "Jwks": of(&[("keys", json!({"type": "array", "items": {"type": "object"}}))], Closed::No),
         "Document": {"type": "object"},

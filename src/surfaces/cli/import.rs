@@ -1,14 +1,19 @@
-//! `passback import`: the lines of an export, into the store of a stopped worker. How they get there is not known here;
-//! what came of it is an [`Outcome`].
+//! `passback import`: the lines of an export, into the store of this machine. How they get there is not known here, only
+//! how a worker that has it open is asked; what came of it is an [`Outcome`].
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
+    client::Payload,
+    connect::{ConnectArgs, FindLocal},
     fault::CliError,
     output::{Screen, counted, note},
+    progress::Progress,
 };
 
 /// `passback import`
@@ -21,9 +26,15 @@ pub struct ImportArgs {
     /// Take a file that was cut short, or from which jobs were left out
     #[arg(long)]
     pub partial: bool,
+    /// Why, for the audit log of a worker that runs: at most 500 characters
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
     /// Print JSON: what was imported and what was there already
     #[arg(long)]
     pub json: bool,
+    /// The worker, where one runs on this machine.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -31,36 +42,81 @@ const EXAMPLES: &str = "Examples:
   gunzip -c jobs.ndjson.gz | passback import -
   jq -c 'select(.kind != \"job\" or .state == \"flagged\")' jobs.ndjson | passback import --partial -
 
-The jobs go into the store at [store] path, which no worker may have open; it is made where there is none. All of the file is
-imported, or nothing: each bad line is named by its number, and the store stays as it was. Jobs keep their ids, states and
+The jobs go into the store at [store] path; it is made where there is none. A worker that runs on it stands aside meanwhile: it
+ends its attempts, answers nobody, and goes on by itself when the import is made. All of the file is imported, or nothing: each bad line is named by its number, and the store stays as it was. Jobs keep their ids, states and
 attempts. A job that is there already, or whose event is, is left alone and counted. Where a gradebook cell has jobs of both,
 the newest grade wins. There must be room for the store a second time.";
 
-/// What came of it.
-#[derive(Clone, Copy, Debug, Default)]
+/// What came of it, in jobs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Outcome {
-    /// Jobs that are new.
+    /// New in the store.
     pub imported: u64,
-    /// Jobs that were there already.
-    pub known: u64,
-    /// Jobs whose event was there under another id.
-    pub repeated: u64,
-    /// Jobs in the store now.
-    pub in_all: u64,
+    /// There already.
+    pub already_there: u64,
+    /// Left out, as their event was there under another id.
+    pub event_already_there: u64,
+    /// In the store now.
+    pub jobs: u64,
     /// Jobs and records that could not be read when the file was written.
     pub unread: u64,
 }
 
+/// How long a worker may be silent while it stands aside.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What a worker tells of its last import.
+#[derive(Deserialize)]
+struct Told {
+    state: String,
+    result: Option<Outcome>,
+    error: Option<String>,
+}
+
+/// Asks the worker to import what lies in the folder of its store, and waits until that is made.
+pub async fn ask(args: &ImportArgs, local: FindLocal<'_>) -> Result<Outcome, CliError> {
+    const PATH: &[&str] = &["api", "v1", "import"];
+    let client = args.connect.client(local)?;
+    let wish = json!({ "partial": args.partial, "note": args.note }).to_string();
+    client.post(PATH, Payload::Json(wish)).await?;
+    let _progress = Progress::waiting("the worker stands aside while its store is made anew");
+    let mut heard = Instant::now();
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        // While it stands aside nobody answers.
+        let Ok(answer) = client.get(PATH, &[]).await else {
+            if heard.elapsed() > SILENCE_MAX {
+                let minutes = SILENCE_MAX.as_secs() / 60;
+                return Err(CliError::Failed(format!(
+                    "the worker has not answered for {minutes} minutes: its log says how the import stands, and its next \
+                     start takes it up"
+                )));
+            }
+            continue;
+        };
+        heard = Instant::now();
+        let Told { state, result, error } = serde_json::from_str(&answer).map_err(|_| client.strange(&answer))?;
+        match (&*state, result, error) {
+            ("waiting" | "running", ..) => {}
+            ("done", Some(outcome), _) => return Ok(outcome),
+            (_, _, Some(why)) => return Err(CliError::Failed(why)),
+            _ => {
+                return Err(CliError::Failed(
+                    "the worker was started anew meanwhile and does not know what came of the import: its log says so"
+                        .to_owned(),
+                ));
+            }
+        }
+    }
+}
+
 /// Says what was imported.
 pub fn report(args: &ImportArgs, outcome: Outcome, screen: &mut Screen) -> Result<(), CliError> {
-    let Outcome { imported, known, repeated, in_all, unread } = outcome;
     if args.json {
-        let answer = json!({
-            "imported": imported, "already_there": known, "event_already_there": repeated, "jobs": in_all,
-            "unread": unread,
-        });
-        return screen.json(&answer.to_string());
+        return screen.json(&json!(outcome).to_string());
     }
+    let Outcome { imported, already_there: known, event_already_there: repeated, jobs: in_all, unread } = outcome;
     note(&format!(
         "{} imported; the store has {} now",
         counted(imported, "job", "jobs"),

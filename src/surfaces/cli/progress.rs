@@ -40,6 +40,16 @@ impl Progress {
         Self(Some(bar))
     }
 
+    /// Something that moves while nobody knows how long it takes.
+    pub fn waiting(what: &'static str) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let spinner = ProgressBar::new_spinner().with_message(what);
+        spinner.enable_steady_tick(TICK);
+        Self(Some(spinner))
+    }
+
     /// So much is done of so much.
     pub fn set(&self, done: u64, of: u64) {
         if let Some(bar) = &self.0 {

@@ -15,6 +15,7 @@ mod demo;
 mod doomed;
 mod export;
 mod gate;
+mod imports;
 mod kills;
 mod load;
 mod neighbours;
