@@ -71,7 +71,7 @@ pub enum Came {
     Superseded,
     /// It was given up.
     Discarded,
-    /// It could not be changed: an attempt is under way, it has moved on, or cannot be read.
+    /// It was left as it was: it has moved on since it was listed, an attempt is under way, or it cannot be read.
     Skipped,
 }
 
@@ -185,6 +185,14 @@ impl Task {
             superseded: 0,
             discarded: 0,
             skipped: 0,
+        }
+    }
+
+    /// The state of the jobs that it changes: flagged, unless its filter names another. None where nobody knows that name.
+    pub fn wanted(&self) -> Option<StateName> {
+        match self.filter.get("state").and_then(Value::as_str) {
+            Some(name) => StateName::from_name(name),
+            None => Some(StateName::Flagged),
         }
     }
 

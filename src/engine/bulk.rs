@@ -240,7 +240,6 @@ fn filter_of(task: &Task) -> Option<JobFilter> {
     let member = |name: &str| task.filter.get(name).and_then(serde_json::Value::as_str);
     let text = |name: &str| member(name).map(str::to_owned);
     let time = |name: &str| member(name).map(Timestamp::parse).transpose().ok();
-    let state = member("state").unwrap_or("flagged");
     let reason = match member("reason") {
         Some(reason) => Some(FailureReason::from_name(reason)?),
         None => None,
@@ -250,7 +249,7 @@ fn filter_of(task: &Task) -> Option<JobFilter> {
         None => None,
     };
     Some(JobFilter {
-        state: Some(crate::domain::job::StateName::from_name(state)?),
+        state: Some(task.wanted()?),
         origins: task.origins.clone(),
         reason,
         delivery,

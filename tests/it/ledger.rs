@@ -6,6 +6,9 @@ use passback::{
     adapters::store::Store,
     domain::{
         advice::advice,
+        audit::Word,
+        bulk::{Change, Task},
+        drawer::Drawer,
         job::{HISTORY_MAX, Job, JobId, Place, Queued, StateName},
         ledger::{Answer, Mode, Rules, Work},
         outcome::{FailureReason, Finding, NotNewer, Verdict},
@@ -282,6 +285,34 @@ fn a_replay_of_an_older_grade_is_superseded_unless_the_newer_one_was_discarded()
     carry_out(&scene.store, Work::Discard { id: newer }, scene.now);
     scene.replay(older);
     assert_eq!(scene.state(older), StateName::Queued);
+}
+
+#[test]
+fn a_bulk_change_leaves_alone_what_is_not_flagged_any_more() {
+    let mut scene = Scene::new();
+    let (one, other) = (scene.stored(&lti11(8, None)), scene.stored(&ags(Some(8), None)));
+    scene.fail_for_good(one);
+    scene.fail_for_good(other);
+    // Both were listed; a colleague was faster with one of them.
+    assert!(matches!(scene.replay(one), Answer::Job(_)));
+    for (change, state, numbers) in
+        [(Change::Replay, StateName::Queued, (1, 1)), (Change::Discard, StateName::Queued, (0, 2))]
+    {
+        let task = Task::new(change, Word::of("ops"), json!({}), None, scene.now);
+        let key = vec![change as u8];
+        let work = Work::Step { key: key.clone(), task: Box::new(task), ids: vec![other, one], unreadable: None };
+        carry_out(&scene.store, work, scene.now);
+        assert_eq!((scene.state(one), scene.state(other)), (StateName::Queued, state), "{change:?}");
+        let record = scene.store.note(Drawer::Bulk, &key).expect("reading works").expect("the task");
+        let task = Task::read(&record).expect("a task");
+        assert_eq!((task.matched, task.skipped), numbers, "{task:?}");
+    }
+    // Who asks for those that wait gets those.
+    let filter = json!({"state": "queued"});
+    let task = Task::new(Change::Discard, Word::of("ops"), filter, None, scene.now);
+    let work = Work::Step { key: vec![9], task: Box::new(task), ids: vec![other, one], unreadable: None };
+    carry_out(&scene.store, work, scene.now);
+    assert_eq!((scene.state(one), scene.state(other)), (StateName::Discarded, StateName::Discarded));
 }
 
 #[test]

@@ -278,7 +278,8 @@ impl<B: Books> Desk<'_, B> {
         self.try_change(Job::clone(&job), Input::Discard, &peers)
     }
 
-    /// Changes some jobs and counts them, and notes how far the task has come.
+    /// Changes some jobs and counts them, and notes how far the task has come. A job that has moved on since it was listed
+    /// is not what was asked for any more: it stays as it is.
     pub(super) fn step(
         &mut self,
         key: &[u8],
@@ -287,8 +288,11 @@ impl<B: Books> Desk<'_, B> {
         unreadable: Option<JobId>,
     ) -> Result<Answer, B::Error> {
         let mut step = Step(unreadable.into_iter().map(|id| (id, Came::Skipped)).collect());
+        let wanted = task.wanted();
         for id in ids {
+            let is_wanted = self.books.job(*id)?.is_some_and(|job| Some(job.state_name()) == wanted);
             let answer = match task.change {
+                _ if !is_wanted => Answer::NotNow,
                 Change::Replay => self.replay(*id, Mode::Earnest)?,
                 Change::Discard => self.discard(*id)?,
             };

@@ -48,6 +48,8 @@ pub(super) enum Said {
     Interrupt(JobId, Timestamp),
     Replay(JobId),
     Discard(JobId),
+    /// A bulk change means this one, if it is still flagged.
+    GiveUp(JobId),
     Withdraw(JobId),
     Hasten(JobId),
     Prune(Timestamp),
@@ -81,7 +83,7 @@ impl Said {
         let Work::Step { task, ids, .. } = &order.work else { return Vec::new() };
         let say = match task.change {
             Change::Replay => Self::Replay,
-            Change::Discard => Self::Discard,
+            Change::Discard => Self::GiveUp,
         };
         ids.iter().copied().map(say).collect()
     }
@@ -94,6 +96,7 @@ impl Said {
             | Self::Interrupt(id, _)
             | Self::Replay(id)
             | Self::Discard(id)
+            | Self::GiveUp(id)
             | Self::Withdraw(id)
             | Self::Hasten(id) => Some(id),
             Self::Admit(_) | Self::Prune(_) | Self::TakeOut(..) | Self::Other => None,

@@ -101,6 +101,10 @@ impl Step<'_> {
         self.count(|said| matches!(said, Said::Replay(_))) > 0
     }
 
+    fn is_given_up(&self) -> bool {
+        self.count(|said| matches!(said, Said::Discard(_) | Said::GiveUp(_))) > 0
+    }
+
     fn grown(&self) -> usize {
         made(self.job).saturating_sub(made(self.was()))
     }
@@ -216,7 +220,7 @@ fn ended(step: &Step<'_>) -> Result<(), String> {
     if was.queued().is_some() || is_same(was, job) {
         return Ok(());
     }
-    let told = step.is_replayed() || step.count(|said| matches!(said, Said::Discard(_))) > 0;
+    let told = step.is_replayed() || step.is_given_up();
     need(told && was.state == JobState::Flagged, || format!("{:?} became {:?}", was.state, job.state))
 }
 
@@ -242,11 +246,12 @@ fn superseded(step: &Step<'_>) -> Result<(), String> {
         let id = step.job.id;
         return need(!step.oracle.holders.contains(&id), || "the platform has this very grade".to_owned());
     }
+    let gone_now = [Said::Discard, Said::GiveUp];
     let outranks = |peer: &Job| {
         peer.cell == step.job.cell
             && peer.order() > step.job.order()
             && (peer.bears_grade || !step.job.bears_grade)
-            && (peer.state != JobState::Discarded || step.said.contains(&Said::Discard(peer.id)))
+            && (peer.state != JobState::Discarded || gone_now.iter().any(|said| step.said.contains(&said(peer.id))))
     };
     let mut peers = step.oracle.jobs.values();
     need(peers.any(|known| outranks(&known.job)), || "nothing newer is there".to_owned())
@@ -265,8 +270,13 @@ fn flagged(step: &Step<'_>) -> Result<(), String> {
 }
 
 fn discarded(step: &Step<'_>) -> Result<(), String> {
-    let told = step.count(|said| matches!(said, Said::Discard(_))) > 0;
-    need(!step.has_changed_to(JobState::Discarded) || told, || "nobody said so".to_owned())
+    if !step.has_changed_to(JobState::Discarded) {
+        return Ok(());
+    }
+    need(step.is_given_up(), || "nobody said so".to_owned())?;
+    let by_name = step.count(|said| matches!(said, Said::Discard(_))) > 0;
+    let was_flagged = step.was().state == JobState::Flagged || step.ends() > 0;
+    need(by_name || was_flagged, || "a bulk change took one that was not flagged".to_owned())
 }
 
 /// Whether the grade that was heard is that of the event; LTI 1.1 knows parts of one alone.
