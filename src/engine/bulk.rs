@@ -209,8 +209,10 @@ impl EngineHandle {
         for job in jobs {
             let Some(stored) = self.task(id)? else { return Ok(()) };
             let task = Task { cursor: Some(job.id), total: task.total, ..stored };
-            if let Err(StoreError::Unreadable(_)) = self.step(id, task.clone(), vec![job.id], None).await {
-                self.step(id, task, Vec::new(), Some(job.id)).await?;
+            match self.step(id, task.clone(), vec![job.id], None).await {
+                Err(StoreError::Unreadable(_)) => self.step(id, task, Vec::new(), Some(job.id)).await?,
+                // The next job's step would write that this one is behind it.
+                done => done?,
             }
         }
         let Some(stored) = self.task(id)? else { return Ok(()) };

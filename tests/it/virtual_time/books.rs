@@ -2,7 +2,7 @@
 //! ledger the moment it is submitted, and is durable at once; what is dropped with the engine is only its way to hear.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     convert::Infallible,
     future,
     ops::Bound,
@@ -15,7 +15,7 @@ use passback::{
         destination::{GradeCell, Origin},
         drawer::{Drawer, Note},
         job::{IdempotencyKey, Job, JobId, StateName},
-        ledger::{self, Answer, Books, CellEntry, DueEntry, Ended, Order, PlatformRecord, Report, Rules},
+        ledger::{self, Answer, Books, CellEntry, DueEntry, Ended, Order, PlatformRecord, Report, Rules, Work},
         time::Timestamp,
     },
     ports::{Census, JobFilter, JobPage, JobStore, Pending, PlatformCount, ReportSink, StoreError},
@@ -124,11 +124,19 @@ pub(crate) struct MapStore {
     mood: Mutex<Mood>,
     maps: Mutex<Maps>,
     sink: Mutex<Option<ReportSink>>,
+    /// What the next steps of bulk changes come to; none where one is carried out.
+    steps: Mutex<VecDeque<Option<StoreError>>>,
 }
 
 impl MapStore {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, mood: Mutex::new(Mood::Well), maps: Mutex::default(), sink: Mutex::default() }
+        let (maps, sink, steps) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { rules, mood: Mutex::new(Mood::Well), maps, sink, steps }
+    }
+
+    /// What the next steps of bulk changes come to: an error, or none where they are carried out.
+    pub(crate) fn plan_steps(&self, steps: impl IntoIterator<Item = Option<StoreError>>) {
+        self.steps.lock().expect("no panic").extend(steps);
     }
 
     /// Who hears of each commit from now on.
@@ -180,6 +188,11 @@ impl MapStore {
 impl JobStore for MapStore {
     fn submit(&self, order: Order) -> Pending<'static, Result<Answer, StoreError>> {
         if let Err(error) = self.reads() {
+            return Box::pin(future::ready(Err(error)));
+        }
+        if matches!(order.work, Work::Step { .. })
+            && let Some(error) = self.steps.lock().expect("no panic").pop_front().flatten()
+        {
             return Box::pin(future::ready(Err(error)));
         }
         let mut report = Report::default();

@@ -4,11 +4,20 @@
 use std::time::Duration;
 
 use passback::{
-    domain::{job::StateName, ledger::Mode, notice::Notice, outcome::AttemptOutcome, retry::RetryPolicy},
+    domain::{
+        audit::Word,
+        bulk::{Change, Task},
+        job::StateName,
+        ledger::Mode,
+        notice::Notice,
+        outcome::AttemptOutcome,
+        retry::RetryPolicy,
+    },
     engine::manage::{NotDone, NotStored, StoreHealth},
-    ports::JobFilter,
+    ports::{JobFilter, StoreError},
 };
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     lms::Mood,
@@ -85,4 +94,35 @@ async fn a_start_on_a_store_that_is_shut_waits_for_it_and_forgets_nothing() {
     universe.until("the other one to be delivered", SECOND, 60 * SECOND, is_delivered(3)).await;
     let is_damage = |notice: &Notice| matches!(notice, Notice::RecordDamaged { .. });
     assert!(!universe.told().iter().any(|(_, notice)| is_damage(notice)), "nothing was damaged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_change_forgets_no_job_whose_step_the_store_did_not_take() {
+    let universe = Universe::started(RetryPolicy::default());
+    let first = universe.submit(&lti11(PAUSED, 1, 8)).await;
+    universe
+        .until("it to be delivered", SECOND, 60 * SECOND, |universe| universe.count(StateName::Delivered) == 1)
+        .await;
+    universe.handle().pause(&universe.job(first).origin, None).await.expect("the store answers");
+    for student in 2..=4 {
+        universe.submit(&lti11(PAUSED, student, 8)).await;
+    }
+    // One that cannot be read is among them, so each gets a step of its own; the second of these meets a full disk.
+    let unreadable = || Some(StoreError::Unreadable("a record is damaged".into()));
+    let full = || Some(StoreError::Unavailable("the disk is full".into()));
+    universe.store.plan_steps([unreadable(), None, full()]);
+    let handle = universe.handle().clone();
+    let filter = serde_json::json!({"state": "queued"});
+    let task = Task::new(Change::Discard, Word::of("ops"), filter, None, handle.now());
+    let id = handle.begin(&task).await.expect("it begins");
+    let drain = CancellationToken::new();
+    tokio::join!(handle.run_bulk(drain.clone()), async {
+        let has_ended =
+            |_: &Universe| handle.task(id).expect("reading works").is_some_and(|task| task.ended_at.is_some());
+        universe.until("the bulk change to end", SECOND, 60 * SECOND, has_ended).await;
+        drain.cancel();
+    });
+    let task = handle.task(id).expect("reading works").expect("the task");
+    assert_eq!((task.discarded, task.skipped), (3, 0), "{task:?}");
+    assert_eq!(universe.count(StateName::Discarded), 3);
 }
