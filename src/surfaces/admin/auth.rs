@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{Extensions, HeaderMap, Method, StatusCode, header},
+    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -36,11 +36,13 @@ pub(super) async fn require(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let presented = request.headers().contains_key(header::AUTHORIZATION);
-    let principal = match right {
-        // Nobody posts events from the page, so the cookie does not open that door.
-        Right::Read | Right::Operate if !presented => by_session(&access, &sessions, &request)?,
-        _ => authenticate(&access, request.headers()),
+    // Nobody posts events from the page, so the cookie does not open that door.
+    let is_for_the_page = matches!(right, Right::Read | Right::Operate);
+    let presented = presents_a_token(request.headers(), is_for_the_page);
+    let principal = if is_for_the_page && !presented {
+        by_session(&access, &sessions, &request)?
+    } else {
+        authenticate(&access, request.headers())
     };
     let Some(principal) = principal else {
         if presented {
@@ -69,6 +71,13 @@ pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get().map(|Peer(address)| *address)
 }
 
+/// Whether the request bears something that is to be judged as a token. A browser adds by itself what a proxy before the
+/// page has asked for, such as HTTP Basic: beside the cookie of a session that is no token of ours.
+fn presents_a_token(headers: &HeaderMap, is_for_the_page: bool) -> bool {
+    let by_cookie = is_for_the_page && cookie::session_of(headers).is_some();
+    headers.get(header::AUTHORIZATION).is_some_and(|value| !by_cookie || bearer(value).is_some())
+}
+
 /// Who is signed in to the page. With a cookie only the page itself may change anything.
 fn by_session(access: &Access, sessions: &Sessions, request: &Request) -> Result<Option<Principal>, Problem> {
     let session = cookie::session_of(request.headers());
@@ -81,7 +90,11 @@ fn by_session(access: &Access, sessions: &Sessions, request: &Request) -> Result
 }
 
 fn authenticate(access: &Access, headers: &HeaderMap) -> Option<Principal> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| access.authenticate(token.trim())).flatten()
+    access.authenticate(bearer(headers.get(header::AUTHORIZATION)?)?)
+}
+
+/// The token of `Bearer TOKEN`.
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -65,6 +65,27 @@ async fn a_session_stands_for_its_token_until_either_ends() {
     assert_eq!(status(get("/api/v1/jobs", &other)).await, 401);
 }
 
+/// A browser sends on and on what a proxy before the page has asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_holds_behind_a_proxy_with_a_password_of_its_own() {
+    let worker = Worker::started(&format!("{LOCAL}{TOKENS}")).await;
+    let mine = cookie(&worker, "operator-token-1").await;
+    let ask = |cookie: &str, authorization: &str| {
+        let request = client().get(worker.url("/api/v1/stats")).header("cookie", cookie);
+        status(request.header("authorization", authorization))
+    };
+    let basic = "Basic b3BzOnMzY3JldA==";
+    assert_eq!(ask(&mine, basic).await, 200);
+    assert_eq!(ask("passback_session=0", basic).await, 401);
+    assert_eq!(ask("theme=dark", basic).await, 401);
+    // A token that is sent beside the cookie is what counts.
+    assert_eq!(ask(&mine, "Bearer wrong").await, 401);
+    assert_eq!(ask("passback_session=0", "bearer viewer-token-1").await, 200);
+    let change = client().post(worker.url("/api/v1/reload")).header("cookie", &mine).header("authorization", basic);
+    assert_eq!(status(change.try_clone().expect("no stream")).await, 403);
+    assert_eq!(status(from_the_page(change, &worker)).await, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_changes_nothing_but_from_the_page_itself() {
     let worker = Worker::started(&format!("{LOCAL}{TOKENS}")).await;
