@@ -2,7 +2,10 @@
 //! another site has no business here.
 //!
 //! A bearer token is sent by nobody who was not told to, so another site's page can do nothing with it. What a browser
-//! adds by itself (HTTP Basic that it remembers) is turned away by `Sec-Fetch-Site`, which no page can forge.
+//! adds by itself (the cookie of our own page, HTTP Basic that it remembers) is turned away by `Sec-Fetch-Site`, which no
+//! page can forge; what the cookie needs besides stands in [`cookie`].
+//!
+//! [`cookie`]: super::page
 
 use axum::{
     extract::Request,

@@ -22,7 +22,7 @@ use crate::{
 
 use super::{Surface, params::wrong};
 
-/// The largest body, in bytes: a filter has eight short members.
+/// The largest body, in bytes: a filter has nine short members.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// How long a caller may take to send it.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
