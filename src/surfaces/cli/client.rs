@@ -116,6 +116,17 @@ impl ClientError {
         matches!(self, Self::Problem(problem) if problem.status == 400)
     }
 
+    /// Whether the worker, or a proxy before it, may answer soon: as while it starts anew.
+    pub fn may_pass(&self) -> bool {
+        let is_of_a_gateway = |status: u16| matches!(status, 502..=504);
+        match self {
+            Self::NoWorker(_) | Self::Unreachable { .. } | Self::Timeout(_) | Self::Broken { .. } => true,
+            Self::Problem(problem) => is_of_a_gateway(problem.status),
+            Self::Strange { status, .. } => is_of_a_gateway(status.as_u16()),
+            Self::Setup(_) | Self::TooLarge(_) | Self::Unauthorized(_) | Self::Forbidden(_) => false,
+        }
+    }
+
     /// Whether asking about the next job would make sense: this one alone was refused.
     pub fn is_about_this_one_alone(&self) -> bool {
         matches!(self, Self::Problem(problem) if matches!(problem.status, 404 | 409))

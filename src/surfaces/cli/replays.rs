@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     answers::{JobResult, Results, Task, TaskPage},
@@ -19,6 +20,8 @@ use crate::domain::job::JobId;
 
 /// How often a change that goes on is asked about.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a worker that does not answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// `passback replays`
 #[derive(Args, Clone, Debug)]
@@ -53,6 +56,8 @@ pub async fn run(args: &ReplaysArgs, local: FindLocal<'_>, screen: &mut Screen) 
     let Some(id) = args.id else { return list(args, &client, screen).await };
     let id = id.to_string();
     if args.wait {
+        // Whether there is such a change, and a worker, is told at once.
+        client.get(&["api", "v1", "replays", &id], &[]).await?;
         return until_it_ends(&id, args.json, &client, screen).await;
     }
     if args.jobs {
@@ -71,7 +76,7 @@ pub(super) async fn until_it_ends(
 ) -> Result<(), CliError> {
     let progress = Progress::of("working", Unit::Jobs);
     loop {
-        let body = client.get(&["api", "v1", "replays", id], &[]).await?;
+        let body = look(id, client, PATIENCE).await?;
         let task: Task = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
         progress.set(task.matched + task.skipped, task.total.unwrap_or_default());
         if task.state != "running" {
@@ -83,6 +88,22 @@ pub(super) async fn until_it_ends(
             };
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How a change that has begun stands. A worker that starts anew is asked again for a while; whatever goes wrong with the
+/// asking, the change itself goes on.
+async fn look(id: &str, client: &Client, patience: Duration) -> Result<String, CliError> {
+    let asked_at = Instant::now();
+    loop {
+        match client.get(&["api", "v1", "replays", id], &[]).await {
+            Ok(body) => return Ok(body),
+            Err(error) if error.may_pass() && asked_at.elapsed() < patience => tokio::time::sleep(LOOK_EVERY).await,
+            Err(error) => {
+                let words = "the change goes on in the worker all the same, also over a restart: later, see";
+                return Err(CliError::Failed(format!("{error}; {words} `passback replays {}`", printable(id))));
+            }
+        }
     }
 }
 
@@ -218,7 +239,33 @@ fn changed(task: &Task) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing, *};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{
+        super::testing::{self, Api, nowhere},
+        *,
+    };
+
+    #[tokio::test]
+    async fn a_worker_that_starts_anew_is_asked_again_and_the_change_goes_on() {
+        let asked = AtomicUsize::new(0);
+        let api = Api::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => (503, r#"{"title": "Service Unavailable", "detail": "the store takes no writes"}"#.to_owned()),
+            1 => (502, "<html>bad gateway</html>".to_owned()),
+            2 => (200, "{}".to_owned()),
+            _ => (503, r#"{"title": "Service Unavailable"}"#.to_owned()),
+        })
+        .await;
+        let client = api.connect().client(&nowhere).expect("a client");
+        assert_eq!(look("01JD", &client, Duration::from_secs(60)).await.expect("an answer"), "{}");
+        assert_eq!(api.seen().len(), 3);
+        let error = look("01JD", &client, Duration::ZERO).await.expect_err("nobody waits for ever").to_string();
+        assert!(error.contains("goes on") && error.contains("`passback replays 01JD`"), "{error}");
+        let api = Api::start(|_| (404, r#"{"title": "Not Found", "detail": "no such change"}"#.to_owned())).await;
+        let client = api.connect().client(&nowhere).expect("a client");
+        look("01JD", &client, Duration::from_secs(60)).await.expect_err("it is not there");
+        assert_eq!(api.seen().len(), 1);
+    }
 
     #[test]
     fn a_change_tells_how_far_it_is() {
