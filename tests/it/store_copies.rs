@@ -22,7 +22,7 @@ use passback::{
     domain::{
         drawer::Drawer,
         job::{JobId, StateName},
-        ledger::{Answer, Work},
+        ledger::{Answer, Rules, Work},
         outcome::{FailureReason, Finding, Verdict},
         time::Timestamp,
         transition::Trial,
@@ -368,4 +368,36 @@ fn jobs_of_two_stores_are_put_in_order() {
     assert!(matches!(carry_out(&store, admit(&event(2, 5, 10), 50), NOW), Answer::Duplicate(id) if id == given_up));
     finish(&store, newest, Finding::Accepted);
     assert!(matches!(carry_out(&store, admit(&lti11_event(999, 300), 99), NOW), Answer::Stored(_)));
+}
+
+/// The front job of a cell could not be read when the lines were written: the next one takes its place.
+#[test]
+fn a_job_whose_front_is_missing_goes_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let kept = Rules { supersede: false, ..rules() };
+    let event = |second: u32| {
+        let mut event: Value = serde_json::from_str(&lti11_event(1, 300)).expect("an event");
+        event["event_id"] = second.to_string().into();
+        event["occurred_at"] = format!("2026-01-01T00:00:{second:02}Z").into();
+        event.to_string()
+    };
+    let [front, next, last] = {
+        let (store, _) = open_with(&old, kept, SMALL).expect("a store");
+        [10, 20, 30].map(|second| stored(&store, &event(second), second.into()))
+    };
+    let text = lines(&old);
+    let without: Vec<&str> = text.lines().filter(|line| !line.contains(&front.to_string())).collect();
+    assert_eq!(without.len() + 1, text.lines().count());
+    let spare = folder.path().join("lines");
+    fs::write(&spare, without.join("\n")).expect("a write");
+    let mut spare = File::open(spare).expect("a file");
+    let imported = import(&new, &mut spare, Wholeness::Waived, (kept, NOW), &mut |_, _, _| {}).expect("good lines");
+    assert_eq!(imported.jobs, 2);
+    let (store, due) = open_with(&new, kept, SMALL).expect("a store");
+    assert!(store.check().expect("reading works").is_sound());
+    drop(due);
+    assert!(matches!(carry_out(&store, Work::Start { id: last }, NOW), Answer::NotNow), "it still waits");
+    finish(&store, next, Finding::Accepted);
+    finish(&store, last, Finding::Accepted);
 }

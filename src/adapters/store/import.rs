@@ -3,7 +3,8 @@
 //! A store takes jobs in the order of their ids, and what is imported may be older than what is there. So a new store is
 //! made aside from both, in that order, checked, and put in the place of the old one at one stroke. A job that is there
 //! already stays as it is there; so does one whose event is there under another id. Where a gradebook cell has jobs of
-//! both, the newest grade wins, as ever.
+//! both, the newest grade wins, as ever; and where the job that goes first in its cell is missing from the file, the next
+//! one goes first.
 //!
 //! The file is read twice: first each line is looked at, and nothing is made unless all are good; then the jobs are
 //! taken by their ids. Memory holds some dozens of bytes a job.
@@ -25,14 +26,14 @@ use super::{
     lines::Line,
     parts,
     shelf::Shelf,
-    staging::{Place, Staging},
+    staging::{self, Staging},
     survey::{Lines, Spot, Survey},
     upgrade,
 };
 use crate::{
     domain::{
         destination::GradeCell,
-        job::{IdempotencyKey, Job, JobId},
+        job::{IdempotencyKey, Job, JobId, Place},
         ledger::{Order, Rules, Work},
         time::{Draw, Timestamp},
     },
@@ -111,11 +112,11 @@ pub fn import(
     (rules, now): (Rules, Timestamp),
     progress: Progress<'_>,
 ) -> Result<Imported, ImportError> {
-    let place = if is_there(folder) { Place::Taken } else { Place::Free };
+    let place = if is_there(folder) { staging::Place::Taken } else { staging::Place::Free };
     // It stays locked to the end.
     let old = match place {
-        Place::Taken => Some(Old::open(folder)?),
-        Place::Free => None,
+        staging::Place::Taken => Some(Old::open(folder)?),
+        staging::Place::Free => None,
     };
     let survey = Survey::of(from, wholeness, progress)?;
     let staging = Staging::begin(folder)?;
@@ -207,12 +208,12 @@ impl Maker<'_> {
             let line = Lines::from(from, *at)?.next()?.map(|(_, text)| Line::read(&text));
             self.other(line, old)?;
         }
-        let mut shared = HashSet::new();
+        let mut doubtful = HashSet::new();
         let mut next = survey.jobs.iter().peekable();
         if let Some(old) = old {
             old.each_job(|job| {
                 while let Some(place) = next.next_if(|place| place.id < job.id) {
-                    self.import_one(place, from, &known, &mut shared, imported)?;
+                    self.import_one(place, from, &known, &mut doubtful, imported)?;
                 }
                 if next.next_if(|place| place.id == job.id).is_some() {
                     imported.known += 1;
@@ -221,9 +222,9 @@ impl Maker<'_> {
             })?;
         }
         for place in next {
-            self.import_one(place, from, &known, &mut shared, imported)?;
+            self.import_one(place, from, &known, &mut doubtful, imported)?;
         }
-        for cell in shared {
+        for cell in doubtful {
             self.order(Work::Reconcile { cell })?;
         }
         self.commit()
@@ -234,7 +235,7 @@ impl Maker<'_> {
         place: &Spot,
         from: &mut File,
         known: &Known,
-        shared: &mut HashSet<GradeCell>,
+        doubtful: &mut HashSet<GradeCell>,
         imported: &mut Imported,
     ) -> Result<(), ImportError> {
         let text = Lines::from(from, place.at)?.next()?.map(|(_, text)| text).unwrap_or_default();
@@ -245,8 +246,10 @@ impl Maker<'_> {
             imported.repeated += 1;
             return Ok(());
         }
-        if known.cells.contains(&job.cell) {
-            shared.insert(job.cell);
+        // What it waits behind may be missing from the file, and then nobody would ever call it up.
+        let waits_behind = job.queued().is_some_and(|queued| queued.place == Place::Behind);
+        if known.cells.contains(&job.cell) || waits_behind {
+            doubtful.insert(job.cell);
         }
         imported.jobs += 1;
         self.order(Work::Restore(job))
