@@ -20,6 +20,8 @@ use passback::{
         restore::{RestoreError, Taking},
     },
     domain::{
+        audit::Word,
+        bulk::{Change, Standing, Task},
         drawer::Drawer,
         job::{JobId, StateName},
         ledger::{Answer, Rules, Work},
@@ -400,4 +402,38 @@ fn a_job_whose_front_is_missing_goes_first() {
     assert!(matches!(carry_out(&store, Work::Start { id: last }, NOW), Answer::NotNow), "it still waits");
     finish(&store, next, Finding::Accepted);
     finish(&store, last, Finding::Accepted);
+}
+
+/// What an admin wanted done to the jobs of one store is not done to those of another.
+#[test]
+fn a_bulk_change_that_was_under_way_is_over_in_a_store_of_two() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (old, new, fresh) = (folder.path().join("old"), folder.path().join("new"), folder.path().join("fresh"));
+    let begin = |path: &Path, student: u64, key: u8| {
+        let (store, _) = open_with(path, rules(), SMALL).expect("a store");
+        stored(&store, &lti11_event(student, 300), student.into());
+        let task = Task::new(Change::Discard, Word::of("ops"), json!({}), None, NOW);
+        for (drawer, record) in [(Drawer::Bulk, task.record()), (Drawer::Audit, task.entry().record())] {
+            carry_out(&store, Work::PutNote { drawer, key: vec![key; 16], record: Some(record) }, NOW);
+        }
+    };
+    begin(&old, 1, 1);
+    begin(&new, 2, 2);
+    let text = lines(&old);
+    let task = |path: &Path, key: u8| {
+        let (store, _) = open_with(path, rules(), SMALL).expect("a store");
+        let read = |drawer| store.note(drawer, &[key; 16]).expect("reading works").expect("it is there");
+        let entry: Value = serde_json::from_slice(&read(Drawer::Audit)).expect("JSON");
+        (Task::read(&read(Drawer::Bulk)).expect("a task"), entry["count"].clone())
+    };
+    bring_in(&fresh, &text, Wholeness::Needed).expect("good lines");
+    assert_eq!(task(&fresh, 1).0.standing, Standing::Running, "it is the same store elsewhere");
+    bring_in(&fresh, &text, Wholeness::Needed).expect("good lines");
+    assert_eq!(task(&fresh, 1).0.standing, Standing::Running, "nothing came to it");
+    bring_in(&new, &text, Wholeness::Needed).expect("good lines");
+    for key in [1, 2] {
+        let (task, count) = task(&new, key);
+        assert_eq!((task.standing, task.ended_at, count), (Standing::Failed, Some(NOW), json!(0)), "{key}");
+        assert!(task.error.is_some_and(|words| words.contains("another store")));
+    }
 }

@@ -4,7 +4,7 @@
 //! made aside from both, in that order, checked, and put in the place of the old one at one stroke. A job that is there
 //! already stays as it is there; so does one whose event is there under another id. Where a gradebook cell has jobs of
 //! both, the newest grade wins, as ever; and where the job that goes first in its cell is missing from the file, the next
-//! one goes first.
+//! one goes first. A bulk change that was under way in one of the two is over: it was given for the jobs of that one.
 //!
 //! The file is read twice: first each line is looked at, and nothing is made unless all are good; then the jobs are
 //! taken by their ids. Memory holds some dozens of bytes a job.
@@ -26,15 +26,17 @@ use super::{
     lines::Line,
     parts,
     shelf::Shelf,
-    staging::{self, Staging},
+    staging::{Place, Seen, Staging},
     survey::{Lines, Spot, Survey},
     upgrade,
 };
 use crate::{
     domain::{
+        bulk::{Standing, Task},
         destination::GradeCell,
-        job::{IdempotencyKey, Job, JobId, Place},
-        ledger::{Order, Rules, Work},
+        drawer::{Drawer, Note},
+        job::{self, IdempotencyKey, Job, JobId},
+        ledger::{Answer, Order, Rules, Work},
         time::{Draw, Timestamp},
     },
     ports::StoreError,
@@ -44,6 +46,9 @@ use crate::{
 const BATCH_ORDERS: usize = 512;
 /// So many faults of the new store are told.
 const FAULTS_TOLD: usize = 3;
+/// Why a bulk change that was under way is over.
+const BULK_ENDED: &str = "jobs of another store were imported while it was under way: see what it has done, and begin it \
+                          again for the rest";
 
 /// What an import did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,25 +117,20 @@ pub fn import(
     (rules, now): (Rules, Timestamp),
     progress: Progress<'_>,
 ) -> Result<Imported, ImportError> {
-    let place = if is_there(folder) { staging::Place::Taken } else { staging::Place::Free };
-    // It stays locked to the end.
-    let old = match place {
-        staging::Place::Taken => Some(Old::open(folder)?),
-        staging::Place::Free => None,
-    };
+    // It stays locked but for a blink at the end, after which it must be what it was.
+    let old = if is_there(folder) { Some(Old::open(folder)?) } else { None };
     let survey = Survey::of(from, wholeness, progress)?;
     let staging = Staging::begin(folder)?;
     let keeper = Bookkeeper::open(Box::new(SledFile::open(staging.path())?), rules, &Thresholds::default())?;
     let total = survey.jobs.len() as u64;
     let mut maker = Maker { keeper, orders: Vec::new(), now, progress, done: 0, total };
     let mut imported = Imported { unread: survey.unread, ..Imported::default() };
-    maker.merge(old.as_ref(), &survey, from, &mut imported)?;
-    let report = maker.keeper.check()?;
-    if !report.is_sound() {
-        let faults = report.faults.into_iter().take(FAULTS_TOLD).collect::<Vec<_>>();
-        return Err(ImportError::Unsound(faults.join("; ")));
-    }
-    imported.in_all = report.jobs;
+    let known = maker.merge(old.as_ref(), &survey, from, &mut imported)?;
+    imported.in_all = maker.checked(known + imported.jobs)?;
+    let place = match &old {
+        Some(_) => Place::Taken(Seen::in_folder(folder)?),
+        None => Place::Free,
+    };
     drop((maker, old));
     staging.install(place)?;
     Ok(imported)
@@ -193,7 +193,7 @@ impl Maker<'_> {
         survey: &Survey,
         from: &mut File,
         imported: &mut Imported,
-    ) -> Result<(), ImportError> {
+    ) -> Result<u64, ImportError> {
         // What is there goes first, so that it stays as it is.
         let mut known = Known::default();
         if let Some(old) = old {
@@ -227,7 +227,45 @@ impl Maker<'_> {
         for cell in doubtful {
             self.order(Work::Reconcile { cell })?;
         }
-        self.commit()
+        self.commit()?;
+        if let Some(old) = old.filter(|_| known.jobs > 0) {
+            self.end_bulk_changes(old, imported.jobs > 0)?;
+        }
+        Ok(known.jobs)
+    }
+
+    /// A bulk change was given for the jobs of one store. It does not go on among those of two.
+    fn end_bulk_changes(&mut self, old: &Old, has_new_jobs: bool) -> Result<(), ImportError> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let notes = self.keeper.reader().notes(Drawer::Bulk, after.as_deref(), BATCH_ORDERS)?;
+            let Some(last) = notes.last() else { return Ok(()) };
+            after = Some(last.key.clone());
+            for Note { key, record } in notes {
+                let running = Task::read(&record).filter(|task| task.standing == Standing::Running);
+                let Some(mut task) = running else { continue };
+                if has_new_jobs || old.shelf.note(Drawer::Bulk, &key)?.is_none() {
+                    task.end(self.now, Some(BULK_ENDED.to_owned()));
+                    let entry = Some(task.entry().record());
+                    self.order(Work::PutNote { drawer: Drawer::Bulk, key: key.clone(), record: Some(task.record()) })?;
+                    self.order(Work::PutNote { drawer: Drawer::Audit, key, record: entry })?;
+                }
+            }
+            self.commit()?;
+        }
+    }
+
+    /// How many jobs there are, if the new store is what it must be.
+    fn checked(&self, wanted: u64) -> Result<u64, ImportError> {
+        let report = self.keeper.check()?;
+        if !report.is_sound() {
+            let faults = report.faults.into_iter().take(FAULTS_TOLD).collect::<Vec<_>>();
+            return Err(ImportError::Unsound(faults.join("; ")));
+        }
+        if report.jobs != wanted {
+            return Err(ImportError::Unsound(format!("it has {} jobs and must have {wanted}", report.jobs)));
+        }
+        Ok(report.jobs)
     }
 
     fn import_one(
@@ -247,7 +285,7 @@ impl Maker<'_> {
             return Ok(());
         }
         // What it waits behind may be missing from the file, and then nobody would ever call it up.
-        let waits_behind = job.queued().is_some_and(|queued| queued.place == Place::Behind);
+        let waits_behind = job.queued().is_some_and(|queued| queued.place == job::Place::Behind);
         if known.cells.contains(&job.cell) || waits_behind {
             doubtful.insert(job.cell);
         }
@@ -307,9 +345,16 @@ impl Maker<'_> {
 
     fn commit(&mut self) -> Result<(), ImportError> {
         let now = self.now;
+        let job_of = |work: &Work| if let Work::Restore(job) = work { Some(job.id) } else { None };
+        let jobs: Vec<Option<JobId>> = self.orders.iter().map(job_of).collect();
         let orders = self.orders.drain(..).map(|work| Order { work, now, draw: Draw::MIDDLE }).collect();
-        for answer in self.keeper.commit(orders)?.answers {
-            answer?;
+        for (job, answer) in jobs.into_iter().zip(self.keeper.commit(orders)?.answers) {
+            match (job, answer?) {
+                (None, _) | (Some(_), Answer::Stored(_)) => {}
+                (Some(job), other) => {
+                    return Err(ImportError::Unsound(format!("job {job} was not taken ({other:?})")));
+                }
+            }
         }
         Ok(())
     }
@@ -335,5 +380,33 @@ impl Known {
     /// Whether its event is there, by a key that names events.
     fn has_event_of(&self, job: &Job) -> bool {
         self.events.contains(&job.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{adapters::store::record::tests::full_job, config::Config, domain::ledger::Work::Restore};
+
+    #[test]
+    fn a_job_that_was_not_taken_ends_the_import() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Box::new(SledFile::open(folder.path()).expect("a file"));
+        let rules = Config::default().rules();
+        let keeper = Bookkeeper::open(disk, rules, &Thresholds::default()).expect("a store");
+        let now = Timestamp::from_secs(1_790_000_000);
+        let progress = &mut |_: Phase, _: u64, _: u64| {};
+        let mut maker = Maker { keeper, orders: Vec::new(), now, progress, done: 0, total: 0 };
+        let job = full_job();
+        let older = Job { id: JobId::from_bytes([0; 16]), ..job.clone() };
+        maker.order(Restore(Box::new(job.clone()))).expect("it waits for the others");
+        maker.commit().expect("it is new");
+        assert_eq!(maker.checked(1).expect("it is sound"), 1);
+        assert!(maker.checked(2).is_err_and(|error| error.to_string().contains("has 1 jobs and must have 2")));
+        for (job, words) in [(job, "Duplicate"), (older, "NotNow")] {
+            maker.order(Restore(Box::new(job))).expect("it waits for the others");
+            let refused = maker.commit().expect_err(words).to_string();
+            assert!(refused.contains("was not taken") && refused.contains(words), "{refused}");
+        }
     }
 }

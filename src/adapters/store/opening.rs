@@ -45,6 +45,12 @@ pub enum OpenError {
         #[source]
         cause: io::Error,
     },
+    /// Somebody else has used it.
+    #[error("the store in {} was used by another process meanwhile: stop that one, and begin again", folder.display())]
+    Changed {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// sled cannot read its own files.
     #[error(
         "the files of the store in {} are damaged ({detail}): keep a copy of the folder, save what can be read with \

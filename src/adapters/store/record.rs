@@ -372,7 +372,7 @@ const REASONS: [(FailureReason, u8); FailureReason::ALL.len()] = [
 ];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::job::HISTORY_MAX;
 

@@ -5,8 +5,9 @@
 //! opening, and the high-water mark) is removed before.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -24,8 +25,28 @@ const NAME: &str = ".in-the-making";
 pub(super) enum Place {
     /// No store.
     Free,
-    /// A store, which goes.
-    Taken,
+    /// A store, which goes if it is still as it was seen.
+    Taken(Seen),
+}
+
+/// A store's file as it was seen while it was locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Seen {
+    pub(super) fn in_folder(folder: &Path) -> Result<Self, OpenError> {
+        let metadata = fs::metadata(folder.join("db"));
+        metadata.map(|metadata| Self::of(&metadata)).map_err(|cause| OpenError::Folder { folder: folder.into(), cause })
+    }
+
+    fn of(file: &Metadata) -> Self {
+        Self { inode: file.ino(), bytes: file.len(), changed: (file.mtime(), file.mtime_nsec()) }
+    }
 }
 
 /// The folder in which a store is made. It is removed with all that is in it unless it was put in place.
@@ -77,18 +98,29 @@ impl Staging {
         &self.inside
     }
 
-    /// Puts the store in its place. Whoever had it open must have closed it; nobody else may open the old one meanwhile.
+    /// Puts the store in its place. Whoever had either open must have closed it. The old one cannot be locked without a gap
+    /// then; if somebody else has used it in that blink, it stays.
     pub(super) fn install(self, place: Place) -> Result<(), OpenError> {
         let failed = |cause| OpenError::Folder { folder: self.folder.clone(), cause };
         // sled's threads outlive it for a blink.
         let new = lock(&self.inside)?;
         let old = match place {
-            Place::Taken => Some(lock(&self.folder)?),
+            Place::Taken(seen) => Some(self.lock_as_seen(seen)?),
             Place::Free => None,
         };
         self.move_in(place).map_err(failed)?;
         drop((old, new));
         Ok(())
+    }
+
+    fn lock_as_seen(&self, seen: Seen) -> Result<File, OpenError> {
+        let old = lock(&self.folder)?;
+        // A new one may have been put there, and the one that is locked have no name any more.
+        if Seen::in_folder(&self.folder)? == seen {
+            Ok(old)
+        } else {
+            Err(OpenError::Changed { folder: self.folder.clone() })
+        }
     }
 
     fn move_in(&self, place: Place) -> io::Result<()> {
@@ -173,11 +205,29 @@ mod tests {
         fs::write(folder.join("operator.token"), "kept").expect("a write");
         assert!(staged(&folder, "new").install(Place::Free).is_err(), "what is there is not written over unasked");
         assert_eq!(fs::read(folder.join("db")).expect("the old one"), b"old");
-        staged(&folder, "new").install(Place::Taken).expect("it is put in place");
+        let seen = Seen::in_folder(&folder).expect("it is there");
+        staged(&folder, "new").install(Place::Taken(seen)).expect("it is put in place");
         let mut names: Vec<_> = fs::read_dir(&folder).expect("a folder").flatten().map(|e| e.file_name()).collect();
         names.sort();
         assert_eq!(names, ["conf", "db", "operator.token"]);
         assert_eq!(fs::read(folder.join("db")).expect("the new one"), b"new");
+    }
+
+    #[test]
+    fn a_store_that_somebody_has_used_meanwhile_stays() {
+        let above = tempfile::tempdir().expect("a folder");
+        let folder = above.path().join("store");
+        staged(&folder, "old").install(Place::Free).expect("the place is free");
+        let seen = Seen::in_folder(&folder).expect("it is there");
+        let staging = staged(&folder, "new");
+        fs::write(folder.join("db"), "old and more").expect("a write");
+        assert!(matches!(staging.install(Place::Taken(seen)), Err(OpenError::Changed { .. })));
+        let seen = Seen::in_folder(&folder).expect("it is there");
+        let staging = staged(&folder, "new");
+        fs::write(folder.join("other"), "old and less").expect("a write");
+        fs::rename(folder.join("other"), folder.join("db")).expect("another import");
+        assert!(matches!(staging.install(Place::Taken(seen)), Err(OpenError::Changed { .. })));
+        assert_eq!(fs::read(folder.join("db")).expect("it stays"), b"old and less");
     }
 
     #[test]

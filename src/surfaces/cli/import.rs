@@ -45,7 +45,7 @@ const EXAMPLES: &str = "Examples:
 The jobs go into the store at [store] path; it is made where there is none. A worker that runs on it stands aside meanwhile: it
 ends its attempts, answers nobody, and goes on by itself when the import is made. All of the file is imported, or nothing: each bad line is named by its number, and the store stays as it was. Jobs keep their ids, states and
 attempts. A job that is there already, or whose event is, is left alone and counted. Where a gradebook cell has jobs of both,
-the newest grade wins. There must be room for the store a second time.";
+the newest grade wins; a bulk change that was under way in either is over. There must be room for the store a second time.";
 
 /// What came of it, in jobs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
