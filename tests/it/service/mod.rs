@@ -5,6 +5,7 @@ mod admin;
 mod backup;
 pub(crate) mod broker;
 mod broker_faults;
+mod by_hand;
 mod calls;
 mod clock;
 mod commands;
