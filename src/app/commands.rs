@@ -191,7 +191,7 @@ async fn stop_again(signals: &mut Signals) {
 
 async fn reload(service: &Service) {
     match service.reload("SIGHUP").await {
-        Ok(()) => info!("keys, platforms and tokens were read anew; what else has changed waits for a restart"),
+        Ok(()) => info!("keys, platforms and tokens were read anew; all other settings are read at a start alone"),
         Err(error) => error!(error, "the configuration was not read anew: nothing has changed"),
     }
 }

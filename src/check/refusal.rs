@@ -116,8 +116,9 @@ fn advice_of(cause: TokenCause, registration: &Registration, kid: &str) -> Strin
     let Registration { client_id, token_audience, .. } = registration;
     match cause {
         TokenCause::KeysUnreachable => {
-            "the platform answers so when it cannot fetch our JWKS: open the JWKS address that is \
-             registered there from the platform's own network (`passback check --jwks-url URL` tries it from here)"
+            "the platform answers so when it cannot fetch our JWKS: see that the worker runs, which serves it, and open the \
+             JWKS address that is registered there from the platform's own network (`passback check --jwks-url URL` tries it \
+             from here)"
                 .to_owned()
         }
         TokenCause::Clock => {

@@ -19,7 +19,7 @@ pub struct ExportArgs {
     pub file: Option<PathBuf>,
     /// Bring out what can be read of a damaged store. It is read from a copy in the folder for temporary files
     /// (`TMPDIR`) and stays as it is
-    #[arg(long, conflicts_with_all = ["url", "token"])]
+    #[arg(long)]
     pub salvage: bool,
     /// The worker, where the store is in use.
     #[command(flatten)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     broker::Broker,
-    worker::{free_address, wait_for},
+    worker::{client, free_address, wait_for},
 };
 
 /// A shell that is fed line by line; whatever it has started ends with it.
@@ -76,12 +76,12 @@ async fn ten_minutes_by_hand_end_with_two_grades() {
     shell.tell(&here(first));
     let trial = folder.path().join("trial");
     let gradebook = async || {
-        let answer = reqwest::get(format!("http://{theirs}/_control/gradebook")).await.ok()?;
+        let answer = client().get(format!("http://{theirs}/_control/gradebook")).send().await.ok()?;
         answer.json::<Value>().await.ok()
     };
     let counts = async |delivered: u64, flagged: u64| {
         let token = fs::read_to_string(trial.join("store/operator.token")).ok()?;
-        let request = reqwest::Client::new().get(format!("http://{ours}/api/v1/stats")).bearer_auth(token.trim());
+        let request = client().get(format!("http://{ours}/api/v1/stats")).bearer_auth(token.trim());
         let jobs = request.send().await.ok()?.json::<Value>().await.ok()?["jobs"].take();
         (jobs["delivered"] == delivered && jobs["flagged"] == flagged).then_some(())
     };

@@ -15,7 +15,10 @@ function open(title, body, buttons, onclose) {
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, heading, body, h("div", { class: "buttons" }, buttons));
   dialog.onclose = () => {
     dialog.remove();
-    if (document.contains(before)) before.focus();
+    // What was done may have taken it off the page.
+    const next = document.contains(before) ? before : document.querySelector("main h1");
+    if (next?.matches("h1")) next.tabIndex = -1;
+    next?.focus();
     onclose?.("done" in dialog.dataset);
   };
   document.body.append(dialog);
@@ -32,8 +35,9 @@ export function ask({ title, text, verb, grave = false, note = false, run }, aft
   const yes = h("button", { type: "button", class: grave ? "grave" : "main" }, verb);
   const why = note ? h("p", {}, h("label", { for: "note" }, "Why? (optional, kept in the audit log)"), field) : null;
   const dialog = open(title, h("div", {}, text, why, said), [no, yes], after);
-  // Nobody gives grades up by pressing Enter once too often.
-  (grave ? no : yes).focus();
+  // Who begins to type gives a reason; nobody gives grades up by pressing Enter once too often.
+  field.onkeydown = (event) => { if (event.key === "Enter" && !grave) yes.click(); };
+  (note ? field : grave ? no : yes).focus();
   yes.onclick = async () => {
     yes.disabled = true;
     dialog.dataset.done = "";
