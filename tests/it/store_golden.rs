@@ -8,12 +8,19 @@ use std::{
     env,
     fmt::Write as _,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use passback::{
-    adapters::store::{Store, export},
+    adapters::store::{
+        Store,
+        copying::Copying,
+        export,
+        import::{Wholeness, import},
+        restore::Taking,
+    },
     domain::{
         destination::Origin,
         job::JobId,
@@ -214,6 +221,35 @@ fn the_golden_store_of_each_format_is_read() {
         count += 1;
     }
     assert!(count >= 1, "there is one of each format");
+}
+
+/// A backup before an upgrade is for those who may have to go back.
+#[test]
+fn what_only_reads_an_older_store_leaves_its_format_alone() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store-1/files.txt");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, copy) = (folder.path().join("store"), folder.path().join("copy"));
+    fs::create_dir(&store).expect("a folder");
+    unpack(&fs::read_to_string(golden).expect("the golden store"), &store);
+    let records = || {
+        let tree = sled::Config::new().path(&store).use_compression(false).segment_size(512 * 1024).open();
+        let records = tree.expect("nobody has it open").iter().map(|record| record.expect("reading works"));
+        records.map(|(key, value)| (key.to_vec(), value.to_vec())).collect::<BTreeMap<_, _>>()
+    };
+    let before = records();
+    let text = lines(&store);
+    let mut copying = Copying::of_stopped(&store).expect("nobody has it open");
+    let mut taking = Taking::begin(&copy).expect("a new folder");
+    while let Some(piece) = copying.step().expect("a copy") {
+        taking.take(&piece).expect("a copy");
+    }
+    drop(copying);
+    taking.finish(rules()).expect("a sound copy");
+    let mut wrong = tempfile::tempfile().expect("a file");
+    wrong.write_all(b"{}").expect("a write");
+    assert!(import(&store, &mut wrong, Wholeness::Needed, (rules(), NOW), &mut |_, _, _| {}).is_err());
+    assert!(records() == before, "no record has changed");
+    assert!(lines(&copy) == text, "a copy of an older store holds the same");
 }
 
 /// Makes a store of the present format; a new one is kept where the environment says.

@@ -105,13 +105,14 @@ impl Copying {
         Self::begin(Source::InUse(Arc::clone(store)))
     }
 
-    /// Of a stopped store, which stays locked meanwhile.
+    /// Of a stopped store, which stays locked meanwhile, and of the format that it has: the copy is brought up when it is
+    /// opened. So the program that wrote the store can go on with it whatever comes of the newer one.
     pub fn of_stopped(folder: &Path) -> Result<Self, CopyError> {
         if !is_there(folder) {
             return Err(CopyError::NoStore(folder.display().to_string()));
         }
         let disk = SledFile::open(folder)?;
-        upgrade::upgrade(&disk)?;
+        upgrade::version(&disk)?;
         let shelf = Shelf::new(Box::new(disk))?;
         let mut memory = Memory::default();
         shelf.read_parts(&mut memory)?;
@@ -148,15 +149,15 @@ impl Copying {
     }
 
     fn header(&self) -> Result<Vec<u8>, CopyError> {
-        let (parts, jobs) = self.source.on_shelf(|shelf| {
+        let (format, parts, jobs) = self.source.on_shelf(|shelf| {
+            let format = upgrade::version(&*shelf.disk)?.unwrap_or(upgrade::VERSION);
             let memory = shelf.memory();
-            Ok(memory
-                .parts
-                .after(None)
-                .fold((0_u64, 0_u64), |(parts, jobs), (_, tenants)| (parts + 1, jobs + u64::from(tenants.jobs))))
+            Ok(memory.parts.after(None).fold((format, 0_u64, 0_u64), |(format, parts, jobs), (_, tenants)| {
+                (format, parts + 1, jobs + u64::from(tenants.jobs))
+            }))
         })?;
         let header = json!({
-            "passback_copy": FORM, "store_format": upgrade::VERSION, "version": env!("CARGO_PKG_VERSION"),
+            "passback_copy": FORM, "store_format": format, "version": env!("CARGO_PKG_VERSION"),
             "jobs": jobs, "parts": parts,
         });
         Ok(format!("{header}\n").into_bytes())

@@ -86,7 +86,7 @@ pub fn export_and_tell(
 ) -> Result<Summary, ExportError> {
     must_be_there(folder)?;
     let disk = SledFile::open(folder)?;
-    upgrade::upgrade(&disk)?;
+    upgrade::version(&disk)?;
     let shelf = Shelf::new(Box::new(disk))?;
     let mut lines = Lines { to, shelf: &shelf, summary: Summary::default(), damage: Damaged::IsAnError };
     lines.begin()?;

@@ -157,7 +157,7 @@ struct Old {
 impl Old {
     fn open(folder: &Path) -> Result<Self, ImportError> {
         let disk = SledFile::open(folder)?;
-        upgrade::upgrade(&disk)?;
+        upgrade::version(&disk)?;
         Ok(Self { shelf: Shelf::new(Box::new(disk))? })
     }
 

@@ -16,27 +16,35 @@ pub(super) const VERSION: u32 = 3;
 
 /// Makes sure that the store is of this version.
 pub(super) fn upgrade(disk: &dyn Disk) -> Result<(), OpenError> {
-    let damaged = |fault: &Fault| OpenError::Unusable { detail: fault.to_string() };
-    let found = disk.get(keys::VERSION).map_err(|fault| damaged(&fault))?;
-    match found.as_deref().map(<[u8; 4]>::try_from) {
-        None => begin(disk).map_err(|fault| damaged(&fault)),
-        Some(Ok(version)) if u32::from_be_bytes(version) == VERSION => Ok(()),
+    match version(disk)? {
+        Some(VERSION) => Ok(()),
         // What a version can say beyond the one before is never said in an old record, so they are read as they are.
-        Some(Ok(version)) if (1..VERSION).contains(&u32::from_be_bytes(version)) => {
-            write_version(disk).map_err(|fault| damaged(&fault))
-        }
-        Some(Ok(version)) => Err(OpenError::Newer { found: u32::from_be_bytes(version), known: VERSION }),
+        Some(_) | None => write_version(disk).map_err(|fault| unusable(&fault)),
+    }
+}
+
+/// The version of a store that is only read, and so stays of that version: one that this program can read. None of a new
+/// store without any records.
+pub(super) fn version(disk: &dyn Disk) -> Result<Option<u32>, OpenError> {
+    let found = disk.get(keys::VERSION).map_err(|fault| unusable(&fault))?;
+    let version = found.as_deref().map(|version| <[u8; 4]>::try_from(version).map(u32::from_be_bytes));
+    match version {
+        None => must_be_new(disk).map(|()| None).map_err(|fault| unusable(&fault)),
+        Some(Ok(version)) if (1..=VERSION).contains(&version) => Ok(Some(version)),
+        Some(Ok(version)) => Err(OpenError::Newer { found: version, known: VERSION }),
         Some(Err(_)) => Err(OpenError::Unusable { detail: "its version cannot be read".into() }),
     }
 }
 
 /// A store without a version must be a new one.
-fn begin(disk: &dyn Disk) -> Result<(), Fault> {
-    if let Some(record) = disk.scan_prefix(&[]).next() {
-        let (key, _) = record?;
-        return Err(Fault::Damaged { key: key.to_vec(), why: super::codec::Damage::Missing("the store's version") });
-    }
-    write_version(disk)
+fn must_be_new(disk: &dyn Disk) -> Result<(), Fault> {
+    let Some(record) = disk.scan_prefix(&[]).next() else { return Ok(()) };
+    let (key, _) = record?;
+    Err(Fault::Damaged { key: key.to_vec(), why: super::codec::Damage::Missing("the store's version") })
+}
+
+fn unusable(fault: &Fault) -> OpenError {
+    OpenError::Unusable { detail: fault.to_string() }
 }
 
 fn write_version(disk: &dyn Disk) -> Result<(), Fault> {
