@@ -73,7 +73,9 @@ impl FromStr for JobId {
     type Err = NotAJobId;
 
     fn from_str(text: &str) -> Result<Self, NotAJobId> {
-        Ulid::from_string(text).map(Self).map_err(|_| NotAJobId)
+        // 26 letters of five bits are two bits more than there are, and none may be lost: it would be the id of another job.
+        let fits = text.as_bytes().first().is_some_and(|first| *first <= b'7');
+        Ulid::from_string(text).ok().filter(|_| fits).map(Self).ok_or(NotAJobId)
     }
 }
 
@@ -393,6 +395,9 @@ mod tests {
         assert_eq!(first.to_string().parse(), Ok(first));
         assert_eq!(JobId::from_bytes(third.to_bytes()), third);
         assert_eq!("nonsense".parse::<JobId>(), Err(NotAJobId));
+        let last = JobId::LAST.to_string();
+        assert_eq!(last.parse(), Ok(JobId::LAST));
+        assert_eq!(last.replacen('7', "8", 1).parse::<JobId>(), Err(NotAJobId), "it is beyond the last");
     }
 
     #[test]
