@@ -298,7 +298,11 @@ fn bad_lines_are_named_by_number_and_nothing_is_imported() {
     check(&change("id", json!("17")), &format!("line {number}: is not a job id"));
     check(&change("event", json!("{}")), &format!("line {number}: event: "));
     check(&change("attempts", json!([{"started_at": "now"}])), &format!("line {number}: "));
-    check(&change("kind", json!("jab")), &format!("line {number}: is of the unknown kind \"jab\""));
+    check(&change("kind", json!("jab")), &format!("line {number}: kind: \"jab\" is unknown"));
+    check(
+        &change("kind", json!("j".repeat(100_000))),
+        &format!("line {number}: kind: \"{}\" is unknown", "j".repeat(120)),
+    );
     let mut twice = lines_of();
     twice.insert(job + 1, twice[job].clone());
     check(&twice, &format!("line {}: is job", number + 1));
@@ -436,4 +440,55 @@ fn a_bulk_change_that_was_under_way_is_over_in_a_store_of_two() {
         assert_eq!((task.standing, task.ended_at, count), (Standing::Failed, Some(NOW), json!(0)), "{key}");
         assert!(task.error.is_some_and(|words| words.contains("another store")));
     }
+}
+
+/// Whatever is imported fits the records of a store, and a worker can go on from it.
+#[test]
+fn what_no_store_can_hold_is_refused_by_line_and_member() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, to) = (folder.path().join("store"), folder.path().join("other"));
+    make(&from);
+    let text = lines(&from);
+    let check = |kind: &str, member: &str, value: Value, words: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let of_attempt = member.starts_with("/attempts/");
+        let fits = |line: &Value| if of_attempt { line["attempts"][0].is_object() } else { line["state"] == "flagged" };
+        let is_it = |line: &Value| line["kind"] == kind && (kind != "job" || fits(line));
+        let found = lines.iter_mut().enumerate().find_map(|(at, line)| {
+            let read: Value = serde_json::from_str(line).expect("JSON");
+            is_it(&read).then_some((at, line, read))
+        });
+        let (at, line, mut read) = found.expect("a line of this kind");
+        *read.pointer_mut(member).expect("a member") = value;
+        *line = read.to_string();
+        let error = bring_in(&to, &lines.join("\n"), Wholeness::Needed).expect_err(words).to_string();
+        let wanted = format!("line {}: {words}", at + 1);
+        assert!(error.contains(&wanted) && error.len() < 400, "{wanted}: {error}");
+        assert!(!to.exists(), "nothing is left of it");
+    };
+    let (long, longer) = (json!("x".repeat(5_000)), json!("x".repeat(2_000_000)));
+    check("job", "/attempts/0/message", long.clone(), "message of an attempt: is longer than 4096 bytes");
+    check("job", "/attempts/0/outcome", long.clone(), "outcome: ");
+    check("job", "/attempts/0/http_status", json!(7), "http_status of an attempt: ");
+    check("job", "/attempts/0/duration_us", json!(u64::MAX), "duration_us of an attempt: ");
+    check("job", "/attempts/0/started_at", json!("2199-01-01T00:00:00Z"), "started_at of an attempt: ");
+    check("job", "/session_id", longer.clone(), "session_id: is longer than 65536 bytes");
+    check("job", "/platform", long.clone(), "platform: is longer than 300 bytes");
+    check("job", "/reason", Value::Null, "reason: is missing");
+    check("job", "/tries", json!(u32::MAX), "tries: is greater than");
+    check("job", "/ends", json!(u32::MAX), "ends: is greater than");
+    check("job", "/attempts_omitted", json!(u32::MAX), "attempts_omitted: is greater than");
+    check("job", "/id", json!(JobId::LAST), "id: is of a time after the year 2099");
+    check("job", "/id", json!("81JD8Y3K5V7Q2W9XZB4N6M8P0R"), "is not a job id");
+    for member in ["occurred_at", "created_at", "updated_at", "ended_at"] {
+        let moment = json!("9999-12-31T23:59:59Z");
+        check("job", &format!("/{member}"), moment, &format!("{member}: is after the year 2099"));
+    }
+    let large = json!(format!("{{\"user_id\": \"{}\"}}", "u".repeat(70_000)));
+    check("job", "/event", large, "event: ");
+    check("column", "/url", longer.clone(), "url: is longer than 65536 bytes");
+    check("platform", "/client_id", longer, "client_id: is longer than 65536 bytes");
+    check("platform", "/origin", long, "origin: is longer than 300 bytes");
+    check("platform", "/held_since", json!("9999-12-31T23:59:59Z"), "held_since: is after the year 2099");
+    check("store", "/format", json!(99), "was written by passback");
 }

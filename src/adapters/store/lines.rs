@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{export::FORMAT, upgrade};
+use super::{export::FORMAT, limits, upgrade};
 use crate::domain::{
     destination::{Delivery, GradeCell, Origin},
     drawer::{self, Drawer},
@@ -49,9 +49,10 @@ impl Line {
         let rest = Value::Object(members);
         match kind.as_ref().and_then(Value::as_str) {
             Some("store") => store(rest),
-            Some("platform") => Ok(Self::Platform(of::<PlatformLine>(rest)?.into())),
+            Some("platform") => of::<PlatformLine>(rest)?.record().map(Self::Platform),
             Some("column") => {
                 let ColumnLine { key, url } = of(rest)?;
+                limits::text("url", &url, limits::TEXT_BYTES_MAX)?;
                 Ok(Self::Column { key: digest("key", &key)?, url })
             }
             Some("note") => note(rest),
@@ -60,14 +61,14 @@ impl Line {
                 let EndLine { jobs, unread, .. } = of(rest)?;
                 Ok(Self::End { jobs, unread })
             }
-            Some(other) => Err(format!("is of the unknown kind {other:?}")),
+            Some(other) => Err(format!("kind: {:?} is unknown", limits::cut(other))),
             None => Err("has no kind: is it a line of an export?".to_owned()),
         }
     }
 }
 
 fn of<T: DeserializeOwned>(members: Value) -> Result<T, String> {
-    serde_json::from_value(members).map_err(|error| error.to_string())
+    serde_json::from_value(members).map_err(|error| limits::cut(&error.to_string()).to_owned())
 }
 
 fn store(members: Value) -> Result<Line, String> {
@@ -75,13 +76,14 @@ fn store(members: Value) -> Result<Line, String> {
     if format == FORMAT && store_format <= upgrade::VERSION {
         return Ok(Line::Store);
     }
+    let version = limits::cut(&version);
     Err(format!("was written by passback {version} in a form that this one does not know: use that version"))
 }
 
 fn note(members: Value) -> Result<Line, String> {
     let NoteLine { drawer, key, record, record_base64 } = of(members)?;
     let found = Drawer::ALL.into_iter().find(|known| known.name() == drawer);
-    let drawer = found.ok_or_else(|| format!("drawer: there is none with the name {drawer:?}"))?;
+    let drawer = found.ok_or_else(|| format!("drawer: there is none with the name {:?}", limits::cut(&drawer)))?;
     let key = bytes("key", &key)?;
     let record = match (record, record_base64) {
         (Some(record), None) => record.into_bytes(),
@@ -111,10 +113,14 @@ struct PlatformLine {
     held_since: Option<Timestamp>,
 }
 
-impl From<PlatformLine> for PlatformRecord {
-    fn from(line: PlatformLine) -> Self {
-        let PlatformLine { origin, client_id, paused_since, held_since } = line;
-        Self { origin, client_id, paused_since, held_since }
+impl PlatformLine {
+    fn record(self) -> Result<PlatformRecord, String> {
+        let Self { origin, client_id, paused_since, held_since } = self;
+        limits::text("origin", origin.as_str(), limits::ORIGIN_BYTES_MAX)?;
+        limits::text("client_id", client_id.as_deref().unwrap_or_default(), limits::TEXT_BYTES_MAX)?;
+        limits::moment("paused_since", paused_since)?;
+        limits::moment("held_since", held_since)?;
+        Ok(PlatformRecord { origin, client_id, paused_since, held_since })
     }
 }
 
@@ -215,15 +221,13 @@ struct AttemptLine {
 
 impl JobLine {
     fn job(self) -> Result<Job, String> {
+        self.is_within_limits()?;
         let state = self.state()?;
         let body: Arc<[u8]> = match (self.event, self.event_base64) {
             (Some(event), None) => event.into_bytes().into(),
             (None, Some(encoded)) => STANDARD.decode(encoded).map_err(|_| "event_base64: is no base64")?.into(),
             _ => return Err("event: a job has either event or event_base64".to_owned()),
         };
-        if self.attempts.len() > HISTORY_MAX {
-            return Err(format!("attempts: a job shows at most {HISTORY_MAX}"));
-        }
         let digest_of_key = digest("key", &self.key.digest)?;
         let job = Job {
             id: self.id,
@@ -257,6 +261,35 @@ impl JobLine {
         Ok(job)
     }
 
+    /// What is within them every record can hold, and a worker can count on from there.
+    fn is_within_limits(&self) -> Result<(), String> {
+        limits::id(self.id)?;
+        limits::text("platform", self.platform.as_str(), limits::ORIGIN_BYTES_MAX)?;
+        limits::text("session_id", self.session_id.as_deref().unwrap_or_default(), limits::TEXT_BYTES_MAX)?;
+        for (member, moment) in [
+            ("due", self.due),
+            ("under_way_since", self.under_way_since),
+            ("occurred_at", Some(self.occurred_at)),
+            ("created_at", Some(self.created_at)),
+            ("updated_at", Some(self.updated_at)),
+            ("ended_at", self.ended_at),
+            ("ags_timestamp", self.ags_timestamp),
+        ] {
+            limits::moment(member, moment)?;
+        }
+        for (member, count) in [("ends", self.ends), ("tries", self.tries), ("attempts_omitted", self.attempts_omitted)]
+        {
+            limits::count(member, count)?;
+        }
+        if self.attempts.len() > HISTORY_MAX {
+            return Err(format!("attempts: a job shows at most {HISTORY_MAX}"));
+        }
+        if self.state == StateName::Flagged && self.reason.is_none() {
+            return Err("reason: is missing: a flagged job has one".to_owned());
+        }
+        Ok(())
+    }
+
     fn state(&self) -> Result<JobState, String> {
         let ended = match (self.state, self.due, self.place) {
             (StateName::Queued, Some(due), Some(place)) => {
@@ -281,12 +314,22 @@ impl JobLine {
 
 impl AttemptLine {
     fn attempt(self) -> Result<Attempt, String> {
+        limits::moment("started_at of an attempt", Some(self.started_at))?;
+        limits::text("message of an attempt", &self.message, limits::MESSAGE_BYTES_MAX)?;
+        if self.http_status.is_some_and(|status| !(100..=999).contains(&status)) {
+            return Err("http_status of an attempt: has three digits".to_owned());
+        }
+        if self.duration_us > limits::DURATION_US_MAX {
+            return Err("duration_us of an attempt: is longer than any attempt".to_owned());
+        }
         let outcome = match self.outcome.as_str() {
             "delivered" => AttemptOutcome::Delivered,
             "superseded" => AttemptOutcome::Superseded,
             reason => {
                 let reason = FailureReason::from_name(reason);
-                AttemptOutcome::Failed(reason.ok_or_else(|| format!("outcome: {:?} is unknown", self.outcome))?)
+                AttemptOutcome::Failed(
+                    reason.ok_or_else(|| format!("outcome: {:?} is unknown", limits::cut(&self.outcome)))?,
+                )
             }
         };
         Ok(Attempt {

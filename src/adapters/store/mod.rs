@@ -46,6 +46,7 @@ mod file;
 mod highwater;
 pub mod import;
 mod keys;
+mod limits;
 mod lines;
 pub mod look;
 mod memory;
