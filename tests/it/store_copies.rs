@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    os::unix::fs::{MetadataExt as _, chown},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -359,8 +360,15 @@ fn jobs_of_two_stores_are_put_in_order() {
     let refused = bring_in(&new, &text, Wholeness::Needed).expect_err("it is in use").to_string();
     assert!(refused.contains("stop that one first"), "{refused}");
     drop(in_use);
+    // As it is where root imports for a worker that runs as somebody else; only root may do this.
+    let was_given = chown(&new, Some(4_711), Some(4_712)).is_ok();
     let imported = bring_in(&new, &text, Wholeness::Needed).expect("good lines");
     assert_eq!(imported, Imported { jobs: 3, repeated: 1, in_all: 46, ..Imported::default() });
+    let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).expect("it is there");
+    assert_eq!(owner(&new) == (4_711, 4_712), was_given);
+    for name in ["db", "conf"] {
+        assert_eq!(owner(&new.join(name)), owner(&new), "{name}");
+    }
     assert!(new.join("operator.token").exists());
     let (store, _) = open_with(&new, rules(), SMALL).expect("a store");
     assert!(store.check().expect("reading works").is_sound());

@@ -121,7 +121,7 @@ pub fn import(
     let old = if is_there(folder) { Some(Old::open(folder)?) } else { None };
     let survey = Survey::of(from, wholeness, progress)?;
     let staging = Staging::begin(folder)?;
-    let keeper = Bookkeeper::open(Box::new(SledFile::open(staging.path())?), rules, &Thresholds::default())?;
+    let keeper = Bookkeeper::open(Box::new(staging.open()?), rules, &Thresholds::default())?;
     let total = survey.jobs.len() as u64;
     let mut maker = Maker { keeper, orders: Vec::new(), now, progress, done: 0, total };
     let mut imported = Imported { unread: survey.unread, ..Imported::default() };

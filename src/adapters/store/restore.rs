@@ -117,7 +117,7 @@ impl Taking {
             return Err(RestoreError::NotEmpty(folder.to_owned()));
         }
         let staging = Staging::begin(folder)?;
-        let disk = SledFile::open(staging.path())?;
+        let disk = staging.open()?;
         Ok(Self {
             staging,
             disk,

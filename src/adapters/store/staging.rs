@@ -7,15 +7,22 @@
 use std::{
     fs::{self, File, Metadata},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, lchown},
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::{
+    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
+    process::geteuid,
+};
 
-use super::{OpenError, file::make_private, highwater};
+use super::{
+    OpenError,
+    file::{SledFile, make_private},
+    highwater,
+};
 
 /// The folder in which a store is made.
 const NAME: &str = ".in-the-making";
@@ -80,7 +87,35 @@ impl Staging {
             return Err(OpenError::Locked { folder: inside });
         }
         make_private(&inside)?;
-        Ok(Self { folder: folder.to_owned(), inside, is_new_folder })
+        let staging = Self { folder: folder.to_owned(), inside, is_new_folder };
+        staging.give_to_owner().map_err(failed)?;
+        Ok(staging)
+    }
+
+    /// Opens the file of the store that is made.
+    pub(super) fn open(&self) -> Result<SledFile, OpenError> {
+        let disk = SledFile::open(&self.inside)?;
+        let failed = |cause| OpenError::Folder { folder: self.folder.clone(), cause };
+        self.give_to_owner().map(|()| disk).map_err(failed)
+    }
+
+    /// Gives what is made, and what sled has written beside the old file, to whoever owns the folder. It may be made by
+    /// root for a worker that is somebody else, and must be able to open it, or to clear it away.
+    fn give_to_owner(&self) -> io::Result<()> {
+        let owner = fs::metadata(&self.folder)?;
+        give(&self.inside, &owner)?;
+        for folder in [&self.folder, &self.inside] {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                if matches!(
+                    entry.file_name().as_encoded_bytes(),
+                    b"db" | b"conf" | b"blobs" | [b's', b'n', b'a', b'p', b'.', ..]
+                ) {
+                    give(&entry.path(), &owner)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is one in a folder, or was.
@@ -91,11 +126,6 @@ impl Staging {
     /// Whether something in a folder was left behind by a staging.
     pub(super) fn is_its_own(name: &std::ffi::OsStr) -> bool {
         name == NAME
-    }
-
-    /// Where it is made.
-    pub(super) fn path(&self) -> &Path {
-        &self.inside
     }
 
     /// Puts the store in its place. Whoever had either open must have closed it. The old one cannot be locked without a gap
@@ -138,6 +168,7 @@ impl Staging {
                 fs::remove_file(entry.path())?;
             }
         }
+        self.give_to_owner()?;
         for name in ["db", "conf"] {
             File::open(self.inside.join(name))?.sync_all()?;
         }
@@ -167,6 +198,15 @@ impl Drop for Staging {
     }
 }
 
+/// Gives a file or folder to the owner of another, as root may. Nobody else can; then it stays whose it is.
+fn give(path: &Path, owner: &Metadata) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if (found.uid(), found.gid()) == (owner.uid(), owner.gid()) || !geteuid().is_root() {
+        return Ok(());
+    }
+    lchown(path, Some(owner.uid()), Some(owner.gid()))
+}
+
 /// Locks the file of a store that nobody has open.
 fn lock(folder: &Path) -> Result<File, OpenError> {
     let failed = |cause| OpenError::Folder { folder: folder.into(), cause };
@@ -190,7 +230,7 @@ mod tests {
     fn staged(folder: &Path, text: &str) -> Staging {
         let staging = Staging::begin(folder).expect("a staging");
         for name in ["db", "conf"] {
-            fs::write(staging.path().join(name), text).expect("a write");
+            fs::write(staging.inside.join(name), text).expect("a write");
         }
         staging
     }
@@ -228,6 +268,30 @@ mod tests {
         fs::rename(folder.join("other"), folder.join("db")).expect("another import");
         assert!(matches!(staging.install(Place::Taken(seen)), Err(OpenError::Changed { .. })));
         assert_eq!(fs::read(folder.join("db")).expect("it stays"), b"old and less");
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_the_owner_of_the_folder() {
+        let above = tempfile::tempdir().expect("a folder");
+        if !geteuid().is_root() {
+            // Nobody else can give a file away, and it is no error.
+            let own = fs::metadata(above.path()).expect("it is there");
+            return give(Path::new("/"), &own).expect("it is left alone");
+        }
+        let folder = above.path().join("store");
+        staged(&folder, "old").install(Place::Free).expect("the place is free");
+        for path in [folder.clone(), folder.join("db"), folder.join("conf")] {
+            lchown(path, Some(4_711), Some(4_712)).expect("root may");
+        }
+        let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).expect("it is there");
+        let seen = Seen::in_folder(&folder).expect("it is there");
+        let staging = staged(&folder, "new");
+        assert_eq!(owner(&staging.inside), (4_711, 4_712), "the worker can clear it away");
+        staging.install(Place::Taken(seen)).expect("it is put in place");
+        assert_eq!(fs::read(folder.join("db")).expect("the new one"), b"new");
+        for name in ["db", "conf"] {
+            assert_eq!(owner(&folder.join(name)), (4_711, 4_712), "{name}");
+        }
     }
 
     #[test]
