@@ -167,7 +167,10 @@ fn check(packed: &str, text: &str) {
     let (store, _) = open_with(folder.path(), rules(), SMALL).expect("a store of any format opens");
     let report = store.check().expect("reading works");
     assert!(report.is_sound(), "{report:?}");
+    assert!(report.without_outline < report.jobs, "those near flagged jobs are found fast: {report:?}");
     goes_on(&store);
+    let report = store.check().expect("reading works");
+    assert_eq!(report.without_outline, 0, "who changes gets one: {report:?}");
     drop(store);
     let folder = tempfile::tempdir().expect("a folder");
     unpack(packed, folder.path());

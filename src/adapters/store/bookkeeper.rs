@@ -156,7 +156,7 @@ fn read(disk: Box<dyn Disk>, rules: Rules, thresholds: &Thresholds) -> Result<Bo
     let indexed = if marks.are_broken() { None } else { tally.indexed };
     shelf.read_young(&mut memory, &mut marks, indexed)?;
     if tally.lacks_reasons() {
-        shelf.disk.apply(tally.learn_reasons(shelf.flagged_for(&memory)?))?;
+        shelf.disk.apply(tally.learn_reasons(shelf.flagged_for(&mut memory)?))?;
         shelf.disk.sync()?;
     }
     *shelf.memory.write().unwrap_or_else(PoisonError::into_inner) = memory;

@@ -12,6 +12,7 @@ use super::{
     disk::{Changes, Fault},
     draft::{Drafter, Effects},
     keys,
+    outline::Outline,
     overlay::{Batch, Change, Overlay},
     parts::Packer,
     platforms,
@@ -136,7 +137,10 @@ impl OpenBooks {
         for ((before, platform), after) in befores.into_iter().zip(jobs.values()) {
             drafter.job(before.as_deref(), after.as_deref(), platform)?;
         }
-        drafter.write_parts()?;
+        drafter.write_parts(|id| {
+            let job = jobs.get(&id)?.as_deref()?;
+            Some(Outline::of(job, shelf.platforms.number(&job.origin)?))
+        })?;
         let (recent, committed) = (&self.recent, &self.committed);
         drafter.settle(
             self.young_jobs_max,

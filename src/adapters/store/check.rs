@@ -27,6 +27,8 @@ pub struct CheckReport {
     pub jobs: u64,
     /// Records of any kind.
     pub records: u64,
+    /// Jobs that an older version wrote, and that have not changed since: lists look at each of them.
+    pub without_outline: u64,
     /// The first faults, in words.
     pub faults: Vec<String>,
     /// All faults.
@@ -163,6 +165,7 @@ impl Check<'_> {
         self.report.expect(slot.state.standing() == Ok(record::Standing::of(job.state)), || {
             format!("job {}: its slot says another state", job.id)
         });
+        self.report.without_outline += u64::from(slot.outline.is_none());
         self.report.expect(slot.outline.is_none_or(|outline| outline == Outline::of(job, platform)), || {
             format!("job {}: its outline says something else", job.id)
         });

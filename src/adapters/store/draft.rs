@@ -163,8 +163,8 @@ impl<'a> Drafter<'a> {
         }
     }
 
-    /// Writes the parts that have changed.
-    pub(super) fn write_parts(&mut self) -> Result<(), Fault> {
+    /// Writes the parts that have changed. `outline_of` is of a job as it will be, for a slot that has none of its own yet.
+    pub(super) fn write_parts(&mut self, outline_of: impl Fn(JobId) -> Option<Outline>) -> Result<(), Fault> {
         for (part, chunk, content) in mem::take(&mut self.chunks).into_iter().chain(self.packer.unfinished()) {
             self.changes.insert(keys::events(part, chunk), Some(content));
         }
@@ -183,6 +183,7 @@ impl<'a> Drafter<'a> {
                     None => Slot { state: slot.state.into_owned(), ..slot },
                     Some((state, reason)) => {
                         let outline = slot.outline.map(|outline| outline.failed_for(reason));
+                        let outline = outline.or_else(|| outline_of(slot.id));
                         Slot { id: slot.id, chunk: slot.chunk, outline, state }
                     }
                 })
@@ -191,9 +192,10 @@ impl<'a> Drafter<'a> {
                 return Err(damaged(keys::states(id), Damage::Missing("the job's slot")));
             }
             slots.extend(new);
+            let encoded = parts::fit_slots(&mut slots);
             let tenants = Tenants::of(&slots).map_err(|why| damaged(key.clone(), why))?;
             self.effects.parts.push((part, tenants));
-            self.changes.insert(key, (!slots.is_empty()).then(|| parts::encode_slots(&slots)));
+            self.changes.insert(key, (!slots.is_empty()).then_some(encoded));
             self.edited.insert(part, slots);
         }
         Ok(())

@@ -7,7 +7,7 @@
 //! milliseconds; a whole walk, which only a filter of two common things that never meet comes near to, takes a tenth of a second.
 //!
 //! All of it is a hint, as marks are: what seems to fit is looked at whole. A slot of format 2 or older says nothing, and
-//! may fit anything.
+//! may fit anything, until its job changes; those near flagged jobs are written when the store is upgraded.
 
 use super::{
     codec::{Damage, In, Out},

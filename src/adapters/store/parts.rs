@@ -85,8 +85,21 @@ impl SlotState<'_> {
     }
 }
 
+/// The record of a part's states, which always fits. A part of format 2 may have more jobs than one of today: where their
+/// outlines have no room, all of them go.
+pub(super) fn fit_slots(slots: &mut [Slot<'_>]) -> Vec<u8> {
+    let encoded = encode_slots(slots);
+    if encoded.len() <= VALUE_BYTES_MAX {
+        return encoded;
+    }
+    for slot in slots.iter_mut() {
+        slot.outline = None;
+    }
+    encode_slots(slots)
+}
+
 /// The record of a part's states.
-pub(super) fn encode_slots(slots: &[Slot<'_>]) -> Vec<u8> {
+fn encode_slots(slots: &[Slot<'_>]) -> Vec<u8> {
     let mut out = Out::form(SLOTS_FORM, 1 + 80 * slots.len());
     for slot in slots {
         out.fixed(&slot.id.to_bytes());
@@ -336,6 +349,23 @@ mod tests {
             let _ = decode_slots(&bytes[..cut]);
         }
         assert!(decode_slots(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    /// As many jobs as a part of format 2 had at the most.
+    #[test]
+    fn a_part_of_an_older_store_keeps_its_room_and_does_without_outlines() {
+        let full = [1, 0, 0xff, 0xff, 0x7f, 0, 1, 0, 2, 0, 3];
+        let outline = Outline::read(&mut In::new(&full)).expect("an outline");
+        let slots = |count: usize| -> Vec<Slot<'_>> {
+            let state = || SlotState::Here(vec![1; SLOT_BYTES_MAX].into());
+            (0..count).map(|number| Slot { id: id(number as u128), chunk: 0, outline, state: state() }).collect()
+        };
+        for (count, has_outlines) in [(JOBS_MAX, true), (48, false)] {
+            let mut slots = slots(count);
+            let encoded = fit_slots(&mut slots);
+            assert!(encoded.len() <= VALUE_BYTES_MAX && decode_slots(&encoded).as_deref() == Ok(&slots[..]));
+            assert!(slots.iter().all(|slot| slot.outline.is_some() == has_outlines), "{count}");
+        }
     }
 
     #[test]

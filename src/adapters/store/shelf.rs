@@ -11,11 +11,11 @@ use super::{
     codec::Damage,
     copying::Watch,
     damages::Damages,
-    disk::{Disk, Fault, Value},
+    disk::{Changes, Disk, Fault, Value},
     draft::due_of,
     keys,
     memory::{Due, Memory, Tenants, is_ready},
-    outline::Sieve,
+    outline::{Outline, Sieve},
     parts::{self, Slot, SlotState},
     platforms::{self, Platforms},
     record::{self, Standing},
@@ -329,16 +329,31 @@ impl Shelf {
         Ok(())
     }
 
-    /// Why each flagged job that can be read is flagged, with the number of its platform.
-    pub(super) fn flagged_for(&self, memory: &Memory) -> Result<Vec<(u32, FailureReason)>, Fault> {
+    /// Why each flagged job that can be read is flagged, with the number of its platform. Parts that have such jobs get
+    /// outlines, if an older version wrote them: these are what lists are mostly asked for.
+    pub(super) fn flagged_for(&self, memory: &mut Memory) -> Result<Vec<(u32, FailureReason)>, Fault> {
         let mut found = Vec::new();
-        for part in memory.parts.holding(StateName::Flagged) {
+        let parts: Vec<JobId> = memory.parts.holding(StateName::Flagged).collect();
+        for part in parts {
             let states = self.states(part)?;
-            for slot in self.slots_of(part, &states).unwrap_or_default() {
-                if slot.state.standing() == Ok(Standing::Flagged) {
-                    let job = self.damages.pass(self.job_in(part, &slot))?;
-                    found.extend(job.and_then(|job| Some((self.platforms.number(&job.origin)?, job.reason?))));
+            let mut slots = self.slots_of(part, &states).unwrap_or_default();
+            let mut has_learnt = false;
+            for slot in &mut slots {
+                let is_flagged = slot.state.standing() == Ok(Standing::Flagged);
+                if !is_flagged && slot.outline.is_some() {
+                    continue;
                 }
+                let Some(job) = self.damages.pass(self.job_in(part, slot))? else { continue };
+                let Some(platform) = self.platforms.number(&job.origin) else { continue };
+                found.extend(job.reason.filter(|_| is_flagged).map(|reason| (platform, reason)));
+                has_learnt |= slot.outline.is_none();
+                slot.outline = Some(Outline::of(&job, platform));
+            }
+            if has_learnt {
+                let key = keys::states(part);
+                let encoded = parts::fit_slots(&mut slots);
+                memory.put_part(part, Tenants::of(&slots).map_err(|why| damaged(&key, why))?);
+                self.disk.apply(Changes::from([(key, Some(encoded))]))?;
             }
         }
         Ok(found)
