@@ -17,7 +17,7 @@ AXE = Axe()
 NOBODY = "/jobs/01JD8Y3K5V7Q2W9XZB4N6M8P0R"
 
 # A browser notes each refused call: the first look for a session, and what these walks ask for on purpose.
-KNOWN = [(401, ""), (404, f"/api/v1{NOBODY}"), (400, "/api/v1/jobs?")]
+KNOWN = [(401, ""), (404, f"/api/v1{NOBODY}"), (400, "/api/v1/jobs?"), (503, "/api/v1/replays/")]
 
 wrong = []
 
@@ -174,8 +174,14 @@ def replays_all(page):
     dialog.get_by_label("Why?").fill("enrolled them")
     accessible(page, "confirm")
     shoot(page, "confirm", "light", "wide")
+    # The worker starts anew in the middle of it: the page asks again.
+    silences = [1, 2]
+    of_one = re.compile(r"/api/v1/replays/[0-9A-Z]{26}$")
+    page.route(of_one, lambda route: route.fulfill(status=503, json={"detail": "it starts"}) if silences and silences.pop() else route.continue_())
     dialog.get_by_role("button", name="Replay 57").click()
     expect(dialog).to_contain_text("57 queued again")
+    assert not silences, "it was asked again"
+    page.unroute(of_one)
     shoot(page, "bulk-result", "light", "wide")
     dialog.get_by_role("button", name="Close").click()
     expect(page.get_by_text("No grade passes this filter.")).to_be_visible()

@@ -35,16 +35,12 @@ export async function call(method, path, body, withinMs = WITHIN_MS) {
 export const get = (path) => call("GET", path);
 export const post = (path, body = {}, withinMs = WITHIN_MS) => call("POST", path, body, withinMs);
 
-const absent = new Set();
-
-/** The same; null where this worker has no such call (`name`), and then it is not asked again. */
-export async function getIfThere(path, name = path.split("?")[0]) {
-  if (absent.has(name)) return null;
+/** The same; null where there is no such thing, or this worker has no such call. */
+export async function getIfThere(path) {
   try {
     return await get(path);
   } catch (error) {
     if (error.status !== 404 && error.status !== 405) throw error;
-    absent.add(name);
     return null;
   }
 }

@@ -11,8 +11,8 @@ const LIMIT = 25;
 export async function load({ id, params }) {
   if (!id) return { page: await getIfThere(`/api/v1/replays${query({ limit: LIMIT, cursor: params.get("cursor") })}`) };
   const path = `/api/v1/replays/${encodeURIComponent(id)}`;
-  const task = await getIfThere(path, path);
-  const jobs = task && (await getIfThere(`${path}/jobs${query({ limit: LIMIT, cursor: params.get("cursor") })}`, "/api/v1/replays/{id}/jobs"));
+  const task = await getIfThere(path);
+  const jobs = task && (await getIfThere(`${path}/jobs${query({ limit: LIMIT, cursor: params.get("cursor") })}`));
   return { task, jobs };
 }
 

@@ -1,6 +1,6 @@
 // Replays, discards, pauses: a count first, a word of confirmation, then what became of each.
 
-import { call, getIfThere, post } from "./api.js";
+import { call, get, post } from "./api.js";
 import { became, progress } from "./bulk.js";
 import { fill, h, say } from "./dom.js";
 import { count, number } from "./words.js";
@@ -136,15 +136,30 @@ async function runAll(action, filter, note, planned, show, goesOn) {
   show(h("progress", { "aria-label": "under way" }), " under way");
   let task = await call("POST", `/api/v1/${action}`, { ...body, background: true });
   const more = h("p", {}, h("a", { href: `#/bulk/${task.id}` }, "To its own page"));
+  const said = (...nodes) => h("div", {}, ...nodes, more);
+  let heardAt = Date.now();
   for (let wait = 150; task.state === "running" && goesOn(); wait = Math.min(1000, wait * 2)) {
     await new Promise((resolve) => setTimeout(resolve, wait));
-    task = (await getIfThere(`/api/v1/replays/${encodeURIComponent(task.id)}`)) ?? task;
-    show(h("p", {}, progress({ ...task, total: task.total ?? planned })), h("p", { class: "quiet" }, "It goes on in the worker, also without this page and over a restart. ", became(task)), more);
+    let silence = null;
+    try {
+      task = await get(`/api/v1/replays/${encodeURIComponent(task.id)}`);
+      heardAt = Date.now();
+    } catch (error) {
+      // The worker has it on disk: whatever is wrong with the asking, the change goes on.
+      if (!PASSING.includes(error.status) || Date.now() - heardAt > PATIENCE_MS) return said(h("p", { class: "wrong" }, `It goes on in the worker; how far it is cannot be seen from here: ${error.message}.`));
+      silence = h("p", { class: "wrong" }, `${error.message}: asked again.`);
+    }
+    show(h("p", {}, progress({ ...task, total: task.total ?? planned })), h("p", { class: "quiet" }, "It goes on in the worker, also without this page and over a restart. ", became(task)), silence, more);
   }
-  if (task.error) throw new Error(task.error);
-  return h("div", {}, h("p", { class: "done" }, `Done: ${became(task) || "nothing was to be changed"}.`),
-    task.skipped ? h("p", {}, "Left as they were: those that were not flagged any more when their turn came.") : null, more);
+  if (task.state === "running") return said(h("p", {}, "It goes on in the worker."));
+  if (task.error) return said(h("p", { class: "wrong" }, `It was given up: ${task.error}. Until then: ${became(task) || "nothing was changed"}.`));
+  return said(h("p", { class: "done" }, `Done: ${became(task) || "nothing was to be changed"}.`),
+    task.skipped ? h("p", {}, "Left as they were: those that were not flagged any more when their turn came.") : null);
 }
+
+/** What a worker that restarts, or a proxy before it, answers: asked again for a while. */
+const PASSING = [0, 502, 503, 504];
+const PATIENCE_MS = 300_000;
 
 /** Stops a platform's deliveries, or lets them go on. */
 export function changePlatform(name, action, tools) {

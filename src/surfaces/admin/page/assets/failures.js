@@ -43,7 +43,7 @@ export async function load({ params, tools }) {
   const fits = (name) => (group) => !params.get(name) || group[name] === params.get(name);
   const all = (found?.groups ?? []).filter(fits("platform")).filter(fits("reason"));
   const cards = await Promise.all(all.slice(0, CARDS_MAX).map(newestOf));
-  return { page, stats, filter, groups: { cards, others: all.slice(CARDS_MAX, GROUPS_MAX), omitted: all.slice(GROUPS_MAX) } };
+  return { page, stats, filter, groups: { cards, others: all.slice(CARDS_MAX, GROUPS_MAX), omitted: all.slice(GROUPS_MAX), untold: found?.omitted ?? 0 } };
 }
 
 /** The newest job of each group, asked for again when the group has changed. */
@@ -82,8 +82,10 @@ function headingOf(params) {
   return wanted === "any" ? `All grades${narrowed}` : `${wanted === "flagged" ? "Failed" : stateWord(wanted)} grades${narrowed}`;
 }
 
-function groupSection({ cards, others, omitted }, params, tools) {
+function groupSection({ cards, others, omitted, untold }, params, tools) {
   if (!cards.length) return null;
+  const rest = [omitted.length ? `And ${count(omitted.length, "more group")}: choose a platform to see its own.` : null,
+    untold ? `And ${count(untold, "grade")} in groups that are smaller still: the list below has them.` : null].filter(Boolean);
   const atOf = (group) => ({ platform: group.platform, reason: group.reason });
   const isHere = (group) => params.get("platform") === group.platform && params.get("reason") === group.reason;
   const wordsOf = (group) => `${reasonWord(group.reason)} at ${group.platform}`;
@@ -104,7 +106,7 @@ function groupSection({ cards, others, omitted }, params, tools) {
     others.length ? h("details", { key: "others" }, h("summary", {}, `${count(others.length + omitted.length, "smaller group")}`),
       h("table", {}, h("caption", { class: "unseen" }, "Smaller groups of failures"),
         h("thead", {}, h("tr", {}, ["Grades", "Why", "Platform"].map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, others.map(row))),
-      omitted.length ? h("p", { class: "quiet" }, `And ${number(omitted.length)} more: choose a platform to see its own.`) : null) : null);
+      rest.length ? h("p", { class: "quiet" }, rest.join(" ")) : null) : null);
 }
 
 function form(params, stats, tools) {
