@@ -251,6 +251,12 @@ pub trait Registry: Send + Sync + 'static {
         None
     }
 
+    /// The name that the configuration gives to the platform at `origin`, to which an AGS job with `client_id` goes, if one
+    /// does.
+    fn platform_name(&self, _origin: &Origin, _client_id: Option<&str>) -> Option<Arc<str>> {
+        None
+    }
+
     /// The key that signs client assertions: [`FailureReason::UnknownKey`] where there is none.
     fn signing_key(&self) -> Result<Arc<SigningKey>, FailureReason>;
 

@@ -11,11 +11,12 @@ use crate::{
         Config,
         host::HostPattern,
         lti::{LtiKey, Platform, SigningKeyConfig},
+        names::PlatformNames,
         rsa::{self, NotAnRsaKey},
         secret::SecretUrl,
     },
     domain::{
-        destination::{AgsTarget, ClaimedRegistration, ServiceUrl},
+        destination::{AgsTarget, ClaimedRegistration, Origin, ServiceUrl},
         outcome::{FailureReason, shown_name},
         platform::{Registration, SharedSecret, SigningKey},
     },
@@ -31,6 +32,7 @@ struct Known {
     /// By client id.
     registrations: HashMap<String, Vec<Registered>>,
     unregistered: Unregistered,
+    names: PlatformNames,
     /// The first one signs.
     signing_key: Option<Arc<SigningKey>>,
     jwks: Arc<Value>,
@@ -117,6 +119,10 @@ impl Registry for ConfiguredRegistry {
         Some(why_none_fits(candidates, &client_id, target))
     }
 
+    fn platform_name(&self, origin: &Origin, client_id: Option<&str>) -> Option<Arc<str>> {
+        self.0.load().names.configured_label(origin, client_id).cloned()
+    }
+
     fn signing_key(&self) -> Result<Arc<SigningKey>, FailureReason> {
         self.0.load().signing_key.clone().ok_or(FailureReason::UnknownKey)
     }
@@ -141,6 +147,7 @@ impl Known {
         Ok(Self {
             secrets: config.lti_keys.iter().map(secret).collect(),
             registrations,
+            names: PlatformNames::new(&config.platforms),
             unregistered: if config.lti.allow_unregistered { Unregistered::Trusted } else { Unregistered::Refused },
             signing_key: signing_keys.into_iter().next().map(Arc::new),
             jwks,

@@ -1,5 +1,6 @@
 //! Drawers: what is kept beside the jobs, as durable as they are, in the order of its keys. What admins did, the bulk
-//! changes that are under way and what came of each of their jobs, and the ends of jobs that are still to be published.
+//! changes that are under way and what came of each of their jobs, the ends of jobs that are still to be published, and the
+//! pauses of platforms that nobody has met.
 
 use super::{
     job::{Job, JobId, StateName},
@@ -17,11 +18,13 @@ pub enum Drawer {
     Steps,
     /// Ends of jobs that are to be published; see [`JobEnd`].
     Outcomes,
+    /// Names of platforms that are paused, though no grade has gone there yet.
+    Paused,
 }
 
 impl Drawer {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Audit, Self::Bulk, Self::Outcomes, Self::Steps];
+    pub const ALL: [Self; 5] = [Self::Audit, Self::Bulk, Self::Outcomes, Self::Paused, Self::Steps];
 
     /// The stable text name.
     pub const fn name(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Drawer {
             Self::Bulk => "bulk",
             Self::Steps => "steps",
             Self::Outcomes => "outcomes",
+            Self::Paused => "paused",
         }
     }
 }

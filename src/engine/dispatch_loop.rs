@@ -22,7 +22,9 @@ use crate::domain::{
     watch::Watch,
 };
 
-use super::{Answered, Happening, Picture, PlatformPicture, Remembered, Shared, audit, deliver, recover, set_back};
+use super::{
+    Answered, Happening, Picture, PlatformPicture, Remembered, Shared, audit, deliver, pauses, recover, set_back,
+};
 
 /// The longest sleep: a clock that is set, or a machine that was suspended, is noticed within it.
 const NAP_MAX: Duration = Duration::from_secs(1);
@@ -47,6 +49,9 @@ pub(super) async fn run(
     let Some(platforms) = recover::platforms(shared, &drain).await else { return };
     for record in &platforms {
         desk.dispatcher.handle_platform(record, desk.now());
+        if record.paused_since.is_none() {
+            desk.handle_met(&record.origin, record.client_id.as_deref());
+        }
     }
     let mut batch = Vec::with_capacity(BATCH);
     match set_back::found_at_start(&shared.world) {
@@ -129,7 +134,12 @@ impl Desk<'_> {
                     if report.reopened {
                         self.handle_reopened();
                     }
-                    report.notices.iter().for_each(|notice| self.shared.notice(notice));
+                    for notice in &report.notices {
+                        self.shared.notice(notice);
+                        if let Notice::PlatformMet { origin, client_id } = notice {
+                            self.handle_met(origin, client_id.as_deref());
+                        }
+                    }
                     report.queued.iter().for_each(|entry| self.dispatcher.handle_queued(entry));
                 }
                 Happening::Answered(answered) => self.handle_answered(&answered),
@@ -162,6 +172,20 @@ impl Desk<'_> {
             if !self.dispatcher.health(&known.origin).is_some_and(is_as_known) {
                 drop(self.remember(&known.origin, None));
             }
+        }
+    }
+
+    /// A platform has an address now. Where its name is paused nothing goes there; its first grade is not queued here yet.
+    fn handle_met(&mut self, origin: &Origin, client_id: Option<&str>) {
+        match pauses::is_paused(&self.shared.world, origin, client_id) {
+            Ok(false) => {}
+            Ok(true) => {
+                let notices = self.dispatcher.handle_pause(origin, self.now());
+                // Nobody waits for it: the pause of the name is on disk, and is looked at again at the next start.
+                drop(self.remember(origin, None));
+                self.tell(&notices);
+            }
+            Err(error) => self.shared.notice_unread(&error),
         }
     }
 

@@ -5,7 +5,7 @@
 //! [`admit`] (events in), [`recover`] (what a start finds), [`dispatch_loop`] (one loop, one event enum),
 //! [`deliver`] (one attempt), [`manage`] (what admins do), [`retain`] (forgetting old jobs),
 //! [`set_back`] (a clock that goes back), [`verify`] (a grade read back), [`audit`] (who did what), [`bulk`] (bulk changes
-//! in the background).
+//! in the background), [`pauses`] (of platforms that nobody has met).
 
 pub mod admit;
 pub mod audit;
@@ -13,6 +13,7 @@ pub mod bulk;
 pub mod deliver;
 pub mod dispatch_loop;
 pub mod manage;
+pub mod pauses;
 pub mod recover;
 pub mod retain;
 pub mod set_back;

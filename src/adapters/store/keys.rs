@@ -109,6 +109,7 @@ pub(super) fn notes_of(drawer: Drawer) -> [u8; 2] {
         Drawer::Bulk => 2,
         Drawer::Outcomes => 3,
         Drawer::Steps => 4,
+        Drawer::Paused => 5,
     };
     [NOTE, code]
 }

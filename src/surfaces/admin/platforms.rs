@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
-    iter, slice,
+    slice,
 };
 
 use axum::{Json, extract::State, http::StatusCode};
@@ -48,7 +48,7 @@ pub(super) struct PlatformView {
     next_probe_at: Option<Timestamp>,
     /// Until when nothing is sent there, because it asked for fewer requests.
     rests_until: Option<Timestamp>,
-    /// Where it stands, as far as that is known: with no origin there is nothing yet that could be paused.
+    /// Where it stands, as far as that is known.
     origins: Vec<String>,
     limits: Limits,
     /// None where no token was asked for since the start.
@@ -75,8 +75,14 @@ pub(super) async fn pause(
     Segment(name): Segment,
     Signed(word): Signed,
 ) -> Result<Json<PlatformView>, Problem> {
-    for (origin, note) in origins_and_note(&surface, &name, &word, Action::Pause)? {
-        done(&surface.engine.pause(&origin, note).await)?;
+    let (mut note, mut origins) = note_and_origins(&surface, &name, &word, Action::Pause)?;
+    if origins.is_empty() {
+        surface.engine.pause_name(&name, note.take()).await.map_err(|error| not_stored(&error))?;
+        // It may have been met in this very moment.
+        origins = origins_of(&surface, &name)?;
+    }
+    for origin in origins {
+        done(&surface.engine.pause(&origin, note.take()).await)?;
     }
     view_of(&surface, &name).await
 }
@@ -86,24 +92,31 @@ pub(super) async fn resume(
     Segment(name): Segment,
     Signed(word): Signed,
 ) -> Result<Json<PlatformView>, Problem> {
-    for (origin, note) in origins_and_note(&surface, &name, &word, Action::Resume)? {
-        done(&surface.engine.resume(&origin, note).await)?;
+    let (mut note, origins) = note_and_origins(&surface, &name, &word, Action::Resume)?;
+    let paused = surface.engine.paused_names().map_err(|_| Problem::store_unavailable())?;
+    if origins.is_empty() || paused.contains_key(&*name) {
+        surface.engine.resume_name(&name, note.take()).await.map_err(|error| not_stored(&error))?;
+    }
+    for origin in origins {
+        done(&surface.engine.resume(&origin, note.take()).await)?;
     }
     view_of(&surface, &name).await
 }
 
-/// The origins of a name. What is done to all of them is one entry in the audit log, noted with the first.
-fn origins_and_note(
+/// What the audit log is to say, noted with the first thing that is done, and the origins of a name. A configured platform
+/// that no grade has gone to may have none.
+fn note_and_origins(
     surface: &Surface,
     name: &str,
     word: &Word,
     action: Action,
-) -> Result<Vec<(Origin, Option<Note>)>, Problem> {
-    let origins = origins(surface, name)?;
+) -> Result<(Option<Note>, Vec<Origin>), Problem> {
+    let origins = origins_of(surface, name)?;
+    if origins.is_empty() && !surface.labels.names().configured().any(|configured| **configured == *name) {
+        return Err(no_such_platform(name));
+    }
     let entry = Entry::new(Timestamp::default(), word, action).about_platform(name);
-    let note = note_of(surface, entry)?;
-    let notes = iter::once(Some(note)).chain(iter::repeat(None));
-    Ok(origins.into_iter().zip(notes).collect())
+    Ok((Some(note_of(surface, entry)?), origins))
 }
 
 /// A change that is not on disk is not done, and nobody should believe that it is.
@@ -117,11 +130,6 @@ fn done(changed: &Result<bool, NotStored>) -> Result<(), Problem> {
 
 fn busy() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: it is busy, or it is stopping")
-}
-
-fn origins(surface: &Surface, name: &str) -> Result<Vec<Origin>, Problem> {
-    let origins = origins_of(surface, name)?;
-    if origins.is_empty() { Err(no_such_platform(name)) } else { Ok(origins) }
 }
 
 async fn view_of(surface: &Surface, name: &str) -> Result<Json<PlatformView>, Problem> {
@@ -159,10 +167,16 @@ pub(super) async fn views(surface: &Surface) -> Result<Vec<PlatformView>, Proble
             btree_map::Entry::Vacant(place) => drop(place.insert(view)),
         }
     }
+    let paused_names = surface.engine.paused_names().map_err(|_| Problem::store_unavailable())?;
     for name in surface.labels.names().configured() {
         if !views.contains_key(&**name) {
             let origins = surface.labels.names().origins_of(name, &[]);
-            views.insert(name.to_string(), view(name, &origins, None, PlatformCount::default()));
+            let view = view(name, &origins, None, PlatformCount::default());
+            let view = match paused_names.get(&**name) {
+                Some(since) => view.paused(*since),
+                None => view,
+            };
+            views.insert(name.to_string(), view);
         }
     }
     Ok(views.into_values().collect())
@@ -186,6 +200,12 @@ fn view(name: String, known: Option<&PlatformPicture>, count: PlatformCount, per
 }
 
 impl PlatformView {
+    /// Paused before it is known where it stands.
+    fn paused(self, since: Timestamp) -> Self {
+        let limits = Limits { concurrency_now: 0, ..self.limits };
+        Self { state: PlatformState::Paused.name(), since: Some(since), limits, ..self }
+    }
+
     fn join(&mut self, other: Self) {
         self.queued += other.queued;
         self.flagged += other.flagged;

@@ -118,13 +118,49 @@ async fn limits_and_tokens_of_a_platform_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_no_grade_has_gone_to_is_paused_by_its_name() {
+    let campus = lms().await;
+    let mut worker = worker(&campus).await;
+    let order = async |worker: &Worker, what: &str| {
+        let (status, view) = worker.post(&format!("/api/v1/platforms/campus/{what}"), &json!({})).await;
+        assert_eq!(status, 200, "{view}");
+        assert_eq!(platform(worker, "campus").await["state"], view["state"], "{view}");
+        view
+    };
+    assert_eq!(worker.post("/api/v1/platforms/nobody/pause", &json!({})).await.0, 404);
+    assert_eq!(order(&worker, "resume").await["state"], "open");
+    let paused = order(&worker, "pause").await;
+    assert_eq!((&paused["state"], &paused["limits"]["concurrency_now"]), (&json!("paused"), &json!(0)));
+    assert!(paused["since"].is_string() && paused["origins"] == json!([]), "{paused}");
+    // What comes after a kill goes nowhere either.
+    worker.kill();
+    worker.start().await;
+    assert_eq!(platform(&worker, "campus").await["state"], "paused");
+    let first = worker.submit(&json!([ags(&campus, "ann", 8)])).await.remove(0);
+    wait_for("the pause to be told", async || {
+        let job = worker.get(&format!("/api/v1/jobs/{first}")).await;
+        (job["waits"]["why"] == "paused").then_some(())
+    })
+    .await;
+    assert_eq!(platform(&worker, "campus").await["origins"], json!([campus.base_url()]));
+    assert_eq!(campus.requests(Route::Token).total(), 0);
+    assert_eq!(order(&worker, "resume").await["state"], "open");
+    worker.job_in(&first, "delivered").await;
+    worker.kill();
+    worker.start().await;
+    assert_eq!(platform(&worker, "campus").await["state"], "open");
+    let audit = worker.get("/api/v1/audit").await;
+    let actions = audit["entries"].as_array().expect("entries").iter().map(|entry| entry["action"].clone());
+    assert_eq!(actions.collect::<Vec<_>>(), ["resume", "pause", "resume"], "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queued_grade_says_what_it_waits_for() {
     let campus = lms().await;
     let worker = worker(&campus).await;
     let job = async |id: &str| worker.get(&format!("/api/v1/jobs/{id}")).await;
-    // Of a platform that no grade has gone to nobody knows where it stands, so there is nothing to pause.
+    // Of a platform that no grade has gone to nobody knows where it stands.
     assert_eq!(platform(&worker, "campus").await["origins"], json!([]));
-    assert_eq!(worker.post("/api/v1/platforms/campus/pause", &json!({})).await.0, 404);
     let before = worker.submit(&json!([ags(&campus, "zoe", 8)])).await.remove(0);
     worker.job_in(&before, "delivered").await;
     assert_eq!(platform(&worker, "campus").await["origins"], json!([campus.base_url()]));

@@ -99,14 +99,12 @@ function tokensOf(platform) {
 }
 
 function handles(platform, tools) {
-  const { name, state: now, origins } = platform;
+  const { name, state: now } = platform;
   const handle = (action, text) => h("button", { type: "button", key: action + text, "aria-label": `${text.replace(" …", "")} ${name}`, onclick: () => changePlatform(name, action, tools) }, text);
-  // Where no grade has gone yet nobody knows what to stop.
-  const isKnown = now !== "open" || !origins || origins.length > 0;
   const waits = checks.get(name)?.waits === true;
   return h("div", { class: "buttons" },
     h("button", { type: "button", key: "check", "aria-label": `Check ${name}`, disabled: waits, onclick: () => check(name, tools) }, waits ? "Checking …" : "Check"),
-    now === "paused" ? handle("resume", "Resume") : isKnown ? handle("pause", "Pause …") : null,
+    now === "paused" ? handle("resume", "Resume") : handle("pause", "Pause …"),
     now === "held" ? handle("resume", "End the hold …") : null);
 }
 
