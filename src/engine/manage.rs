@@ -164,7 +164,10 @@ impl EngineHandle {
         filter: JobFilter,
         mut work: impl FnMut(&Job) -> Option<Work>,
     ) -> Result<BulkCount, NotStored> {
-        let filter = JobFilter { state: filter.state.or(Some(StateName::Flagged)), ..filter };
+        let state = filter.state.unwrap_or(StateName::Flagged);
+        let filter = JobFilter { state: Some(state), ..filter };
+        // What has moved on since it was listed is not what was asked for.
+        let mut work = |job: &Job| work(job).map(|work| Work::Still { id: job.id, state, work: Box::new(work) });
         let mut count = BulkCount::default();
         let mut before = None;
         loop {

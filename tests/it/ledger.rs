@@ -307,6 +307,9 @@ fn a_bulk_change_leaves_alone_what_is_not_flagged_any_more() {
         let task = Task::read(&record).expect("a task");
         assert_eq!((task.matched, task.skipped), numbers, "{task:?}");
     }
+    let still = |state| Work::Still { id: one, state, work: Box::new(Work::Discard { id: one }) };
+    assert!(matches!(carry_out(&scene.store, still(StateName::Flagged), scene.now), Answer::NotNow));
+    assert_eq!(scene.state(one), StateName::Queued);
     // Who asks for those that wait gets those.
     let filter = json!({"state": "queued"});
     let task = Task::new(Change::Discard, Word::of("ops"), filter, None, scene.now);

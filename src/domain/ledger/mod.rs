@@ -14,7 +14,7 @@ use super::{
     destination::{Delivery, GradeCell, Origin},
     drawer::{Drawer, Note},
     event::{Door, GradeEvent},
-    job::{IdempotencyKey, Job, JobId, JobState, Place, Queued},
+    job::{IdempotencyKey, Job, JobId, JobState, Place, Queued, StateName},
     notice::{Notice, Source},
     outcome::Verdict,
     retry::RetryPolicy,
@@ -255,6 +255,15 @@ pub enum Work {
         /// What it says; `None` takes it out.
         record: Option<Vec<u8>>,
     },
+    /// Do something with a job that is still in the state in which it was found.
+    Still {
+        /// The job.
+        id: JobId,
+        /// The state.
+        state: StateName,
+        /// What to do.
+        work: Box<Work>,
+    },
     /// Do something and note it, in one commit. What is refused is not noted.
     Noted {
         /// What to do.
@@ -410,6 +419,12 @@ pub fn carry_out<B: Books>(
                 desk.books.put_note(drawer, &note.key, Some(&note.record));
             }
             Ok(answer)
+        }
+        Work::Still { id, state, work } => {
+            if desk.books.job(id)?.is_none_or(|job| job.state_name() != state) {
+                return Ok(Answer::NotNow);
+            }
+            carry_out(desk.books, Order { work: *work, now: desk.now, draw: desk.draw }, rules, desk.report)
         }
         Work::Step { key, task, ids, unreadable } => desk.step(&key, *task, &ids, unreadable),
         Work::Restore(job) => desk.restore(*job),

@@ -139,7 +139,7 @@ async fn view_of(surface: &Surface, name: &str) -> Result<Json<PlatformView>, Pr
 
 pub(super) fn no_such_platform(name: &str) -> Problem {
     let name: String = name.chars().take(80).collect();
-    let detail = format!("no grade has gone to a platform named {name}: see GET /api/v1/platforms for the names");
+    let detail = format!("there is no platform named {name}: see GET /api/v1/platforms for the names");
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
