@@ -141,6 +141,42 @@ fn what_is_copied_at_rest_is_the_same_and_goes_on() {
     goes_on(&store);
 }
 
+/// Whatever spot of a copy goes bad on its shelf: it opens with every job, or it says that it is damaged.
+#[test]
+fn a_copy_that_was_damaged_later_is_never_taken_for_a_smaller_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, _) = open_with(&folder.path().join("store"), rules(), SMALL).expect("a store");
+    for student in 0..300 {
+        stored(&store, &lti11_event(student, 700), student.into());
+    }
+    let bytes = bytes_of(&mut Copying::of(&Arc::new(store)).expect("no other copy"));
+    let copy = folder.path().join("copy");
+    assert_eq!(restored(&bytes, &copy).expect("a sound copy"), 300);
+    let db = fs::read(copy.join("db")).expect("its file");
+    let (mut refused, mut whole) = (0, 0);
+    for spot in 0..40 {
+        let damaged = tempfile::tempdir().expect("a folder");
+        for entry in fs::read_dir(&copy).expect("a folder").flatten().filter(|entry| entry.path().is_file()) {
+            fs::copy(entry.path(), damaged.path().join(entry.file_name())).expect("a copy");
+        }
+        let mut bytes = db.clone();
+        let at = db.len() * spot / 40;
+        bytes[at..(at + 64).min(db.len())].iter_mut().for_each(|byte| *byte ^= 0x55);
+        if spot % 4 == 3 {
+            bytes.truncate(at);
+        }
+        fs::write(damaged.path().join("db"), bytes).expect("a write");
+        match open_with(damaged.path(), rules(), SMALL) {
+            Ok((store, _)) => {
+                assert_eq!(jobs(&store).len(), 300, "spot {spot}: jobs are gone without a word");
+                whole += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 20, "{refused} refused, {whole} whole");
+}
+
 #[test]
 fn a_copy_that_is_not_whole_is_not_kept() {
     let folder = tempfile::tempdir().expect("a folder");

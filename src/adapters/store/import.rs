@@ -131,8 +131,9 @@ pub fn import(
         Some(_) => Place::Taken(Seen::in_folder(folder)?),
         None => Place::Free,
     };
+    let commits = maker.keeper.commits();
     drop((maker, old));
-    staging.install(place)?;
+    staging.install(place, commits)?;
     Ok(imported)
 }
 

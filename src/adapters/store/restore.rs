@@ -75,6 +75,9 @@ pub struct Taking {
     records: u64,
     bytes: u64,
     parts: BTreeSet<Vec<u8>>,
+    /// The record that counts the commits. It is written when all others are on disk: a file that lost its end has lost
+    /// this first.
+    ledger: Option<Vec<u8>>,
     is_whole: bool,
 }
 
@@ -128,6 +131,7 @@ impl Taking {
             records: 0,
             bytes: 0,
             parts: BTreeSet::new(),
+            ledger: None,
             is_whole: false,
         })
     }
@@ -151,15 +155,18 @@ impl Taking {
         }
         self.write()?;
         self.disk.sync()?;
+        self.changes.insert(keys::LEDGER.to_vec(), self.ledger.take());
+        self.write()?;
+        self.disk.sync()?;
         let Self { staging, disk, bytes, .. } = self;
         let keeper = Bookkeeper::open(Box::new(disk), rules, &Thresholds::default())?;
-        let report = keeper.check()?;
+        let (report, commits) = (keeper.check()?, keeper.commits());
         drop(keeper);
         if !report.is_sound() {
             let faults = report.faults.into_iter().take(FAULTS_TOLD).collect::<Vec<_>>();
             return Err(RestoreError::Unsound(faults.join("; ")));
         }
-        staging.install(Place::Free)?;
+        staging.install(Place::Free, commits)?;
         Ok(Taken { jobs: report.jobs, bytes })
     }
 
@@ -203,6 +210,10 @@ impl Taking {
             && let Some(part) = key.get(1..17)
         {
             self.parts.insert(part.to_vec());
+        }
+        if key == keys::LEDGER {
+            self.ledger = value;
+            return Ok(());
         }
         self.changes.insert(key, value);
         if self.changes.len() >= BATCH_RECORDS { self.write() } else { Ok(()) }

@@ -21,7 +21,7 @@ use rustix::{
 use super::{
     OpenError,
     file::{SledFile, make_private},
-    highwater,
+    highwater::{self, HighWater},
 };
 
 /// The folder in which a store is made.
@@ -109,7 +109,7 @@ impl Staging {
                 let entry = entry?;
                 if matches!(
                     entry.file_name().as_encoded_bytes(),
-                    b"db" | b"conf" | b"blobs" | [b's', b'n', b'a', b'p', b'.', ..]
+                    b"db" | b"conf" | b"blobs" | b"highwater" | [b's', b'n', b'a', b'p', b'.', ..]
                 ) {
                     give(&entry.path(), &owner)?;
                 }
@@ -130,7 +130,8 @@ impl Staging {
 
     /// Puts the store in its place. Whoever had either open must have closed it. The old one cannot be locked without a gap
     /// then; if somebody else has used it in that blink, it stays.
-    pub(super) fn install(self, place: Place) -> Result<(), OpenError> {
+    /// `commits` are in the new one: whoever opens it and finds fewer knows that its files were damaged meanwhile.
+    pub(super) fn install(self, place: Place, commits: u64) -> Result<(), OpenError> {
         let failed = |cause| OpenError::Folder { folder: self.folder.clone(), cause };
         // sled's threads outlive it for a blink.
         let new = lock(&self.inside)?;
@@ -139,6 +140,9 @@ impl Staging {
             Place::Free => None,
         };
         self.move_in(place).map_err(failed)?;
+        let noted = HighWater::open(&self.folder).map_err(failed)?.settle(commits);
+        noted.map_err(|fault| failed(io::Error::other(fault)))?;
+        self.give_to_owner().map_err(failed)?;
         drop((old, new));
         Ok(())
     }
@@ -239,17 +243,17 @@ mod tests {
     fn it_takes_the_place_of_the_old_one_at_one_stroke() {
         let above = tempfile::tempdir().expect("a folder");
         let folder = above.path().join("store");
-        staged(&folder, "old").install(Place::Free).expect("the place is free");
+        staged(&folder, "old").install(Place::Free, 7).expect("the place is free");
         fs::write(folder.join("snap.0"), "old").expect("a write");
         fs::write(folder.join(highwater::NAME), "old").expect("a write");
         fs::write(folder.join("operator.token"), "kept").expect("a write");
-        assert!(staged(&folder, "new").install(Place::Free).is_err(), "what is there is not written over unasked");
+        assert!(staged(&folder, "new").install(Place::Free, 7).is_err(), "what is there is not written over unasked");
         assert_eq!(fs::read(folder.join("db")).expect("the old one"), b"old");
         let seen = Seen::in_folder(&folder).expect("it is there");
-        staged(&folder, "new").install(Place::Taken(seen)).expect("it is put in place");
+        staged(&folder, "new").install(Place::Taken(seen), 7).expect("it is put in place");
         let mut names: Vec<_> = fs::read_dir(&folder).expect("a folder").flatten().map(|e| e.file_name()).collect();
         names.sort();
-        assert_eq!(names, ["conf", "db", "operator.token"]);
+        assert_eq!(names, ["conf", "db", "highwater", "operator.token"]);
         assert_eq!(fs::read(folder.join("db")).expect("the new one"), b"new");
     }
 
@@ -257,16 +261,16 @@ mod tests {
     fn a_store_that_somebody_has_used_meanwhile_stays() {
         let above = tempfile::tempdir().expect("a folder");
         let folder = above.path().join("store");
-        staged(&folder, "old").install(Place::Free).expect("the place is free");
+        staged(&folder, "old").install(Place::Free, 7).expect("the place is free");
         let seen = Seen::in_folder(&folder).expect("it is there");
         let staging = staged(&folder, "new");
         fs::write(folder.join("db"), "old and more").expect("a write");
-        assert!(matches!(staging.install(Place::Taken(seen)), Err(OpenError::Changed { .. })));
+        assert!(matches!(staging.install(Place::Taken(seen), 7), Err(OpenError::Changed { .. })));
         let seen = Seen::in_folder(&folder).expect("it is there");
         let staging = staged(&folder, "new");
         fs::write(folder.join("other"), "old and less").expect("a write");
         fs::rename(folder.join("other"), folder.join("db")).expect("another import");
-        assert!(matches!(staging.install(Place::Taken(seen)), Err(OpenError::Changed { .. })));
+        assert!(matches!(staging.install(Place::Taken(seen), 7), Err(OpenError::Changed { .. })));
         assert_eq!(fs::read(folder.join("db")).expect("it stays"), b"old and less");
     }
 
@@ -279,7 +283,7 @@ mod tests {
             return give(Path::new("/"), &own).expect("it is left alone");
         }
         let folder = above.path().join("store");
-        staged(&folder, "old").install(Place::Free).expect("the place is free");
+        staged(&folder, "old").install(Place::Free, 7).expect("the place is free");
         for path in [folder.clone(), folder.join("db"), folder.join("conf")] {
             lchown(path, Some(4_711), Some(4_712)).expect("root may");
         }
@@ -287,7 +291,7 @@ mod tests {
         let seen = Seen::in_folder(&folder).expect("it is there");
         let staging = staged(&folder, "new");
         assert_eq!(owner(&staging.inside), (4_711, 4_712), "the worker can clear it away");
-        staging.install(Place::Taken(seen)).expect("it is put in place");
+        staging.install(Place::Taken(seen), 7).expect("it is put in place");
         assert_eq!(fs::read(folder.join("db")).expect("the new one"), b"new");
         for name in ["db", "conf"] {
             assert_eq!(owner(&folder.join(name)), (4_711, 4_712), "{name}");

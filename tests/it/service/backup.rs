@@ -71,7 +71,7 @@ async fn a_backup_under_load_takes_the_place_of_a_store_that_is_lost() {
     );
     assert_eq!(fs::metadata(&folder).expect("a folder").permissions().mode() & 0o777, 0o700);
     let files: BTreeSet<_> = fs::read_dir(&folder).expect("a folder").flatten().map(|file| file.file_name()).collect();
-    assert_eq!(files, ["conf", "db"].map(Into::into).into(), "no token, and nothing half made");
+    assert_eq!(files, ["conf", "db", "highwater"].map(Into::into).into(), "no token, and nothing half made");
     Books::copied(&folder).hold_all(&vouched).expect("all that was acknowledged before");
     let again = passback(&worker, &["backup", path(&folder)]);
     assert_eq!((again.status.code(), words(&again).contains("not empty")), (Some(2), true), "{}", words(&again));
