@@ -242,7 +242,9 @@ mod tests {
         let url = format!("amqp://guest:hush-hush@{}/%2f", listener.local_addr().expect("an address"));
         let page = async {
             let (mut stream, _) = listener.accept().await.expect("somebody connects");
-            tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await?;
+            // What came is read to its end: else the answer may be lost with the connection.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
         };
         let options = Options::at(url.as_str());
         let (looked, answered) = tokio::join!(look(&options, None, Duration::from_secs(20)), page);

@@ -18,7 +18,7 @@ pub struct ExportArgs {
     /// The file to write, which must not be there yet; `-` or nothing for standard output
     pub file: Option<PathBuf>,
     /// Bring out what can be read of a damaged store. It is read from a copy in the folder for temporary files
-    /// (`TMPDIR`) and stays as it is
+    /// (`TMPDIR`) and stays as it is; no worker is asked, whatever `PASSBACK_URL` says
     #[arg(long)]
     pub salvage: bool,
     /// The worker, where the store is in use.

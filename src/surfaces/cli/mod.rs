@@ -228,6 +228,7 @@ mod tests {
             "man /usr/share/man/man1",
             "export",
             "export jobs.ndjson --salvage",
+            "export --salvage --url http://127.0.0.1:9",
             "export --url http://127.0.0.1:9 --token t -",
             "import jobs.ndjson",
             "import - --partial --json",
@@ -288,7 +289,6 @@ mod tests {
         check("platforms pause", "<NAME>");
         check("completions tcsh", "fish");
         check("backup", "<DIR>");
-        check("export --salvage --url http://127.0.0.1:9", "--salvage");
         check("keys generate --kid a/b", "letters");
         check("check --platform moodle", "--lineitems");
         check("check --outcome-url https://lms.example.edu/o", "--key");
