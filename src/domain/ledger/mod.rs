@@ -311,10 +311,10 @@ impl Work {
         Self::CutOff { id, since }
     }
 
-    /// What is done, without what is noted of it.
+    /// What is done, without what is noted of it and in which state alone.
     pub fn bare(&self) -> &Self {
         match self {
-            Self::Noted { work, .. } => work.bare(),
+            Self::Noted { work, .. } | Self::Still { work, .. } => work.bare(),
             work => work,
         }
     }
