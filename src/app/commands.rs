@@ -148,7 +148,7 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
                 // It answers at the address that it had, also where the system chose its port.
                 let listen = service.address;
                 service.stop().await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
-                let config = Config { http: HttpConfig { listen }, ..config.clone() };
+                let config = Config { http: HttpConfig { listen }, ..imports.in_effect(&config) };
                 service = start(&config, path, &imports).await?;
                 info!(address = %service.address, store, "passback runs again");
             }
@@ -180,7 +180,12 @@ async fn start(config: &Config, path: Option<&Path>, imports: &Arc<Imports>) -> 
     let launched = Service::launch_after(config.clone(), &Plain, Arc::clone(imports)).await;
     let service = launched.map_err(|error| CliError::Failed(format!("{error:#}")))?;
     let source = path.map(Path::to_owned);
-    service.reload_from(move || load_config(source.as_deref()).map_err(|error| error.to_string()));
+    let imports = Arc::clone(imports);
+    service.reload_from(move || {
+        let config = load_config(source.as_deref()).map_err(|error| error.to_string())?;
+        imports.was_read(&config);
+        Ok(config)
+    });
     Ok(service)
 }
 

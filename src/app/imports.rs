@@ -39,6 +39,8 @@ const PARTIAL: &str = "import.partial";
 pub(super) struct Imports {
     folder: PathBuf,
     standing: Mutex<Standing>,
+    /// What was read at the last reload: after an import the worker goes by that.
+    reloaded: Mutex<Option<Config>>,
     asked: Notify,
     /// Whether somebody would stop the service for an import.
     is_served: AtomicBool,
@@ -47,7 +49,22 @@ pub(super) struct Imports {
 impl Imports {
     pub(super) fn of(config: &Config) -> Self {
         let folder = config.store.path.clone();
-        Self { folder, standing: Mutex::default(), asked: Notify::new(), is_served: AtomicBool::new(false) }
+        let (standing, reloaded) = (Mutex::default(), Mutex::default());
+        Self { folder, standing, reloaded, asked: Notify::new(), is_served: AtomicBool::new(false) }
+    }
+
+    /// Notes what a reload has read.
+    pub(super) fn was_read(&self, config: &Config) {
+        *self.reloaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(config.clone());
+    }
+
+    /// The configuration that the process was started with, with the keys, platforms and tokens of the last reload.
+    pub(super) fn in_effect(&self, started: &Config) -> Config {
+        let reloaded = self.reloaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Config { lti, lti_keys, signing_keys, platforms, tokens, .. }) = reloaded else {
+            return started.clone();
+        };
+        Config { lti, lti_keys, signing_keys, platforms, tokens, ..started.clone() }
     }
 
     /// Waits until an import is asked for. From now on one may be.

@@ -1,7 +1,7 @@
 //! `passback export`, `import` and `backup` carried out: between the store's own adapters and what the command line says.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Seek as _, Write},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::Path,
@@ -153,7 +153,12 @@ fn bars() -> impl FnMut(Phase, u64, u64) {
 fn bring(from: &mut File, folder: &Path) -> io::Result<()> {
     from.rewind()?;
     let path = folder.join(imports::BROUGHT);
-    let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // Anew, never through what lies there: root must not be led elsewhere by a link.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let owner = folder.metadata()?;
     if rustix::process::geteuid().is_root() {
         fchown(&to, Some(owner.uid()), Some(owner.gid()))?;

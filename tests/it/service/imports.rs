@@ -31,13 +31,28 @@ async fn a_worker_that_runs_stands_aside_for_an_import_and_goes_on() {
     let lms = lms().await;
     let (old, [ann, eve]) = exported(&lms).await;
     let file = old.folder().join("jobs.ndjson");
-    let mut worker = Worker::started(&settings(&lms, &signing_key())).await;
+    let config = settings(&lms, &signing_key()).replace("[retry]\n", "[retry]\npermanent = \"flag\"\n");
+    let mut worker = Worker::started(&config).await;
     let own = worker.submit(&lti11(&lms, "ben", 5)).await.remove(0);
     worker.job_in(&own, "delivered").await;
+    // A key that came by a reload is there afterwards too. And nothing is written through a link.
+    let config = fs::read_to_string(worker.config_path()).expect("a text");
+    fs::write(worker.config_path(), format!("{config}\n[[lti_keys]]\nkey = \"late\"\nsecret = \"s\"\n"))
+        .expect("a write");
+    assert_eq!(worker.post("/api/v1/reload", &json!({})).await.0, 200);
+    let elsewhere = worker.folder().join("elsewhere");
+    fs::write(&elsewhere, "as it was").expect("a write");
+    std::os::unix::fs::symlink(&elsewhere, worker.store().join("import.brought")).expect("a link");
     let imported = passback(&worker, &["import", "--json", "--note", "the old machine", path(&file)]);
     assert!(imported.status.success(), "{}", words(&imported));
     let answer: Value = serde_json::from_slice(&imported.stdout).expect("JSON");
     assert_eq!((&answer["imported"], &answer["already_there"], &answer["jobs"]), (&json!(2), &json!(0), &json!(3)));
+    assert_eq!(fs::read_to_string(&elsewhere).expect("a text"), "as it was");
+    let mut late = lti11(&lms, "cid", 5);
+    late["lis_data"]["oauth_consumer_key"] = "late".into();
+    let late = worker.submit(&late).await.remove(0);
+    let late = worker.job_in(&late, "flagged").await;
+    assert_eq!(late["reason"], "unauthorized", "the key is known, and the LMS does not know it: {late}");
     // At the same address, in the same process, with all three; and an operator can act on them.
     worker.job_in(&ann, "delivered").await;
     worker.job_in(&own, "delivered").await;
