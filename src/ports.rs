@@ -64,6 +64,11 @@ pub trait JobStore: Send + Sync + 'static {
     /// A job.
     fn job(&self, id: JobId) -> Result<Option<Job>, StoreError>;
 
+    /// The state of each of these jobs; none where it is kept no longer. Neighbours are best asked for together.
+    fn states(&self, ids: &[JobId]) -> Result<Vec<Option<StateName>>, StoreError> {
+        ids.iter().map(|id| Ok(self.job(*id)?.map(|job| job.state_name()))).collect()
+    }
+
     /// Up to `limit` jobs that pass the filter, newest first, older than `before`; and where to go on, if there may
     /// be more. A page may be short, even empty, and still name where to go on: each call does a bounded amount of work.
     fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError>;

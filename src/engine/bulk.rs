@@ -14,7 +14,7 @@ use crate::{
         bulk::{Came, Standing, Step, Task},
         destination::Delivery,
         drawer::{Drawer, Note, RECORD_BYTES_MAX, newest_first, read_newest_first},
-        job::{Job, JobId},
+        job::{Job, JobId, StateName},
         ledger::Work,
         outcome::FailureReason,
         time::Timestamp,
@@ -38,6 +38,8 @@ pub(super) const STEPS_MAX: usize = 10_000;
 const STEP: usize = Step::JOBS_MAX;
 /// Steps that are read at once.
 const STEPS_AT_ONCE: usize = 10;
+/// Jobs of which it is asked at once what came of them.
+const CAME_AT_ONCE: usize = 1_000;
 /// Jobs that are counted at once.
 const COUNT_STEP: usize = 500;
 /// The shortest pause between two steps.
@@ -87,6 +89,15 @@ pub struct CamePage {
     pub jobs: Vec<(JobId, Came)>,
     /// Where to go on; none at the end, or at the end so far.
     pub next: Option<JobId>,
+}
+
+/// Where the jobs that a bulk change has changed stand by now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// By state, in the order of [`StateName::ALL`].
+    pub by_state: [u64; StateName::ALL.len()],
+    /// Jobs that are kept no longer.
+    pub gone: u64,
 }
 
 impl EngineHandle {
@@ -147,6 +158,26 @@ impl EngineHandle {
                 Some(last) if last.key.starts_with(&task) => after.clone_from(&last.key),
                 _ => return Ok(page),
             }
+        }
+    }
+
+    /// Where the jobs that a bulk change has changed stand by now; none where it is not kept any more which they were.
+    /// Takes some milliseconds for ten thousand jobs, so it is best asked aside.
+    pub fn whereabouts(&self, id: JobId, task: &Task) -> Result<Option<Whereabouts>, StoreError> {
+        let (mut now, mut changed, mut before) = (Whereabouts::default(), 0, None);
+        loop {
+            let page = self.came(id, before, CAME_AT_ONCE)?;
+            let ids: Vec<JobId> =
+                page.jobs.iter().filter(|(_, came)| *came != Came::Skipped).map(|(id, _)| *id).collect();
+            changed += ids.len() as u64;
+            for state in self.shared.world.store.states(&ids)? {
+                match state {
+                    Some(state) => now.by_state[state as usize] += 1,
+                    None => now.gone += 1,
+                }
+            }
+            let Some(next) = page.next else { return Ok((changed >= task.matched).then_some(now)) };
+            before = Some(next);
         }
     }
 

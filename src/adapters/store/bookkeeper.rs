@@ -24,7 +24,7 @@ use crate::{
     domain::{
         destination::Origin,
         drawer::{Drawer, Note},
-        job::{Job, JobId},
+        job::{Job, JobId, StateName},
         ledger::{Answer, DueEntry, Order, PlatformRecord, Report, Rules, carry_out},
         time::Timestamp,
     },
@@ -208,6 +208,11 @@ impl Reader {
     /// A job.
     pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.told(self.shelf.job(&self.shelf.memory(), id))
+    }
+
+    /// The state of each of these jobs, which costs least where they are neighbours.
+    pub fn states(&self, ids: &[JobId]) -> Result<Vec<Option<StateName>>, StoreError> {
+        self.told(self.shelf.states_of(ids))
     }
 
     /// A page of jobs, newest first; see [`JobStore::list`](crate::ports::JobStore::list).

@@ -101,7 +101,7 @@ use crate::{
     domain::{
         destination::Origin,
         drawer::{Drawer, Note},
-        job::{Job, JobId},
+        job::{Job, JobId, StateName},
         ledger::{Answer, DueEntry, Order, PlatformRecord, Rules},
         time::Timestamp,
     },
@@ -292,6 +292,10 @@ impl JobStore for Store {
 
     fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.read(|reader| reader.job(id))
+    }
+
+    fn states(&self, ids: &[JobId]) -> Result<Vec<Option<StateName>>, StoreError> {
+        self.read(|reader| reader.states(ids))
     }
 
     fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: usize) -> Result<JobPage, StoreError> {

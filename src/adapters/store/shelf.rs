@@ -115,6 +115,26 @@ impl Shelf {
         slot.map(|slot| self.job_in(part, &slot)).transpose()
     }
 
+    /// The state of each of these jobs that can be read. A part is read once for those of them that are neighbours.
+    pub(super) fn states_of(&self, ids: &[JobId]) -> Result<Vec<Option<StateName>>, Fault> {
+        let mut found = Vec::with_capacity(ids.len());
+        let mut rest = ids;
+        while let Some(first) = rest.first() {
+            // The lock is held for one part at a time, so that a long question holds up no commit.
+            let memory = self.memory();
+            let part = memory.parts.part_of(*first);
+            let of_part = rest.iter().take_while(|id| memory.parts.part_of(**id) == part).count();
+            let (asked, others) = rest.split_at(of_part);
+            rest = others;
+            let states = part.map(|part| self.damages.pass(self.states(part))).transpose()?.flatten();
+            let slots = part.zip(states.as_ref()).and_then(|(part, states)| self.slots_of(part, states));
+            let slots = slots.unwrap_or_default();
+            let slot = |id: &JobId| slots.iter().find(|slot| slot.id == *id);
+            found.extend(asked.iter().map(|id| slot(id)?.state.standing().ok().map(Standing::name)));
+        }
+        Ok(found)
+    }
+
     /// A job that is to be changed: its whole part must be sound, because it will be written anew.
     pub(super) fn job_to_change(&self, memory: &Memory, id: JobId) -> Result<Option<Job>, Fault> {
         if let Some(part) = memory.parts.part_of(id) {

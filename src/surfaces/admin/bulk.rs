@@ -1,6 +1,8 @@
 //! `GET /api/v1/replays`, `GET /api/v1/replays/{id}` and `GET /api/v1/replays/{id}/jobs`: bulk changes in the background,
 //! how far they are, and what came of each job.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
@@ -12,9 +14,11 @@ use serde_json::Value;
 use crate::{
     domain::{
         bulk::{Came, Change, Standing, Task},
-        job::JobId,
+        job::{JobId, StateName},
         time::Timestamp,
     },
+    engine::bulk::Whereabouts,
+    ports::StoreError,
     problem::Problem,
 };
 
@@ -47,6 +51,18 @@ pub(super) struct TaskView {
     discarded: u64,
     /// Jobs that passed the filter and could not be changed.
     skipped: u64,
+    /// Where those that were changed stand by now; null while it runs, in a list, and where it is not kept any more which
+    /// they were.
+    now: Option<NowView>,
+}
+
+/// Jobs of a bulk change, by where they stand.
+#[derive(Debug, Serialize)]
+struct NowView {
+    #[serde(flatten)]
+    by_state: BTreeMap<&'static str, u64>,
+    /// Kept no longer.
+    gone: u64,
 }
 
 /// A page of them, newest first.
@@ -84,7 +100,13 @@ pub(super) async fn list(
 
 pub(super) async fn show(State(surface): State<Surface>, Segment(id): Segment) -> Result<Json<TaskView>, Problem> {
     let id = read_id(&id)?;
-    Ok(Json(view(id, &known(&surface, id)?)))
+    let task = known(&surface, id)?;
+    let shown = view(id, &task);
+    if task.standing == Standing::Running {
+        return Ok(Json(shown));
+    }
+    let now = aside(move || surface.engine.whereabouts(id, &task)).await?;
+    Ok(Json(TaskView { now: now.map(now_view), ..shown }))
 }
 
 pub(super) async fn jobs(
@@ -94,16 +116,23 @@ pub(super) async fn jobs(
 ) -> Result<Json<CamePage>, Problem> {
     let (id, PageQuery { limit, cursor }) = (read_id(&id)?, PageQuery::read(query)?);
     known(&surface, id)?;
-    // As for a list of jobs: deliveries must not wait for the reading.
     let read = move || {
-        let page = surface.engine.came(id, cursor, limit).map_err(|_| Problem::store_unavailable())?;
+        let page = surface.engine.came(id, cursor, limit)?;
         let shown = |(id, result): (JobId, Came)| {
             let job = surface.engine.job(id).ok().flatten();
             CameView { id, result, job: job.map(|job| view::in_list(&job, &surface.labels)) }
         };
         Ok(CamePage { jobs: page.jobs.into_iter().map(shown).collect(), next_cursor: page.next })
     };
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(Problem::store_unavailable())).map(Json)
+    aside(read).await.map(Json)
+}
+
+/// As for a list of jobs: deliveries must not wait for the reading.
+async fn aside<T: Send + 'static>(read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(_)) | Err(_) => Err(Problem::store_unavailable()),
+    }
 }
 
 fn known(surface: &Surface, id: JobId) -> Result<Task, Problem> {
@@ -130,5 +159,11 @@ pub(super) fn view(id: JobId, task: &Task) -> TaskView {
         superseded: task.superseded,
         discarded: task.discarded,
         skipped: task.skipped,
+        now: None,
     }
+}
+
+fn now_view(now: Whereabouts) -> NowView {
+    let by_state = StateName::ALL.into_iter().zip(now.by_state).map(|(state, count)| (state.name(), count)).collect();
+    NowView { by_state, gone: now.gone }
 }

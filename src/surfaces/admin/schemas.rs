@@ -300,7 +300,14 @@ fn task() -> Value {
         ("superseded", count()),
         ("discarded", count()),
         ("skipped", count()),
+        ("now", or_null(&now())),
     ])
+}
+
+/// Where the jobs of a change stand.
+fn now() -> Value {
+    let states = StateName::ALL.map(|state| (state.name(), count()));
+    closed(&[&states[..], &[("gone", count())]].concat())
 }
 
 fn platform() -> Value {

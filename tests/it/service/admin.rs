@@ -152,7 +152,11 @@ async fn a_background_replay_of_thousands_comes_to_a_true_end_across_a_kill() {
     assert!(task["ended_at"].is_string() && task["error"].is_null(), "{task}");
     let after = worker.counts().await.expect("counts");
     assert_eq!((&after["queued"], &after["flagged"]), (&json!(QUIZ), &json!(ESSAY)), "each is counted once: {after}");
-    assert_eq!(worker.get("/api/v1/replays").await["replays"], json!([task]));
+    let stand = json!({"queued": QUIZ, "delivered": 0, "flagged": 0, "superseded": 0, "discarded": 0, "gone": 0});
+    assert_eq!(task["now"], stand, "it is over, and its grades wait for the platform");
+    let mut in_list = task.clone();
+    in_list["now"] = Value::Null;
+    assert_eq!(worker.get("/api/v1/replays").await["replays"], json!([in_list]));
     let mut told: Vec<String> = Vec::new();
     let mut cursor = String::new();
     loop {
@@ -198,6 +202,7 @@ async fn a_background_discard_of_a_platform_that_nobody_knows_ends_with_nothing_
     let task = end_of(json!({})).await;
     assert_eq!((&task["action"], &task["matched"], &task["discarded"]), (&json!("discard"), &json!(1), &json!(1)));
     worker.job_in(&id, "discarded").await;
+    assert_eq!((&task["now"]["discarded"], &task["now"]["flagged"]), (&json!(1), &json!(0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
