@@ -19,7 +19,7 @@ use crate::{
             export as store,
             import::{self as importing, Phase, Wholeness},
             look::{FolderLook, look},
-            restore::{RestoreError, Taking},
+            restore::{Damaged, RestoreError, Taken, Taking},
         },
     },
     config::Config,
@@ -42,7 +42,7 @@ pub(super) async fn backup(
     screen: &mut Screen,
 ) -> Result<(), CliError> {
     let source = source_of(&args.connect, path)?;
-    let keep = Box::new(Keeping(Taking::begin(&args.folder).map_err(not_restored)?));
+    let keep = Keeping::begin(&args.folder, if args.keep_damaged { Damaged::IsKept } else { Damaged::IsRefused })?;
     backup::run(args, source, keep, local, screen).await
 }
 
@@ -63,7 +63,8 @@ pub(super) async fn export(args: &ExportArgs, path: Option<&Path>, local: FindLo
             export::must_be_new(args)?;
             let copy = tempfile::tempdir().map_err(|error| failed(&error))?;
             let folder = copy.path().join("store");
-            let keep = Box::new(Keeping(Taking::begin(&folder).map_err(not_restored)?));
+            // What is damaged is met, and told of, when the lines are written.
+            let keep = Keeping::begin(&folder, Damaged::IsKept)?;
             backup::copy(&args.connect, Some("passback export"), Source::Worker, keep, local).await?;
             write_lines(args, |to| store::export_and_tell(&folder, to, &mut shown(args)))
         }
@@ -195,19 +196,29 @@ fn steps_of(folder: std::path::PathBuf) -> Steps {
 }
 
 /// A copy that is made a store.
-struct Keeping(Taking);
+struct Keeping {
+    taking: Taking,
+    damaged: Damaged,
+}
+
+impl Keeping {
+    fn begin(folder: &Path, damaged: Damaged) -> Result<Box<Self>, CliError> {
+        let taking = Taking::begin(folder).map_err(not_restored)?;
+        Ok(Box::new(Self { taking, damaged }))
+    }
+}
 
 impl Keep for Keeping {
     fn take(&mut self, bytes: &[u8]) -> Result<(u64, u64), CliError> {
-        let progress = self.0.take(bytes).map_err(not_restored)?;
+        let progress = self.taking.take(bytes).map_err(not_restored)?;
         Ok((progress.jobs, progress.jobs_in_all))
     }
 
     fn finish(self: Box<Self>) -> Result<Kept, CliError> {
         // Nothing is decided in it: the rules of the worker that made it do not matter.
         let rules: Rules = Config::default().rules();
-        let taken = self.0.finish(rules).map_err(not_restored)?;
-        Ok(Kept { jobs: taken.jobs, bytes: taken.bytes })
+        let Taken { jobs, bytes, damages } = self.taking.finish(rules, self.damaged).map_err(not_restored)?;
+        Ok(Kept { jobs, bytes, damages })
     }
 }
 

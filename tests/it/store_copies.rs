@@ -18,7 +18,7 @@ use passback::{
         Store,
         copying::{CopyError, Copying},
         import::{ImportError, Imported, Wholeness, import},
-        restore::{RestoreError, Taking},
+        restore::{Damaged, RestoreError, Taken, Taking},
     },
     domain::{
         audit::Word,
@@ -66,12 +66,16 @@ fn bytes_of(copying: &mut Copying) -> Vec<u8> {
 }
 
 fn restored(bytes: &[u8], folder: &Path) -> Result<u64, RestoreError> {
+    Ok(taken(bytes, folder, Damaged::IsRefused)?.jobs)
+}
+
+fn taken(bytes: &[u8], folder: &Path, damaged: Damaged) -> Result<Taken, RestoreError> {
     let mut taking = Taking::begin(folder)?;
     // In pieces that end anywhere.
     for piece in bytes.chunks(1_013) {
         taking.take(piece)?;
     }
-    Ok(taking.finish(rules())?.jobs)
+    taking.finish(rules(), damaged)
 }
 
 fn jobs(store: &Store) -> BTreeSet<(JobId, StateName)> {
@@ -175,6 +179,32 @@ fn a_copy_that_was_damaged_later_is_never_taken_for_a_smaller_one() {
         }
     }
     assert!(refused > 20, "{refused} refused, {whole} whole");
+}
+
+/// One record of a store is damaged, and the store serves the others: its copy is kept by whoever says so.
+#[test]
+fn a_copy_of_a_damaged_store_is_kept_only_by_whoever_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (from, copy) = (folder.path().join("store"), folder.path().join("copy"));
+    let (store, _) = open_with(&from, rules(), SMALL).expect("a store");
+    for student in 0..30 {
+        stored(&store, &lti11_event(student, 700), student.into());
+    }
+    drop(store);
+    {
+        let tree = sled::Config::new().path(&from).use_compression(false).segment_size(512 * 1024).open();
+        let tree = tree.expect("nobody has it open");
+        let (key, event) = tree.scan_prefix(b"b").nth(3).expect("there are some").expect("reading works");
+        tree.insert(key, &event[..event.len() / 2]).expect("a write");
+        tree.flush().expect("a sync");
+    }
+    let bytes = bytes_of(&mut Copying::of_stopped(&from).expect("nobody has it open"));
+    let refused = taken(&bytes, &copy, Damaged::IsRefused).expect_err("it is damaged").to_string();
+    assert!(refused.contains("--keep-damaged") && !copy.exists(), "{refused}");
+    let kept = taken(&bytes, &copy, Damaged::IsKept).expect("it is wanted");
+    assert!(kept.damages.as_ref().is_some_and(|damages| damages.contains("is damaged")), "{kept:?}");
+    let (restored, _) = open_with(&copy, rules(), SMALL).expect("it serves whatever can be read");
+    assert!((20..30).contains(&jobs(&restored).len()), "the other jobs are there");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use passback::{
         copying::Copying,
         export,
         import::{Wholeness, import},
-        restore::Taking,
+        restore::{Damaged, Taking},
     },
     domain::{
         destination::Origin,
@@ -247,7 +247,7 @@ fn what_only_reads_an_older_store_leaves_its_format_alone() {
         taking.take(&piece).expect("a copy");
     }
     drop(copying);
-    taking.finish(rules()).expect("a sound copy");
+    taking.finish(rules(), Damaged::IsRefused).expect("a sound copy");
     let mut wrong = tempfile::tempfile().expect("a file");
     wrong.write_all(b"{}").expect("a write");
     assert!(import(&store, &mut wrong, Wholeness::Needed, (rules(), NOW), &mut |_, _, _| {}).is_err());

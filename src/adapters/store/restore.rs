@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    OpenError, Thresholds,
+    CheckReport, OpenError, Thresholds,
     bookkeeper::Bookkeeper,
     copying,
     disk::{Changes, Disk as _, Fault, KEY_BYTES_MAX, VALUE_BYTES_MAX},
@@ -56,9 +56,12 @@ pub enum RestoreError {
     CutShort,
     /// Not what was sent.
     #[error("the copy does not have the digest that it was sent with: it is not kept")]
-    Damaged,
+    Altered,
     /// The copy is not what it must be.
-    #[error("the copy is not sound, and is not kept: {0}")]
+    #[error(
+        "some of the store's records are damaged, so the copy is not kept: {0}; --keep-damaged keeps it as it is, and an \
+         older backup may have what is missing"
+    )]
     Unsound(String),
 }
 
@@ -99,13 +102,24 @@ pub struct Progress {
     pub bytes: u64,
 }
 
-/// A copy that is whole, sound and in its place.
+/// What becomes of a whole copy of a store that is damaged itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damaged {
+    /// It is an error.
+    IsRefused,
+    /// It takes its place all the same: it has whatever the store had.
+    IsKept,
+}
+
+/// A copy that is whole and in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Jobs in it.
+    /// Jobs in it, those that cannot be read among them.
     pub jobs: u64,
     /// Bytes of its records as they came.
     pub bytes: u64,
+    /// What is damaged in it, in words; nothing of it in a sound one.
+    pub damages: Option<String>,
 }
 
 impl Taking {
@@ -149,7 +163,7 @@ impl Taking {
     }
 
     /// Checks the whole, and puts it in its place.
-    pub fn finish(mut self, rules: Rules) -> Result<Taken, RestoreError> {
+    pub fn finish(mut self, rules: Rules, damaged: Damaged) -> Result<Taken, RestoreError> {
         if !self.is_whole || !self.unread.is_empty() {
             return Err(RestoreError::CutShort);
         }
@@ -162,12 +176,14 @@ impl Taking {
         let keeper = Bookkeeper::open(Box::new(disk), rules, &Thresholds::default())?;
         let (report, commits) = (keeper.check()?, keeper.commits());
         drop(keeper);
-        if !report.is_sound() {
-            let faults = report.faults.into_iter().take(FAULTS_TOLD).collect::<Vec<_>>();
-            return Err(RestoreError::Unsound(faults.join("; ")));
+        let (jobs, damages) = (report.jobs, in_words(report));
+        match damages {
+            Some(damages) if damaged == Damaged::IsRefused => Err(RestoreError::Unsound(damages)),
+            damages => {
+                staging.install(Place::Free, commits)?;
+                Ok(Taken { jobs, bytes, damages })
+            }
         }
-        staging.install(Place::Free, commits)?;
-        Ok(Taken { jobs: report.jobs, bytes })
     }
 
     /// Reads one thing from `at` on, if all of it is there, and tells how long it is.
@@ -196,7 +212,7 @@ impl Taking {
             Frame::BrokenOff { why } => Err(RestoreError::BrokenOff(why)),
             Frame::End { records, digest, len } => {
                 if records != self.records || digest != &self.digest.clone().finalize()[..] {
-                    return Err(RestoreError::Damaged);
+                    return Err(RestoreError::Altered);
                 }
                 self.is_whole = true;
                 Ok(Some(len))
@@ -230,6 +246,17 @@ impl Taking {
         let jobs_here = if parts == 0 { 0 } else { u128::from(jobs) * u128::from(here) / u128::from(parts) };
         Progress { jobs: u64::try_from(jobs_here).unwrap_or(jobs), jobs_in_all: jobs, bytes: self.bytes }
     }
+}
+
+/// The first faults of a check, and how many there are in all.
+fn in_words(mut report: CheckReport) -> Option<String> {
+    if report.is_sound() {
+        return None;
+    }
+    // A damaged record is met once for each of its jobs.
+    report.faults.dedup();
+    let told: Vec<_> = report.faults.into_iter().take(FAULTS_TOLD).collect();
+    Some(format!("{} (faults in all: {})", told.join("; "), report.fault_count))
 }
 
 fn header(line: &[u8]) -> Result<Header, RestoreError> {

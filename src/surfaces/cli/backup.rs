@@ -21,6 +21,9 @@ pub struct BackupArgs {
     /// The folder to make the copy in; it must be new or empty
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+    /// Keep the copy of a store of which some records are damaged, too; it is told which, and the command ends with 1
+    #[arg(long)]
+    pub keep_damaged: bool,
     /// Why, for the worker's audit log: at most 500 characters
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
@@ -39,6 +42,7 @@ const EXAMPLES: &str = "Examples:
 The worker may run: it goes on delivering. The copy is the store as it was at one moment near the end of the command, between
 two commits; every event that was acknowledged before the command was given is in it. It is put in the folder only when it is
 whole, and was opened and checked. It holds students' data, for you alone to read, and no secret of the configuration.
+Of a damaged store no copy is kept, unless --keep-damaged asks for it: it has whatever the store has.
 To restore it, stop the worker and put the folder in the place of [store] path. What was delivered since is sent again.";
 
 /// Makes a store of the bytes of a copy.
@@ -50,12 +54,14 @@ pub trait Keep {
 }
 
 /// A copy in its place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Jobs in it.
+    /// Jobs in it, those that cannot be read among them.
     pub jobs: u64,
     /// Bytes of its records.
     pub bytes: u64,
+    /// What is damaged in it, in words, as it is in the store.
+    pub damages: Option<String>,
 }
 
 /// The next bytes of a copy of a stopped store; none after the last.
@@ -80,12 +86,14 @@ pub async fn run(
     let kept = copy(&args.connect, args.note.as_deref(), source, keep, local).await?;
     let folder = args.folder.display().to_string();
     if args.json {
-        let answer = json!({ "folder": folder, "jobs": kept.jobs, "bytes": kept.bytes });
-        return screen.json(&answer.to_string());
+        let answer = json!({ "folder": folder, "jobs": kept.jobs, "bytes": kept.bytes, "damages": kept.damages });
+        screen.json(&answer.to_string())?;
+    } else {
+        let jobs = counted(kept.jobs, "job", "jobs");
+        note(&format!("{jobs} copied to {}, and checked", printable(&folder)));
     }
-    let jobs = counted(kept.jobs, "job", "jobs");
-    note(&format!("{jobs} copied to {}, and checked", printable(&folder)));
-    Ok(())
+    let damaged = |damages| format!("some records are damaged in the store, and so in the copy: {damages}");
+    kept.damages.map_or(Ok(()), |damages| Err(CliError::Failed(damaged(damages))))
 }
 
 /// Brings a copy from its source to where it is kept.
