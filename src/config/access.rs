@@ -25,7 +25,7 @@ pub struct Principal {
 }
 
 /// A bearer token as it was presented once: its digest, which opens for as long as the token does.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Badge(Digest32);
 
 impl Badge {

@@ -71,7 +71,7 @@ families! {
     replayed_total: IntCounter;
     /// Age of the oldest job that could be attempted now; jobs that wait for a retry time or a held platform do not count.
     oldest_due_age_seconds: Gauge;
-    /// Attempts under way.
+    /// Attempts under way, with those whose end is still on its way to the disk.
     inflight_attempts: IntGauge;
     /// 1 for the state that the platform is in (open, held, paused).
     platform_state: IntGaugeVec, labels ["platform", "state"];

@@ -90,7 +90,8 @@ fn document(calls: &[Call]) -> Value {
             "title": "passback",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "puts each grade into the LMS gradebook",
-            "description": "Errors are problem documents (RFC 9457). Unknown parameters and members are refused by name.",
+            "description": "Errors are problem documents (RFC 9457). Unknown parameters and members are refused by name. \
+                            The page at / signs in at /session, which is for the page alone: programs send a token.",
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "paths": paths,

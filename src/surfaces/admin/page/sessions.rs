@@ -19,6 +19,8 @@ pub const LASTS: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Sessions at one time; one more ends the oldest.
 const SESSIONS_MAX: usize = 1_000;
+/// Sessions of one token at one time; one more ends its oldest, so that nobody signs others out by signing in.
+const SESSIONS_OF_ONE_MAX: usize = 100;
 
 /// The sessions.
 pub struct Sessions {
@@ -48,10 +50,8 @@ impl Sessions {
         let name = format!("{:032x}{:032x}", self.clock.luck(), self.clock.luck());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, session| !session.has_ended());
-        if open.len() >= SESSIONS_MAX {
-            let oldest = open.iter().min_by_key(|(_, session)| session.since).map(|(digest, _)| *digest);
-            oldest.and_then(|oldest| open.remove(&oldest));
-        }
+        end_oldest(&mut open, SESSIONS_OF_ONE_MAX, |session| session.badge == badge);
+        end_oldest(&mut open, SESSIONS_MAX, |_| true);
         open.insert(digest(&name), Session { badge, since: Instant::now() });
         name
     }
@@ -65,6 +65,15 @@ impl Sessions {
     /// Ends a session.
     pub(super) fn close(&self, name: &str) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest(name));
+    }
+}
+
+/// Makes room for one more where as many as may be are among those that count.
+fn end_oldest(open: &mut HashMap<[u8; 32], Session>, max: usize, counts: impl Fn(&Session) -> bool) {
+    let counted = || open.iter().filter(|(_, session)| counts(session));
+    if counted().count() >= max {
+        let oldest = counted().min_by_key(|(_, session)| session.since).map(|(digest, _)| *digest);
+        oldest.and_then(|oldest| open.remove(&oldest));
     }
 }
 
@@ -121,14 +130,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn there_are_only_so_many_and_the_oldest_makes_room() {
         let sessions = sessions();
-        let first = sessions.open(Badge::of("t0p"));
-        for _ in 1..SESSIONS_MAX {
+        let open = |token: u64| sessions.open(Badge::of(&token.to_string()));
+        let other = open(0);
+        let first = open(1);
+        for _ in 1..SESSIONS_OF_ONE_MAX {
             tokio::time::advance(Duration::from_millis(1)).await;
-            sessions.open(Badge::of("t0p"));
+            open(1);
         }
         assert!(sessions.find(&first).is_some());
-        let last = sessions.open(Badge::of("t0p"));
+        let last = open(1);
         assert!(sessions.find(&first).is_none() && sessions.find(&last).is_some());
+        assert!(sessions.find(&other).is_some(), "whoever signs in often signs out nobody else");
+        for token in 2..=SESSIONS_MAX as u64 {
+            open(token);
+        }
+        assert!(sessions.find(&other).is_none());
         assert_eq!(sessions.open.lock().expect("sessions").len(), SESSIONS_MAX);
     }
 }
