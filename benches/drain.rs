@@ -2,9 +2,10 @@
 //! the start of a worker that has very many jobs waiting.
 //!
 //! ```sh
-//! cargo bench --bench drain                      # all of it: some three minutes
+//! cargo bench --bench drain                      # all of it: some four minutes
 //! cargo bench --bench drain -- 60000             # so many events drained, for one platform
 //! cargo bench --bench drain -- 60000 16          # for so many platforms (addresses of the loopback, one LMS)
+//! cargo bench --bench drain -- 60000 16 outcomes # with the end of each job published to an exchange
 //! cargo bench --bench drain -- waiting 1000000   # so many jobs waiting for a paused platform
 //! ```
 //!
@@ -50,14 +51,18 @@ fn main() {
         }
         ["waiting", jobs] => in_one_thread(waiting::run(number(jobs))),
         [] => in_one_thread(async {
-            draining::run(60_000, 1).await;
-            draining::run(60_000, 16).await;
+            draining::run(60_000, 1, "").await;
+            draining::run(60_000, 16, "").await;
+            draining::run(60_000, 16, draining::OUTCOMES).await;
             waiting::run(100_000).await;
             waiting::run(1_000_000).await;
         }),
-        [events] => in_one_thread(draining::run(number(events), 1)),
-        [events, platforms] => in_one_thread(draining::run(number(events), number(platforms))),
-        _ => panic!("give nothing, EVENTS, EVENTS PLATFORMS, or `waiting` JOBS"),
+        [events] => in_one_thread(draining::run(number(events), 1, "")),
+        [events, platforms] => in_one_thread(draining::run(number(events), number(platforms), "")),
+        [events, platforms, "outcomes"] => {
+            in_one_thread(draining::run(number(events), number(platforms), draining::OUTCOMES));
+        }
+        _ => panic!("give nothing, EVENTS, EVENTS PLATFORMS, EVENTS PLATFORMS outcomes, or `waiting` JOBS"),
     }
 }
 

@@ -8,6 +8,9 @@ use super::{
     programs::{Bare, Cpu, Program, Worker, start_lms},
 };
 
+/// Lines of `[amqp]` with which the end of each job is published.
+pub(super) const OUTCOMES: &str = "outcomes_exchange = \"drain.outcomes\"\n";
+
 const QUEUE: &str = "drain";
 const BARE_QUEUE: &str = "drain.bare";
 
@@ -19,8 +22,9 @@ struct Line<'a> {
     peak_mib: f64,
 }
 
-/// Drains so many events, and prints the table.
-pub(super) async fn run(events: usize, platforms: usize) {
+/// Drains so many events, and prints the table. `more` is added to `[amqp]`; with [`OUTCOMES`] the work ends when all ends
+/// are published.
+pub(super) async fn run(events: usize, platforms: usize, more: &str) {
     let platforms = platforms.clamp(1, 200);
     let broker = Broker::start();
     let (lms, outcomes) = start_lms();
@@ -28,11 +32,12 @@ pub(super) async fn run(events: usize, platforms: usize) {
     publish(&broker.url(), BARE_QUEUE, events, &outcomes, platforms).await;
 
     let of_platforms = if platforms == 1 { "1 platform".to_owned() } else { format!("{platforms} platforms") };
-    println!("\n{events} events for {of_platforms}");
+    let with = if more.is_empty() { "" } else { ", each end published" };
+    println!("\n{events} events for {of_platforms}{with}");
     println!("  {:<28} {:>9} {:>11} {:>7} {:>7} {:>9}", "", "jobs/s", "us CPU/job", "user", "system", "MiB peak");
     let count = as_float(events);
     let lms_before = lms.cpu();
-    let (worker, per_sync) = drain(&broker, events).await;
+    let (worker, per_sync) = drain(&broker, events, more).await;
     let lms_cpu = lms.cpu().since(lms_before);
     worker.print(count);
     let consumer = consume(&broker, events);
@@ -49,12 +54,15 @@ pub(super) async fn run(events: usize, platforms: usize) {
 }
 
 /// The worker's line, and events per sync.
-async fn drain(broker: &Broker, events: usize) -> (Line<'static>, f64) {
+async fn drain(broker: &Broker, events: usize, more: &str) -> (Line<'static>, f64) {
     let folder = tempfile::tempdir().expect("a folder");
-    let amqp = format!("[amqp]\nurl = \"{}\"\nqueues = [\"{QUEUE}\"]\n", broker.url());
+    let amqp = format!("[amqp]\nurl = \"{}\"\nqueues = [\"{QUEUE}\"]\n{more}", broker.url());
     let begin = Instant::now();
     let worker = Worker::start(folder.path(), &amqp);
     worker.wait_until("delivered", events).await;
+    if more == OUTCOMES {
+        worker.wait_for("passback_outcomes_published_total", as_float(events)).await;
+    }
     let line = Line {
         who: "passback",
         seconds: begin.elapsed().as_secs_f64(),

@@ -165,6 +165,19 @@ impl Worker {
         }
     }
 
+    /// Waits until one of its metrics is so high.
+    pub(super) async fn wait_for(&self, name: &str, wanted: f64) {
+        let begin = Instant::now();
+        loop {
+            let seen = self.metric(name).await;
+            if seen >= wanted {
+                return;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{name} comes to {seen} and not to {wanted}");
+            sleep(Duration::from_millis(25)).await;
+        }
+    }
+
     /// A number of its metrics.
     pub(super) async fn metric(&self, name: &str) -> f64 {
         let metrics = self.get("/metrics").await.unwrap_or_default();
