@@ -156,11 +156,20 @@ fn salvaged(folder: &Path, whole: &BTreeMap<String, Value>) -> Option<usize> {
     let mut lines = Vec::new();
     let summary = export::salvage(folder, &mut lines);
     assert_eq!(image(folder), before, "the folder stays as it is");
-    let summary = summary.map_err(|error| assert!(error.to_string().contains("store"), "{error}")).ok()?;
+    let summary = summary.map_err(|error| says_that_nothing_is_left(folder, &error)).ok()?;
     let jobs: Vec<Value> = jobs_of(&lines);
     assert_eq!(jobs.len() as u64, summary.jobs);
     let as_it_was = |job: &&Value| whole.get(job["id"].as_str().expect("an id")) == Some(*job);
     Some(jobs.iter().filter(as_it_was).count())
+}
+
+/// The advice leads neither back to where it came from nor to a copy that is gone.
+fn says_that_nothing_is_left(folder: &Path, error: &export::ExportError) {
+    let words = error.to_string();
+    let named = format!("nothing of the store in {} can be read", folder.display());
+    assert!(words.starts_with(&named) && words.contains("restore a backup"), "{words}");
+    let rest = words.replace(&named, "");
+    assert!(!["--salvage", "backtrace", "tmp"].iter().any(|word| rest.contains(word)), "{words}");
 }
 
 fn image(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -254,4 +263,30 @@ fn damaged_files_open_or_say_what_to_do_and_never_panic_or_hang() {
     assert!(jobs > 0, "salvage saves something");
     let kinds = outcomes.keys().filter(|kind| kind.starts_with("refused")).count();
     assert!(kinds > 0 && outcomes.len() > 2, "the damage is worth the name: {outcomes:?}");
+}
+
+#[test]
+fn where_nothing_can_be_read_salvage_says_so_and_where_something_stands_before_it_is_saved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut ids = sample(folder.path());
+    let log = folder.path().join("db");
+    let whole = fs::read(&log).expect("a file");
+    // The last third is lost, with the snapshot that speaks of it.
+    let mut bytes = whole.clone();
+    let cut = whole.len() - whole.len() / 3;
+    bytes[cut..].fill(0xab);
+    fs::write(&log, &bytes).expect("a write");
+    for entry in fs::read_dir(folder.path()).expect("the folder").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::write(entry.path(), "nonsense").expect("a write");
+        }
+    }
+    let mut lines = Vec::new();
+    let summary = export::salvage(folder.path(), &mut lines).expect("something is left");
+    let saved = jobs_of(&lines);
+    ids.retain(|id| saved.iter().any(|job| job["id"] == id.to_string()));
+    assert!(!ids.is_empty() && ids.len() == saved.len(), "{summary:?}");
+    fs::write(&log, vec![0xab; whole.len()]).expect("a write");
+    let error = export::salvage(folder.path(), &mut Vec::new()).expect_err("nothing is left");
+    says_that_nothing_is_left(folder.path(), &error);
 }

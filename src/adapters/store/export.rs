@@ -15,7 +15,7 @@
 use std::{
     fmt::Write as _,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -65,6 +65,29 @@ pub enum ExportError {
     /// There is no store in the folder.
     #[error("there is no store in {0}: look at [store] path")]
     NoStore(String),
+    /// There is nothing to be saved.
+    #[error(
+        "nothing of the store in {} can be read ({detail}): keep a copy of the folder, and restore a backup, or begin with \
+         an empty folder",
+        folder.display()
+    )]
+    Nothing {
+        /// The folder.
+        folder: PathBuf,
+        /// What sled says.
+        detail: String,
+    },
+    /// The copy that is read cannot be made.
+    #[error(
+        "the store cannot be copied into {}: {cause}; name a folder with room for it in TMPDIR",
+        temporary.display()
+    )]
+    NoCopy {
+        /// The folder for temporary files.
+        temporary: PathBuf,
+        /// The cause.
+        cause: io::Error,
+    },
     /// A record cannot be read.
     #[error("{0}: export what can be read with --salvage")]
     Read(#[from] Fault),

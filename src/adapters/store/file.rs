@@ -138,7 +138,7 @@ fn flat<T>(outcome: Result<sled::Result<T>, String>) -> Result<T, Fault> {
 fn of_sled(error: sled::Error) -> Fault {
     match error {
         sled::Error::Io(cause) => Fault::of_io(of_system(cause)),
-        error => Fault::File(error.to_string()),
+        error => Fault::File(words_of(&error)),
     }
 }
 
@@ -248,8 +248,14 @@ fn open_error(folder: &Path, error: sled::Error) -> OpenError {
         sled::Error::Io(cause) if cause.to_string().contains("could not acquire lock") => OpenError::Locked { folder },
         sled::Error::Io(cause) if is_full(&cause) => OpenError::Full { folder },
         sled::Error::Io(cause) => OpenError::Folder { folder, cause },
-        other => OpenError::Damaged { folder, detail: other.to_string() },
+        other => OpenError::Damaged { folder, detail: words_of(&other) },
     }
+}
+
+/// What sled says, without the mark of a trace that it was not built to take.
+fn words_of(error: &sled::Error) -> String {
+    let words = error.to_string();
+    words.strip_suffix(" backtrace ()").map_or(words.clone(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -263,5 +269,11 @@ mod tests {
         let handed_on = io::Error::new(own().kind(), format!("{:?}", own()));
         assert_eq!(of_system(handed_on).to_string(), own().to_string());
         assert_eq!(of_system(io::Error::other("something else")).to_string(), "something else");
+    }
+
+    #[test]
+    fn of_damage_its_place_is_told_and_no_trace() {
+        let words = words_of(&sled::Error::Corruption { at: None, bt: () });
+        assert_eq!(words, "Read corrupted data at file offset None");
     }
 }
