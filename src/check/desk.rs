@@ -90,6 +90,7 @@ impl Desk {
             transport: &self.transport,
             clock: &*self.clock,
             patience: Patience::of(self.timeout),
+            listen: None,
         };
         let steps = async {
             match platforms.iter().find(|platform| platform.name == name) {

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Remark, Road, Section, listed, reach};
+use super::{Remark, Road, SERVED_LATER, Section, listed, reach};
 use crate::{
     domain::destination::ServiceUrl,
-    lti::{probe, wire::TransportFault},
+    lti::{
+        probe,
+        wire::{Answer, TransportFault},
+    },
 };
 
 /// Fetches the key set and compares.
@@ -33,6 +36,11 @@ async fn fetch(road: Road<'_>, section: &mut Section, url: &ServiceUrl) {
         section.fail("fetch", failure.detail.clone(), advice);
         return;
     }
+    if is_closed(road, &answer, url).await && road.has_no_worker_yet() {
+        let seen = answer.map_or_else(|failure| failure.detail, |reply| format!("HTTP {}", reply.status));
+        section.warn("fetch", seen, SERVED_LATER);
+        return;
+    }
     let Some(reply) = reach::contact(road, section, &answer, url, "the JWKS URL").await else { return };
     let Some(published) = probe::published_keys(reply) else {
         let advice =
@@ -42,6 +50,17 @@ async fn fetch(road: Road<'_>, section: &mut Section, url: &ServiceUrl) {
     };
     section.ok("fetch", format!("the keys {} are published", listed(&kids(&published))));
     compare(section, &ours(&road.registry.jwks()), &published);
+}
+
+/// Whether the way is right and ends at a closed door: that of the worker, or of a proxy before it.
+async fn is_closed(road: Road<'_>, answer: &Answer, url: &ServiceUrl) -> bool {
+    match answer {
+        Ok(reply) => matches!(reply.status, 502..=504),
+        Err(failure) if failure.fault == TransportFault::Connection => {
+            road.transport.addresses(url.as_url()).await.is_ok_and(|addresses| !addresses.is_empty())
+        }
+        Err(_) => false,
+    }
 }
 
 fn kids(keys: &[(String, String)]) -> Vec<&str> {

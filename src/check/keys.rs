@@ -1,4 +1,4 @@
-//! The keys: which one signs, whether all are published, and the shared secrets. What the loader refuses does not come
+//! The keys: which one signs, whether all are published, the shared secrets and the tokens. What the loader refuses does not come
 //! here.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ use crate::config::{
     Config,
     lti::{LtiKey, SigningKeyConfig},
     rsa,
+    secret::Secret,
+    tokens::Token,
 };
 
 /// Judges all keys.
@@ -18,6 +20,7 @@ pub(super) fn section(config: &Config) -> Vec<Remark> {
     let mut section = Section::new("keys");
     signing_keys(&mut section, config);
     shared_secrets(&mut section, &config.lti_keys);
+    tokens(&mut section, &config.tokens);
     section.done()
 }
 
@@ -63,6 +66,15 @@ fn bits(jwk: &Value) -> usize {
 fn shared_secrets(section: &mut Section, keys: &[LtiKey]) {
     let is_padded = |key: &&LtiKey| key.secret.expose().trim().len() < key.secret.expose().len();
     let padded: Vec<&str> = keys.iter().filter(is_padded).map(|key| key.key.as_str()).collect();
+    let weak: Vec<&str> = keys.iter().filter(|key| is_weak(&key.secret)).map(|key| key.key.as_str()).collect();
+    if !weak.is_empty() {
+        let seen = format!("the secret of {} is shorter than {CHARS_MIN} characters", listed(&weak));
+        section.warn(
+            "lti keys",
+            seen,
+            "whoever guesses it can write grades in our name: have a longer one made on both sides",
+        );
+    }
     if !padded.is_empty() {
         let seen = format!("the secret of {} begins or ends with white space", listed(&padded));
         section.warn("lti keys", seen, "if the platform does not have it so, take it away where the secret is kept");
@@ -71,6 +83,22 @@ fn shared_secrets(section: &mut Section, keys: &[LtiKey]) {
     } else {
         section.ok("lti keys", format!("{}, each with its secret", counted(keys.len(), "consumer key")));
     }
+}
+
+fn tokens(section: &mut Section, tokens: &[Token]) {
+    let weak: Vec<&str> =
+        tokens.iter().filter(|token| is_weak(&token.token)).map(|token| token.name.as_str()).collect();
+    if !weak.is_empty() {
+        let seen = format!("the token of {} is shorter than {CHARS_MIN} characters", listed(&weak));
+        section.warn("tokens", seen, "it can be guessed: make one with `openssl rand -hex 32`");
+    }
+}
+
+/// What is shorter can be guessed by trying.
+const CHARS_MIN: usize = 16;
+
+fn is_weak(secret: &Secret) -> bool {
+    secret.expose().trim().chars().count() < CHARS_MIN
 }
 
 /// The hosts that keys name, each with its keys. A pattern for many hosts names none that could be tried.
@@ -83,4 +111,33 @@ pub(super) fn hosts(keys: &[LtiKey]) -> BTreeMap<String, Vec<String>> {
         }
     }
     hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Mark, *};
+    use crate::config::tokens::Role;
+
+    #[test]
+    fn what_can_be_guessed_is_named_and_not_shown() {
+        let (short, long) = ("hunter2-hunter2", "hunter2-hunter2-");
+        let key =
+            |name: &str, secret: &str| LtiKey { key: name.to_owned(), secret: Secret::new(secret), hosts: Vec::new() };
+        let token =
+            |name: &str, text: &str| Token { name: name.to_owned(), token: Secret::new(text), role: Role::Viewer };
+        let config = Config {
+            lti_keys: vec![key("moodle", short), key("canvas", long), key("sakai", "s")],
+            tokens: vec![token("ops", short), token("app", long)],
+            ..Config::default()
+        };
+        let remarks = section(&config);
+        let warnings: Vec<_> = remarks.iter().filter(|remark| remark.status == Mark::Warning).collect();
+        let seen: Vec<&str> = warnings.iter().map(|remark| remark.seen.as_str()).collect();
+        let expected = [
+            "the secret of moodle and sakai is shorter than 16 characters",
+            "the token of ops is shorter than 16 characters",
+        ];
+        assert_eq!(seen, expected);
+        assert!(!format!("{remarks:?}").contains("hunter2"), "{remarks:?}");
+    }
 }

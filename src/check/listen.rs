@@ -1,6 +1,6 @@
 //! The address on which the worker listens: free, or taken by a worker that runs already.
 
-use std::{io::ErrorKind, net::SocketAddr};
+use std::{io::ErrorKind, net::SocketAddr, path::Path};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -8,16 +8,17 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Remark, STEP_LIMIT, Section};
+use super::{Remark, STEP_LIMIT, Section, store::look_in_time};
+use crate::adapters::store::look::FolderLook;
 
 /// Takes the address for a moment; where it is taken, asks whose it is.
-pub(super) async fn section(address: SocketAddr) -> Vec<Remark> {
+pub(super) async fn section(address: SocketAddr, store: &Path) -> Vec<Remark> {
     let mut section = Section::named("http", address.to_string());
     match TcpListener::bind(address).await {
         Ok(_) => section.ok("listen", "nobody listens there, so the worker can"),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             if timeout(STEP_LIMIT, is_a_worker(address)).await.unwrap_or(false) {
-                section.ok("listen", "a worker listens there");
+                whose(&mut section, look_in_time(store.to_owned()).await.as_ref(), store);
             } else {
                 let advice = "stop that program, or set [http] listen to another port";
                 section.fail("listen", "another program listens there", advice);
@@ -33,6 +34,27 @@ pub(super) async fn section(address: SocketAddr) -> Vec<Remark> {
         }
     }
     section.done()
+}
+
+/// A worker is the one of this configuration if somebody has the store open. Where that cannot be seen, it may be.
+fn whose(section: &mut Section, looked: Option<&FolderLook>, store: &Path) {
+    let is_idle = match looked {
+        Some(FolderLook::There(folder)) => !folder.in_use && folder.written.is_ok(),
+        Some(FolderLook::Missing { .. }) => true,
+        Some(FolderLook::Unusable(_)) | None => false,
+    };
+    if is_idle {
+        let seen = format!("a worker listens there, but none has the store in {} open", store.display());
+        let advice = "it is one of another configuration: stop it, or set [http] listen to another port";
+        section.warn("listen", seen, advice);
+    } else {
+        section.ok("listen", "a worker listens there");
+    }
+}
+
+/// Whether nobody listens there. Of port 0, which is another one each time, nobody knows.
+pub(super) fn is_free(address: SocketAddr) -> bool {
+    address.port() != 0 && std::net::TcpListener::bind(address).is_ok()
 }
 
 /// Whether `/healthz` answers as a worker does.

@@ -23,7 +23,7 @@ mod reach;
 mod refusal;
 mod store;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
@@ -155,7 +155,7 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
     let mut sections: Vec<Pending<'a, Vec<Remark>>> = vec![
         Box::pin(async { configuration::section(scene) }),
         Box::pin(store::section(&scene.config.store.path)),
-        Box::pin(listen::section(scene.config.http.listen)),
+        Box::pin(listen::section(scene.config.http.listen, &scene.config.store.path)),
         Box::pin(broker::section(scene.broker.as_ref(), scene.config.amqp.outcomes_exchange.as_deref())),
         Box::pin(async { keys::section(scene.config) }),
     ];
@@ -166,6 +166,7 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
         transport,
         clock: scene.clock,
         patience: Patience::of(scene.config.delivery.timeout),
+        listen: Some(scene.config.http.listen),
     };
     for platform in &scene.config.platforms {
         sections.push(Box::pin(platform::section(road, platform)));
@@ -195,11 +196,18 @@ struct Road<'a> {
     transport: &'a HttpTransport,
     clock: &'a dyn Clock,
     patience: Patience,
+    /// Where the worker will listen; none where it does already.
+    listen: Option<SocketAddr>,
 }
 
 impl Road<'_> {
     async fn send(&self, request: Request) -> Answer {
         self.transport.send(request, self.patience.limit).await
+    }
+
+    /// Whether our key set cannot be fetched for the good reason that no worker runs yet.
+    fn has_no_worker_yet(&self) -> bool {
+        self.listen.is_some_and(listen::is_free)
     }
 }
 
@@ -235,6 +243,10 @@ impl Patience {
 fn registrations(platforms: &[Platform]) -> impl Iterator<Item = (&Platform, Registration)> {
     platforms.iter().filter_map(|platform| Some((platform, platform.registration()?)))
 }
+
+/// What to do where our key set would be served by a worker that does not run yet.
+const SERVED_LATER: &str = "nobody listens at [http] listen yet, and the key set is served once the worker runs: start it, and \
+                            check again";
 
 /// Gathers the remarks of a section.
 struct Section {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Remark, Road, Section, clock, listed, reach,
+    Remark, Road, SERVED_LATER, Section, clock, listed, reach,
     refusal::{Cause, Refusal},
     told,
 };
@@ -128,7 +128,11 @@ impl TokenDesk {
             }
             Err(verdict) => {
                 let refused = self.refused(road, reply, verdict, answered.ahead_millis).await;
-                section.fail(refused.step(), refused.seen.clone(), self.advice(&refused));
+                if refused.is_for_keys() && road.has_no_worker_yet() {
+                    section.warn(refused.step(), refused.seen, SERVED_LATER);
+                } else {
+                    section.fail(refused.step(), refused.seen.clone(), self.advice(&refused));
+                }
                 false
             }
         }
@@ -225,6 +229,11 @@ impl Refused {
     /// Whether it was for the scopes that were asked for.
     pub(super) fn is_for_scopes(&self) -> bool {
         self.cause == Some(Cause::Said(TokenCause::Scope))
+    }
+
+    /// Whether it was because our keys could not be fetched.
+    fn is_for_keys(&self) -> bool {
+        self.cause == Some(Cause::Said(TokenCause::KeysUnreachable))
     }
 
     /// Whether nothing came in time.

@@ -28,7 +28,7 @@ pub(super) async fn section(path: &Path) -> Vec<Remark> {
 }
 
 /// A thread of its own, which a disk that hangs keeps without keeping us.
-async fn look_in_time(path: PathBuf) -> Option<FolderLook> {
+pub(super) async fn look_in_time(path: PathBuf) -> Option<FolderLook> {
     let (tell, told) = oneshot::channel();
     thread::Builder::new().name("look".to_owned()).spawn(move || drop(tell.send(look(&path)))).ok()?;
     timeout(STEP_LIMIT, told).await.ok()?.ok()

@@ -50,7 +50,7 @@ async fn a_configuration_that_does_nothing_or_too_little_is_warned_of() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_no_store_can_be_in_is_named() {
-    let key = "[[lti_keys]]\nkey = \"k\"\nsecret = \"s\"\n";
+    let key = "[[lti_keys]]\nkey = \"k\"\nsecret = \"of-sixteen-and-more\"\n";
     let scene = Scene::new(key);
     let store = scene.folder.path().join("store");
     fs::create_dir(&store).expect("a folder");
@@ -75,7 +75,7 @@ async fn a_folder_that_no_store_can_be_in_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_does_not_let_us_in_is_named() {
     let broker = Broker::shared();
-    let key = "[[lti_keys]]\nkey = \"k\"\nsecret = \"s\"\n";
+    let key = "[[lti_keys]]\nkey = \"k\"\nsecret = \"of-sixteen-and-more\"\n";
     let check = async |url: &str| Scene::new(&format!("{key}[amqp]\nurl = \"{url}\"\n")).check(&[]).await;
     let wrong_password = broker.url().replace("guest:guest", "guest:hush-hush");
     check(&wrong_password).await.names_only("broker login failed", "ACCESS_REFUSED", "this user or its password");
@@ -93,7 +93,9 @@ async fn queues_that_are_not_as_they_should_be_are_named_and_none_is_made() {
     let broker = Broker::shared();
     let (vhost, url) = broker.own_vhost();
     let queue = unique("check");
-    let amqp = format!("[[lti_keys]]\nkey = \"k\"\nsecret = \"s\"\n[amqp]\nurl = \"{url}\"\nqueues = [\"{queue}\"]\n");
+    let amqp = format!(
+        "[[lti_keys]]\nkey = \"k\"\nsecret = \"of-sixteen-and-more\"\n[amqp]\nurl = \"{url}\"\nqueues = [\"{queue}\"]\n"
+    );
     let new = Scene::new(&amqp).check(&[]).await;
     new.names("broker queue warning", &format!("{queue} is not there yet"), "the worker declares it");
     let own = Scene::new(&format!("{amqp}declare = false\n")).check(&[]).await;
@@ -113,7 +115,7 @@ async fn queues_that_are_not_as_they_should_be_are_named_and_none_is_made() {
 async fn hosts_of_keys_that_cannot_be_reached_are_named() {
     let key = |hosts: &str| {
         format!(
-            "[egress]\nallow_hosts = [\"lms.example.edu\", \"no-such-host.invalid\"]\n[[lti_keys]]\nkey = \"k\"\nsecret = \"s\"\nhosts = [{hosts}]\n"
+            "[egress]\nallow_hosts = [\"lms.example.edu\", \"no-such-host.invalid\"]\n[[lti_keys]]\nkey = \"k\"\nsecret = \"of-sixteen-and-more\"\nhosts = [{hosts}]\n"
         )
     };
     let nowhere = Scene::new(&key("\"no-such-host.invalid\"")).check(&[]).await;
@@ -122,13 +124,15 @@ async fn hosts_of_keys_that_cannot_be_reached_are_named() {
     closed.names("configuration egress warning", "elsewhere.invalid (hosts of [[lti_keys]] k)", "allow_hosts");
     closed.names("lti key egress failed", "not among the [egress] allow_hosts", "hosts of [[lti_keys]]");
     let pattern =
-        Scene::new("[[lti_keys]]\nkey = \"k\"\nsecret = \"s\"\nhosts = [\"*.example.edu\"]\n").check(&[]).await;
+        Scene::new("[[lti_keys]]\nkey = \"k\"\nsecret = \"of-sixteen-and-more\"\nhosts = [\"*.example.edu\"]\n")
+            .check(&[])
+            .await;
     assert!(pattern.troubles().is_empty(), "{:#}", pattern.document);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_taken_is_named_and_a_worker_there_is_well() {
-    let key = "[[lti_keys]]\nkey = \"k\"\nsecret = \"s\"\n";
+    let key = "[[lti_keys]]\nkey = \"k\"\nsecret = \"of-sixteen-and-more\"\n";
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = other.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -142,9 +146,16 @@ async fn an_address_that_is_taken_is_named_and_a_worker_there_is_well() {
     let checked = listen("192.0.2.1:8080").check(&[]).await;
     checked.names("http listen failed", "annot assign requested address", "an address of this machine");
     let worker = Worker::started("").await;
-    let checked = listen(worker.url("").trim_start_matches("http://")).check(&[]).await;
-    checked.is_well("http", "listen", "a worker listens there");
+    let scene = listen(worker.url("").trim_start_matches("http://"));
+    let elsewhere = "a worker listens there, but none has the store in";
+    scene.check(&[]).await.names_only("http listen warning", elsewhere, "another configuration");
+    let scene = scene.with_store(&worker.store().display().to_string(), &listen_at(&worker, key));
+    scene.check(&[]).await.is_well("http", "listen", "a worker listens there");
     listen("127.0.0.1:0").check(&[]).await.is_well("http", "listen", "the worker can");
+}
+
+fn listen_at(worker: &Worker, more: &str) -> String {
+    format!("{more}[http]\nlisten = \"{}\"\n", worker.url("").trim_start_matches("http://"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,17 @@ async fn keys_that_the_platform_cannot_fetch_or_does_not_know_are_named() {
     let nobody = format!("http://{}/.well-known/jwks.json", free_address());
     let unreachable = platform(client(Jwks::Url(nobody))).await;
     unreachable.names_only("platform jwks failed", "HTTP 404", "it cannot fetch our JWKS");
+    // Before the first start nobody can.
+    let listen = free_address();
+    let ours = format!("http://{listen}/.well-known/jwks.json");
+    let fresh = lms(client(Jwks::Url(ours.clone()))).await;
+    let scene = Scene::new(&format!("{}[http]\nlisten = \"{listen}\"\n", settings(&fresh)));
+    let checked = scene.check(&["--jwks-url", &ours]).await;
+    assert_eq!(checked.troubles(), ["platform jwks warning", "jwks fetch warning"], "{:#}", checked.document);
+    checked.names("jwks fetch warning", "refused", "served once the worker runs");
+    assert_eq!(checked.code, Some(0));
+    let astray = scene.check(&["--jwks-url", "https://no-such-host.invalid/jwks.json"]).await;
+    astray.names("jwks connection failed", "", "the JWKS URL");
     let rotated_away = platform(client(Jwks::Inline(key_set("2025-11")))).await;
     rotated_away.names_only("platform token failed", "HTTP 401", "cannot check our signature by the key \"k1\"");
     // The same name, and another key behind it.
@@ -256,7 +267,7 @@ async fn a_wrong_secret_is_named_by_a_signed_read() {
     let unseen = right.check_by(program, &from_input).await;
     assert!(unseen.troubles().is_empty(), "{:#}", unseen.document);
     unseen.is_well("lti 1.1", "grade", "there is none yet");
-    let wrong = Scene::new(&settings(&lms).replace(SECRET, "hush-hush")).check(&asked).await;
+    let wrong = Scene::new(&settings(&lms).replace(SECRET, "hush-hush-and-hush")).check(&asked).await;
     wrong.names_only("lti 1.1 signature failed", "signature", "check the secret of the key \"key-1\"");
     let unsupported = FaultKind::Status { code: 200, body: Some(UNSUPPORTED.to_owned()), retry_after: None };
     lms.set_fault(Route::Lti11, Fault::always(unsupported)).expect("a fault");

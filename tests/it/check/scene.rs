@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::service::{delivery::KEY, worker::LOCAL};
 
 /// The secret that goes with [`KEY`]; nothing may ever print it.
-pub(crate) const SECRET: &str = "sesame-open-1";
+pub(crate) const SECRET: &str = "sesame-open-1-and-shut";
 
 /// A folder with a configuration.
 pub(crate) struct Scene {
