@@ -115,9 +115,9 @@ pub(super) fn load_local(path: Option<&Path>) -> Result<Config, CliError> {
 }
 
 /// `passback config`: what the worker would run with.
-fn effective(path: Option<&Path>) -> Result<String, CliError> {
+fn effective(path: Option<&Path>) -> Result<config::Effective, CliError> {
     let shown = Config::load_to_show(load_options(path)).map_err(|error| CliError::Usage(error.to_string()))?;
-    Ok(shown.text())
+    Ok(config::Effective { text: shown.text(), missing: shown.missing.len() })
 }
 
 fn load_options(path: Option<&Path>) -> load::LoadOptions<impl Iterator<Item = (String, String)>> {

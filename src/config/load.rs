@@ -18,6 +18,7 @@ use super::{
     fault::setting_name,
     reader::Reader,
     show::Shown,
+    stand_ins::{Filled, fill_in},
     tree::{Node, Place, Value},
 };
 
@@ -86,23 +87,34 @@ impl Config {
     pub fn load_and_tell<E: Iterator<Item = (String, String)>>(
         options: LoadOptions<E>,
     ) -> Result<(Self, Sources), ConfigError> {
-        let Shown { config, sources, .. } = Self::load_to_show(options)?;
+        let Shown { config, sources, .. } = Self::read(options, Absent::IsWrong)?;
         Ok((config, sources))
     }
 
-    /// The same, to be shown.
+    /// The same, to be shown alone: a secret need not be there, and where it is not, something else stands in for it.
     pub fn load_to_show<E: Iterator<Item = (String, String)>>(options: LoadOptions<E>) -> Result<Shown, ConfigError> {
+        Self::read(options, Absent::IsMarked)
+    }
+
+    fn read<E: Iterator<Item = (String, String)>>(
+        options: LoadOptions<E>,
+        absent: Absent,
+    ) -> Result<Shown, ConfigError> {
         let env: BTreeMap<String, String> = options.env.collect();
         let path = find_file(options.path, &env, Path::new("passback.toml"));
         let text = path.as_deref().map(read_file).transpose()?;
         let tree = tree(text.as_deref().zip(path.as_deref()), &env)?;
-        let config = Self::from_tree(&tree, &env)?;
+        let Filled { tree: filled, missing } = match absent {
+            Absent::IsWrong => Filled { tree: tree.clone(), missing: BTreeMap::new() },
+            Absent::IsMarked => fill_in(&tree, &env),
+        };
+        let config = Self::from_tree(&filled, &env)?;
         let sections = match &tree.value {
             Value::Table(members) => members.iter().map(|(key, _)| key.name.clone()).collect(),
             _ => Vec::new(),
         };
         let variables = env.into_keys().filter(|name| path_of(name).is_some()).collect();
-        Ok(Shown { config, sources: Sources { file: path, sections, variables }, tree })
+        Ok(Shown { config, sources: Sources { file: path, sections, variables }, missing, tree })
     }
 
     /// Loads what finds the store and the worker of this machine, `[store]` and `[http]`. The other sections are left out
@@ -126,6 +138,13 @@ impl Config {
         })?;
         Ok(config)
     }
+}
+
+/// What a secret is that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    IsWrong,
+    IsMarked,
 }
 
 /// What the file says, and what the environment says over it.

@@ -20,6 +20,7 @@ pub mod retry;
 pub mod rsa;
 pub mod secret;
 pub mod show;
+mod stand_ins;
 pub mod store;
 pub mod tokens;
 mod tree;

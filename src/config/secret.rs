@@ -1,7 +1,12 @@
 //! Secrets of the configuration: given inline, as `{ env = "NAME" }` or as `{ file = "PATH" }`, of a type that does
 //! not print.
 
-use std::{collections::BTreeMap, fmt, fs, io::Read, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    io::{self, Read},
+    path::Path,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
@@ -144,6 +149,25 @@ pub(super) fn find(node: &Node, env: &BTreeMap<String, String>) -> Result<String
             _ => Err(EXPECTED.to_owned()),
         },
         _ => Err(EXPECTED.to_owned()),
+    }
+}
+
+/// Why the secret that a value refers to is not there, in few words; none where it is, or where the value refers to nothing.
+pub(super) fn missing(node: &Node, env: &BTreeMap<String, String>) -> Option<String> {
+    match &node.value {
+        Value::Untyped(text) if text.starts_with('{') => missing(&node.opened()?, env),
+        Value::Table(members) => match members.as_slice() {
+            [(key, Node { value: Value::Text(of) | Value::Untyped(of), .. })] => match key.name.as_str() {
+                "env" if !env.contains_key(of) => Some("not set".to_owned()),
+                "file" => fs::File::open(of).err().map(|error| match error.kind() {
+                    io::ErrorKind::NotFound => "not there".to_owned(),
+                    kind => format!("cannot be read here: {kind}"),
+                }),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -1,7 +1,11 @@
 //! The effective configuration as a file: every setting with its value and where it comes from. A secret is shown as its
-//! source, or as `***` where it stands in the file or in a variable itself; so what is shown can be shown to anybody.
+//! source, or as `***` where it stands in the file or in a variable itself; so what is shown can be shown to anybody. Whoever
+//! looks need not hold the secrets: one that is not there is marked.
 
-use std::fmt::{Display, Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
+};
 
 use super::{
     Config,
@@ -18,6 +22,8 @@ pub struct Shown {
     pub config: Config,
     /// Where it was taken from.
     pub sources: Sources,
+    /// The settings whose secrets are not there, and why, in few words. In their places the configuration has something else.
+    pub missing: BTreeMap<String, String>,
     pub(super) tree: Node,
 }
 
@@ -25,7 +31,7 @@ impl Shown {
     /// As a file.
     pub fn text(&self) -> String {
         let Config { store, amqp, http, delivery, retry, egress, lti, .. } = &self.config;
-        let mut page = Page { tree: &self.tree, section: "", text: self.head() };
+        let mut page = Page { tree: &self.tree, missing: &self.missing, section: "", text: self.head() };
         page.section("store");
         page.set("path", &quoted(store.path.display()));
         page.set("retain_delivered", &quoted(span(store.retain_delivered)));
@@ -115,6 +121,7 @@ impl Shown {
 /// The page being written.
 struct Page<'a> {
     tree: &'a Node,
+    missing: &'a BTreeMap<String, String>,
     /// With the number of the entry, where it is a list.
     section: &'a str,
     text: String,
@@ -128,7 +135,8 @@ impl<'a> Page<'a> {
 
     fn entry(&mut self, list: &str, index: usize, write: impl FnOnce(&mut Page<'_>)) {
         let section = format!("{list}.{index}");
-        let mut page = Page { tree: self.tree, section: &section, text: std::mem::take(&mut self.text) };
+        let text = std::mem::take(&mut self.text);
+        let mut page = Page { tree: self.tree, missing: self.missing, section: &section, text };
         page.line(&format!("\n[[{list}]]"));
         write(&mut page);
         self.text = page.text;
@@ -181,11 +189,16 @@ impl<'a> Page<'a> {
 
     fn source(&self, key: &str) -> String {
         let path = format!("{}.{key}", self.section);
-        match self.tree.find(&path).map(|node| &node.place) {
+        let missing = self.missing.get(&path).map_or_else(String::new, |why| format!(" ({why})"));
+        self.place_of(&path) + &missing
+    }
+
+    fn place_of(&self, path: &str) -> String {
+        match self.tree.find(path).map(|node| &node.place) {
             Some(Place::File { line, .. }) => format!("line {line}"),
             Some(Place::Variable(name)) => name.to_string(),
             // An entry of a list that a variable holds as a whole.
-            Some(Place::Defaults) | None => match self.tree.place_of(&path) {
+            Some(Place::Defaults) | None => match self.tree.place_of(path) {
                 Place::Variable(name) if self.section.contains('.') => name.to_string(),
                 _ => "default".to_owned(),
             },
@@ -284,6 +297,44 @@ mod tests {
         assert!(!text.contains("hunter2") && text.contains("token = \"***\""), "{text}");
         let line = text.lines().find(|line| line.starts_with("token =")).expect("a line");
         assert!(line.ends_with("# PASSBACK_TOKENS"), "{line}");
+    }
+
+    #[test]
+    fn a_secret_that_is_not_there_is_marked_and_what_is_wrong_is_refused() {
+        let text = "[amqp]\nurl = { env = \"UNSET_URL\" }\n\
+            [[lti_keys]]\nkey = \"k\"\nsecret = { env = \"UNSET\" }\n\
+            [[signing_keys]]\nkid = \"1\"\nprivate_key = { file = \"/no/such/1.pem\" }\n\
+            [[signing_keys]]\nkid = \"2\"\nprivate_key = { file = \"/no/such/2.pem\" }\n\
+            [[tokens]]\nname = \"ops\"\ntoken = { env = \"UNSET\" }\nrole = \"operator\"\n\
+            [[tokens]]\nname = \"app\"\ntoken = { env = \"UNSET\" }\nrole = \"producer\"\n";
+        let shown = shown_of(text, &[("PASSBACK_EGRESS__PROXY", "{ env = \"UNSET_PROXY\" }")]);
+        let text = shown.text();
+        let has = |setting: &str, source: &str| {
+            let is_it = |line: &str| line.starts_with(setting) && line.ends_with(&format!("# {source}"));
+            assert!(text.lines().any(is_it), "{setting} {source}: {text}");
+        };
+        has("url = { env = \"UNSET_URL\" }", "line 2 (not set)");
+        has("proxy = { env = \"UNSET_PROXY\" }", "PASSBACK_EGRESS__PROXY (not set)");
+        has("secret = { env = \"UNSET\" }", "line 5 (not set)");
+        has("private_key = { file = \"/no/such/1.pem\" }", "line 8 (not there)");
+        has("private_key = { file = \"/no/such/2.pem\" }", "line 11 (not there)");
+        has("token = { env = \"UNSET\" }", "line 18 (not set)");
+        assert!(shown.missing.len() == 7 && !text.contains("not-set"), "{text}");
+        let whole = [("PASSBACK_TOKENS", "[{ name = \"a\", token = { env = \"UNSET\" }, role = \"viewer\" }]")];
+        assert!(shown_of("", &whole).text().contains("# PASSBACK_TOKENS (not set)"));
+        let refused = |text: &str, words: &str| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("passback.toml");
+            std::fs::write(&path, text).expect("a file");
+            let loaded = Config::load_to_show(LoadOptions { path: Some(path), env: std::iter::empty() });
+            let error = loaded.err().expect(words).to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        let key = "[[lti_keys]]\nkey = \"k\"\nsecret = { env = \"UNSET\" }\n";
+        refused(&format!("{key}{key}"), "[[lti_keys]] key \"k\" stands twice");
+        refused(&format!("{key}host = 1\n"), "did you mean `hosts`?");
+        refused("[[lti_keys]]\nkey = \"k\"\nsecret = { enw = \"UNSET\" }\n", "[[lti_keys]] secret must be text");
+        refused("[[tokens]]\nname = \"a\"\ntoken = \"\"\nrole = \"viewer\"\n", "[[tokens]] token is empty");
     }
 
     #[test]

@@ -36,13 +36,14 @@ impl fmt::Display for Place {
 }
 
 /// A value and its place.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
 }
 
 /// A value. Its texts may be secrets, so it has no `Debug`.
+#[derive(Clone)]
 pub(super) enum Value {
     Text(String),
     /// What an environment variable holds: its type is that of the setting.
@@ -62,6 +63,7 @@ impl Default for Value {
 }
 
 /// A member's name, and where it stands: often another line than its value's.
+#[derive(Clone)]
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) place: Place,
@@ -95,6 +97,14 @@ impl Node {
         Some(node(value, &|_| place.clone()))
     }
 
+    /// What a text of the environment holds, where that is a list or a table.
+    pub(super) fn opened(&self) -> Option<Self> {
+        match &self.value {
+            Value::Untyped(text) => Self::parse_inline(text, &self.place),
+            _ => None,
+        }
+    }
+
     /// Puts `leaf` at `path`, over what is there. A segment that is a number is an entry of a list: one that is there,
     /// or the next one. Gives back whether there was room for it.
     pub(super) fn set(&mut self, path: &[&str], leaf: Self) -> bool {
@@ -102,10 +112,8 @@ impl Node {
             *self = leaf;
             return true;
         };
-        if let Value::Untyped(text) = &self.value
-            && let Some(parsed) = Self::parse_inline(text, &self.place)
-        {
-            *self = parsed;
+        if let Some(opened) = self.opened() {
+            *self = opened;
         }
         let place = leaf.place.clone();
         let next = match first.parse::<usize>() {

@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use super::{fault::CliError, output::Screen};
+use super::{
+    fault::CliError,
+    output::{Screen, counted, note},
+};
 
 /// `passback config`
 #[derive(Args, Clone, Debug)]
@@ -20,16 +23,34 @@ const EXAMPLES: &str = "Examples:
 
 Each setting stands with its value and where that comes from: a line of the file, a variable, or the default. A secret is shown
 as its source, { env = \"NAME\" } or { file = \"PATH\" }, or as *** where it is written down itself; so what is printed can be
-shown to others. Where it is wrong, or a secret is missing, it ends with 2 and says which; `passback check` tries all of it.";
+shown to others. A secret need not be there: one that is not is marked with (not set), and the worker would not start without it.
+Where something is wrong, it ends with 2 and says what; `passback check` tries all of it.";
 
 /// The commented default file.
 pub const DEFAULT_FILE: &str = include_str!("../../../deploy/passback.toml");
 
+/// The effective configuration as a file.
+pub struct Effective {
+    /// Its text.
+    pub text: String,
+    /// How many of its secrets are not there.
+    pub missing: usize,
+}
+
 /// Prints it. `effective` reads the configuration.
 pub fn run(
     args: &ConfigArgs,
-    effective: impl FnOnce() -> Result<String, CliError>,
+    effective: impl FnOnce() -> Result<Effective, CliError>,
     screen: &mut Screen,
 ) -> Result<(), CliError> {
-    if args.default { screen.print(DEFAULT_FILE) } else { screen.print(&effective()?) }
+    if args.default {
+        return screen.print(DEFAULT_FILE);
+    }
+    let Effective { text, missing } = effective()?;
+    screen.print(&text)?;
+    if missing > 0 {
+        let secrets = counted(missing as u64, "secret is", "secrets are");
+        note(&format!("warning: {secrets} not here, and marked: the worker does not start without them"));
+    }
+    Ok(())
 }
