@@ -28,7 +28,7 @@ use crate::{
     surfaces::{
         cli::{
             self, Cli, CliError, Command, LocalWorker, Screen, audit, check, config, demo, failures, jobs, keys, lms,
-            manual, platforms, replays, stats,
+            manual, platforms, reload as reread, replays, stats,
             submit::{self, BrokerTarget, NotPublished, Publish},
             verify,
         },
@@ -62,6 +62,7 @@ async fn carry_out(cli: &Cli, screen: &mut Screen) -> Result<(), CliError> {
         Command::Platforms(command) => platforms::run(command, &local, screen).await,
         Command::Replays(args) => replays::run(args, &local, screen).await,
         Command::Audit(args) => audit::run(args, &local, screen).await,
+        Command::Reload(args) => reread::run(args, &local, screen).await,
         Command::Completions(args) => manual::completions(args, screen),
         Command::Man(args) => manual::man(args, screen),
         Command::Export(args) => store_commands::export(args, path, &local).await,

@@ -128,7 +128,7 @@ fn nearest(key: &str, known: &'static [&'static str]) -> Option<&'static str> {
 }
 
 /// How many letters have to be put in, taken out or changed (Levenshtein).
-fn edits(from: &str, to: &str) -> usize {
+pub(crate) fn edits(from: &str, to: &str) -> usize {
     // A key that is far too long is nobody's slip, and the work is bounded.
     let from: Vec<char> = from.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=from.len()).collect();

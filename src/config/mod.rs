@@ -27,6 +27,7 @@ mod tree;
 
 use serde::Deserialize;
 
+pub(crate) use self::fault::edits;
 use self::{
     amqp::AmqpConfig,
     delivery::DeliveryConfig,

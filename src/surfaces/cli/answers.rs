@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::{Number, Value, value::RawValue};
 
+use crate::check::Remark;
+
 /// A page of jobs. Each is kept as text, so that several pages can be joined without a change.
 #[derive(Deserialize)]
 pub(super) struct JobPage {
@@ -143,7 +145,7 @@ fn text_of(value: &RawValue) -> Option<String> {
 pub(super) struct BulkNumbers {
     /// Jobs that the filter fits.
     pub matched: u64,
-    /// Those that go out again.
+    /// Those that are queued again.
     pub replayed: u64,
     /// Those whose cell has a newer grade.
     pub superseded: u64,
@@ -179,7 +181,7 @@ pub(super) struct Task {
     /// Jobs that were looked at and fit.
     #[serde(default)]
     pub matched: u64,
-    /// Those that went out again.
+    /// Those that were queued again.
     #[serde(default)]
     pub replayed: u64,
     /// Those whose cell has a newer grade.
@@ -191,6 +193,26 @@ pub(super) struct Task {
     /// Those that could not be changed.
     #[serde(default)]
     pub skipped: u64,
+    /// Where its jobs stand now; none while it runs, and where that is not known any more.
+    pub now: Option<Now>,
+}
+
+/// Where the jobs of a change stand now.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Now {
+    /// They wait.
+    pub queued: u64,
+    /// The platform has the grade.
+    pub delivered: u64,
+    /// Given up, perhaps again.
+    pub flagged: u64,
+    /// A newer grade has taken their place.
+    pub superseded: u64,
+    /// An admin gave them up.
+    pub discarded: u64,
+    /// Kept no longer.
+    pub gone: u64,
 }
 
 /// The changes of many.
@@ -198,6 +220,9 @@ pub(super) struct Task {
 pub(super) struct TaskPage {
     /// Newest first.
     pub replays: Vec<Task>,
+    /// Where the next page begins, if there is one.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 /// What came of the jobs of a change of many.
@@ -315,6 +340,39 @@ pub(super) struct PlatformHealth {
     pub next_probe_at: Option<String>,
     /// Until when nothing is sent there, because it asked for fewer requests.
     pub rests_until: Option<String>,
+}
+
+/// What a check of a platform has found.
+#[derive(Debug, Deserialize)]
+pub(super) struct Checked {
+    /// The steps, in their order.
+    pub checks: Vec<Found>,
+}
+
+/// One step of a check.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Found {
+    /// What was tried.
+    pub part: String,
+    /// Which one, where there are several.
+    pub name: Option<String>,
+    /// The step.
+    pub step: String,
+    /// `ok`, `warning` or `failed`.
+    pub status: String,
+    /// What was seen.
+    pub seen: String,
+    /// What to do.
+    pub advice: Option<String>,
+}
+
+impl From<&Remark> for Found {
+    fn from(remark: &Remark) -> Self {
+        let Remark { part, name, step, status, seen, advice } = remark.clone();
+        let (part, step, status) = (part.to_owned(), step.to_owned(), status.name().to_owned());
+        Self { part, name, step, status, seen, advice }
+    }
 }
 
 /// What `POST /v1/events` says about events that it took.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     answers::{AuditPage, Entry},
-    connect::{ConnectArgs, FindLocal},
+    connect::{AskArgs, FindLocal},
     fault::CliError,
     output::{Column, Fit, Look, NOTHING, Rows, Screen, Tone, note, printable, table, thousands},
 };
@@ -22,21 +22,18 @@ pub struct AuditArgs {
     /// Go on where another list ended, with its `next_cursor`
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
-    /// The worker.
+    /// The worker, and how it is shown.
     #[command(flatten)]
-    pub connect: ConnectArgs,
+    pub ask: AskArgs,
 }
 
 /// Carries the command out.
 pub async fn run(args: &AuditArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.cursor.clone().map(|cursor| ("cursor", cursor)));
-    let client = args.connect.client(local)?;
+    let client = args.ask.connect.client(local)?;
     let body = client.get(&["api", "v1", "audit"], &query).await?;
-    if args.json {
+    if args.ask.json {
         return screen.json(&body);
     }
     let page: AuditPage = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;

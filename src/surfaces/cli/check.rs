@@ -10,8 +10,9 @@ use futures_util::{Stream, StreamExt as _};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    answers::Found,
     fault::CliError,
-    output::{Screen, Tone, printable},
+    output::{Look, Screen, Tone, printable},
 };
 use crate::{
     check::{ColumnsWish, Findings, Mark, OutcomeWish, Remark, Wishes},
@@ -107,21 +108,26 @@ pub async fn run(
     let mut all = Vec::new();
     while let Some(section) = remarks.next().await {
         if !args.json {
-            section.iter().try_for_each(|remark| screen.print(&shown(remark, screen)))?;
+            section.iter().try_for_each(|remark| screen.print(&shown(&Found::from(remark), screen.look)))?;
         }
         all.extend(section);
     }
-    let count = |status: Mark| all.iter().filter(|remark| remark.status == status).count();
-    let (steps, failed, warnings) = (all.len(), count(Mark::Failed), count(Mark::Warning));
+    let steps: Vec<Found> = all.iter().map(Found::from).collect();
     if args.json {
         screen.json(&document(all)?)?;
     }
-    match (failed, warnings) {
-        (0, _) if args.json => Ok(()),
+    conclude(&steps, args.json, screen)
+}
+
+/// Says how it stands as a whole; it fails where a step did.
+pub(super) fn conclude(steps: &[Found], is_json: bool, screen: &mut Screen) -> Result<(), CliError> {
+    let count = |status: Mark| steps.iter().filter(|step| step.status == status.name()).count();
+    match (count(Mark::Failed), count(Mark::Warning)) {
+        (0, _) if is_json => Ok(()),
         (0, 0) => screen.line("\nAll is well."),
         (0, 1) => screen.line("\nGrades can flow; one thing is worth a look."),
         (0, warnings) => screen.line(&format!("\nGrades can flow; {warnings} things are worth a look.")),
-        (failed, _) => Err(CliError::Failed(format!("{failed} of {steps} steps failed"))),
+        (failed, _) => Err(CliError::Failed(format!("{failed} of {} steps failed", steps.len()))),
     }
 }
 
@@ -147,19 +153,19 @@ fn document(checks: Vec<Remark>) -> Result<String, CliError> {
     text.map_err(|error| CliError::Failed(format!("it cannot be written as JSON: {error}")))
 }
 
-/// A remark on a line, its advice below it; wrapped where a person reads.
-fn shown(remark: &Remark, screen: &Screen) -> String {
-    let tone = match remark.status {
-        Mark::Ok => Tone::Good,
-        Mark::Warning => Tone::Waiting,
-        Mark::Failed => Tone::Bad,
+/// A step on a line, its advice below it; wrapped where a person reads.
+pub(super) fn shown(step: &Found, look: Look) -> String {
+    let tone = match step.status.as_str() {
+        "ok" => Tone::Good,
+        "failed" => Tone::Bad,
+        _ => Tone::Waiting,
     };
-    let status = screen.look.paint(tone, &format!("{:<INDENT$}", remark.status.name()));
-    let name = remark.name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
-    let place = format!("{}{name}, {}: ", remark.part, remark.step);
-    let room = screen.look.width.map(|width| usize::from(width).saturating_sub(INDENT));
-    let told = wrapped(&printable(&format!("{place}{}", remark.seen)), room);
-    let advice = remark.advice.as_ref().map(|advice| wrapped(&format!("→ {}", printable(advice)), room));
+    let status = look.paint(tone, &format!("{:<INDENT$}", printable(&step.status)));
+    let name = step.name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
+    let place = format!("{}{name}, {}: ", step.part, step.step);
+    let room = look.width.map(|width| usize::from(width).saturating_sub(INDENT));
+    let told = wrapped(&printable(&format!("{place}{}", step.seen)), room);
+    let advice = step.advice.as_ref().map(|advice| wrapped(&format!("→ {}", printable(advice)), room));
     let margin = " ".repeat(INDENT);
     let lines: Vec<String> = told.into_iter().chain(advice.into_iter().flatten()).collect();
     format!("{status}{}\n", lines.join(&format!("\n{margin}")))

@@ -93,7 +93,7 @@ pub enum ClientError {
     #[error("the worker does not know who you are: {0}")]
     Unauthorized(String),
     /// 403.
-    #[error("this token may not do that: {0}; use one with a higher role (producer, viewer, operator)")]
+    #[error("{0}: give a token with a higher role (a producer posts events, a viewer reads, an operator may do all)")]
     Forbidden(String),
     /// Any other refusal with a problem document (RFC 9457).
     #[error("{0}")]

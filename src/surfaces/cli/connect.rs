@@ -9,10 +9,11 @@ use std::{
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 use url::{Host, Url};
 
 use super::{
-    client::{Client, Token},
+    client::{Client, Payload, Token},
     fault::CliError,
 };
 
@@ -31,6 +32,32 @@ pub struct ConnectArgs {
     /// environment, where other users cannot see it.
     #[arg(long, env = "PASSBACK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<SecretString>,
+}
+
+/// How a worker is asked, and how its answer is shown.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AskArgs {
+    /// Print JSON, as the API answers it
+    #[arg(long)]
+    pub json: bool,
+    /// The worker.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// The word that goes with a change.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NoteArgs {
+    /// Why, for the audit log: at most 500 characters
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+impl NoteArgs {
+    /// What a change carries that needs nothing else.
+    pub fn payload(&self) -> Payload {
+        self.note.as_ref().map_or(Payload::Empty, |note| Payload::Json(json!({ "note": note }).to_string()))
+    }
 }
 
 /// The worker of this machine, as the configuration knows it.

@@ -6,11 +6,12 @@ use serde_json::json;
 use super::{
     answers::{BulkNumbers, Job, Task},
     client::{Client, ClientError, Payload},
-    connect::{ConnectArgs, FindLocal},
+    connect::{ConnectArgs, FindLocal, NoteArgs},
     fault::CliError,
     filter::FilterArgs,
     groups,
     jobs::{self, ListKind, ListingArgs, ShowArgs},
+    names,
     output::{Screen, counted, note, printable},
     replays,
 };
@@ -114,9 +115,9 @@ pub struct ChangeArgs {
     /// Do not wait for it, on a terminal either
     #[arg(long, requires = "background")]
     pub no_wait: bool,
-    /// Why, for the audit log: at most 500 characters
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
+    /// Why.
+    #[command(flatten)]
+    pub why: NoteArgs,
     /// Print JSON, as the API answers it; of several ids one answer a line
     #[arg(long)]
     pub json: bool,
@@ -131,9 +132,7 @@ pub struct ChangeArgs {
 /// Carries the command out.
 pub async fn run(command: &Command, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
     match command {
-        Command::List(ListArgs { group: true, listing }) => {
-            groups::run(&listing.connect, listing.json, local, screen).await
-        }
+        Command::List(ListArgs { group: true, listing }) => groups::run(&listing.ask, local, screen).await,
         Command::List(ListArgs { listing, .. }) => {
             jobs::list(ListKind::Failures, Some("flagged"), listing, local, screen).await
         }
@@ -170,20 +169,33 @@ async fn change_many(
     if args.background {
         request["background"] = true.into();
     }
-    if let Some(note) = &args.note {
+    if let Some(note) = &args.why.note {
         request["note"] = note.as_str().into();
     }
     let client = args.connect.client(local)?;
+    // What goes on in the background would tell only later that there is nothing.
+    if args.background {
+        must_be_known(args, &client).await?;
+    }
     let call = if action == Action::Discard { "discard" } else { "replay" };
     let body = client.post(&["api", "v1", call], Payload::Json(request.to_string())).await?;
     if args.background {
         return begun(args, &body, &client, screen).await;
     }
-    if args.json {
-        return screen.json(&body);
-    }
     let numbers: BulkNumbers = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
-    screen.line(&in_words(action, &numbers, args.dry_run))
+    if args.json {
+        screen.json(&body)?;
+    }
+    if numbers.matched == 0 {
+        must_be_known(args, &client).await?;
+    }
+    if args.json { Ok(()) } else { screen.line(&in_words(action, &numbers, args.dry_run)) }
+}
+
+/// A platform's name that no platform has is wrong usage: nothing is what it would find for ever.
+async fn must_be_known(args: &ChangeArgs, client: &Client) -> Result<(), CliError> {
+    let Some(name) = &args.filter.platform else { return Ok(()) };
+    names::unknown(name, client).await.map_or(Ok(()), |words| Err(CliError::Usage(words)))
 }
 
 /// A change in the background was begun.
@@ -211,18 +223,19 @@ fn in_words(action: Action, replayed: &BulkNumbers, dry_run: bool) -> String {
         let end = if dry_run { "would be discarded; nothing was changed" } else { "discarded" };
         return format!("{matched}: {} {end}", counted(replayed.discarded, "job", "jobs"));
     }
-    let (go, becomes) = if dry_run {
-        ("would go out again", "would become superseded")
-    } else {
-        (if replayed.replayed == 1 { "goes out again" } else { "go out again" }, "superseded")
-    };
+    let (queued, becomes) =
+        if dry_run { ("would be queued again", "would become superseded") } else { ("queued again", "superseded") };
     let replayed_jobs = counted(replayed.replayed, "job", "jobs");
     let superseded = match replayed.superseded {
         0 => String::new(),
         count => format!(", {} {becomes} (the gradebook cell has a newer grade)", counted(count, "job", "jobs")),
     };
-    let end = if dry_run { "; nothing was changed" } else { "" };
-    format!("{matched}: {replayed_jobs} {go}{superseded}{end}")
+    let end = match replayed.replayed {
+        _ if dry_run => "; nothing was changed",
+        0 => "",
+        _ => "; see `passback stats`",
+    };
+    format!("{matched}: {replayed_jobs} {queued}{superseded}{end}")
 }
 
 /// What is done to a single job.
@@ -239,11 +252,11 @@ async fn one_by_one(action: Action, args: &ChangeArgs, client: &Client, screen: 
     let ids = &args.ids;
     let mut refused = 0_u64;
     for id in ids {
-        match act(action, *id, args.note.as_deref(), client).await {
+        match act(action, *id, &args.why, client).await {
             Ok(body) if args.json => screen.json(&body)?,
             Ok(body) => {
                 let job: Job = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
-                screen.line(&format!("{id}: {}", outcome(action, &job)))?;
+                screen.line(&format!("{id}: {}", outcome(action, *id, &job)))?;
             }
             Err(error) if error.is_about_this_one_alone() && ids.len() > 1 => {
                 note(&format!("{id}: {error}"));
@@ -262,27 +275,26 @@ async fn one_by_one(action: Action, args: &ChangeArgs, client: &Client, screen: 
     }
 }
 
-async fn act(action: Action, id: JobId, note: Option<&str>, client: &Client) -> Result<String, ClientError> {
+async fn act(action: Action, id: JobId, why: &NoteArgs, client: &Client) -> Result<String, ClientError> {
     let id = id.to_string();
-    let payload = note.map_or(Payload::Empty, |note| Payload::Json(json!({ "note": note }).to_string()));
     match action {
         Action::TryReplay | Action::TryDiscard => client.get(&["api", "v1", "jobs", &id], &[]).await,
-        Action::Replay => client.post(&["api", "v1", "jobs", &id, "replay"], payload).await,
-        Action::Discard => client.post(&["api", "v1", "jobs", &id, "discard"], payload).await,
+        Action::Replay => client.post(&["api", "v1", "jobs", &id, "replay"], why.payload()).await,
+        Action::Discard => client.post(&["api", "v1", "jobs", &id, "discard"], why.payload()).await,
     }
 }
 
-fn outcome(action: Action, job: &Job) -> String {
+fn outcome(action: Action, id: JobId, job: &Job) -> String {
     match (action, job.state.as_str()) {
         (Action::TryReplay, "flagged") => {
-            "flagged: would go out again, unless its gradebook cell has a newer grade".to_owned()
+            "flagged: would be queued again, unless its gradebook cell has a newer grade".to_owned()
         }
         (Action::TryReplay, "queued") => "queued: would be tried at once, unless an attempt is under way".to_owned(),
         (Action::TryReplay, state) => format!("{}: cannot be replayed", printable(state)),
         (Action::TryDiscard, "flagged") => "flagged: would be discarded".to_owned(),
         (Action::TryDiscard, "queued") => "queued: would be discarded, unless an attempt is under way".to_owned(),
         (Action::TryDiscard, state) => format!("{}: cannot be discarded", printable(state)),
-        (Action::Replay, "queued") => "goes out again".to_owned(),
+        (Action::Replay, "queued") => format!("queued again; see `passback jobs show {id}`"),
         (Action::Replay, "superseded") => "superseded: its gradebook cell has a newer grade".to_owned(),
         (_, state) => printable(state),
     }
@@ -299,15 +311,16 @@ mod tests {
             assert_eq!(in_words(Action::Replay, &numbers, dry_run), text);
         };
         check(0, 0, 0, false, "0 flagged jobs match: nothing to replay");
-        check(1, 1, 0, false, "1 flagged job matches: 1 job goes out again");
+        check(1, 1, 0, false, "1 flagged job matches: 1 job queued again; see `passback stats`");
         check(
             1200,
             1198,
             2,
             false,
-            "1,200 flagged jobs match: 1,198 jobs go out again, 2 jobs superseded (the gradebook cell has a newer grade)",
+            "1,200 flagged jobs match: 1,198 jobs queued again, 2 jobs superseded (the gradebook cell has a newer grade); see \
+             `passback stats`",
         );
-        check(3, 3, 0, true, "3 flagged jobs match: 3 jobs would go out again; nothing was changed");
+        check(3, 3, 0, true, "3 flagged jobs match: 3 jobs would be queued again; nothing was changed");
         let discarded = BulkNumbers { matched: 2, discarded: 2, ..BulkNumbers::default() };
         let words = |dry_run| in_words(Action::Discard, &discarded, dry_run);
         assert_eq!(words(false), "2 flagged jobs match: 2 jobs discarded");

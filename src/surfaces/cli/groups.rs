@@ -2,21 +2,16 @@
 
 use super::{
     answers::{Group, Groups},
-    connect::{ConnectArgs, FindLocal},
+    connect::{AskArgs, FindLocal},
     fault::CliError,
     output::{Column, Fit, Look, Rows, Screen, Tone, counted, note, table, thousands},
 };
 
 /// Carries the command out.
-pub(super) async fn run(
-    connect: &ConnectArgs,
-    is_json: bool,
-    local: FindLocal<'_>,
-    screen: &mut Screen,
-) -> Result<(), CliError> {
-    let client = connect.client(local)?;
+pub(super) async fn run(ask: &AskArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
+    let client = ask.connect.client(local)?;
     let body = client.get(&["api", "v1", "groups"], &[("state", "flagged".to_owned())]).await?;
-    if is_json {
+    if ask.json {
         return screen.json(&body);
     }
     let Groups { groups, omitted } = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;

@@ -13,10 +13,22 @@ pub(super) fn render(job: &Job, look: Look) -> String {
     let state = look.paint(tone(&job.state), &printable(&job.state));
     let attempts = match &job.attempts {
         Attempts::List(attempts) if !attempts.is_empty() => timeline(attempts, look),
-        attempts if attempts.count() == 0 => "  none yet\n".to_owned(),
+        attempts if attempts.count() == 0 => format!("  {}\n", without(job)),
         _ => "  not shown\n".to_owned(),
     };
     format!("{heading}  {state}\n\n{}\nAttempts\n{attempts}", facts(look, &facts_of(job, look)))
+}
+
+/// Why there is no attempt.
+fn without(job: &Job) -> String {
+    match (job.state.as_str(), &job.reason) {
+        ("flagged", Some(reason)) => {
+            let reason = printable(reason);
+            format!("none: it was flagged without one, since {reason} was known before anything was sent")
+        }
+        ("flagged" | "superseded" | "discarded" | "delivered", _) => "none".to_owned(),
+        _ => "none yet".to_owned(),
+    }
 }
 
 fn facts_of(job: &Job, look: Look) -> Vec<(&'static str, String)> {
@@ -197,5 +209,8 @@ Attempts
         let deep = format!(r#"{{"event": {{"x": {}{}}}}}"#, "[".repeat(10_000), "]".repeat(10_000));
         check(&deep, "none yet");
         check("{}", "none yet");
+        let known_before = "none: it was flagged without one, since unknown_key was known before anything was sent";
+        check(r#"{"state": "flagged", "reason": "unknown_key", "attempts": []}"#, known_before);
+        check(r#"{"state": "superseded", "attempts": []}"#, "  none\n");
     }
 }

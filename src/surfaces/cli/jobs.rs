@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 use super::{
     answers::{Job, JobPage},
     client::Client,
-    connect::{ConnectArgs, FindLocal},
+    connect::{AskArgs, FindLocal},
     fault::CliError,
     filter::FilterArgs,
-    job_page, job_table,
+    job_page, job_table, names,
     output::{Screen, note, printable},
 };
 use crate::domain::job::{JobId, StateName};
@@ -55,15 +55,12 @@ pub struct ListingArgs {
     /// Go on where another list ended, with its `next_cursor`
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
     /// Which jobs.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// The worker.
+    /// The worker, and how it is shown.
     #[command(flatten)]
-    pub connect: ConnectArgs,
+    pub ask: AskArgs,
 }
 
 /// `… show ID`
@@ -72,12 +69,9 @@ pub struct ShowArgs {
     /// The job's id
     #[arg(value_name = "ID")]
     pub id: JobId,
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
-    /// The worker.
+    /// The worker, and how it is shown.
     #[command(flatten)]
-    pub connect: ConnectArgs,
+    pub ask: AskArgs,
 }
 
 /// Which columns a list has.
@@ -107,9 +101,16 @@ pub(super) async fn list(
 ) -> Result<(), CliError> {
     let mut query = args.filter.pairs(screen.look.now)?;
     query.extend(state.map(|state| ("state", state.to_owned())));
-    let client = args.connect.client(local)?;
+    let client = args.ask.connect.client(local)?;
     let list = fetch(&client, &query, args).await?;
-    if args.json {
+    let unknown = match &args.filter.platform {
+        Some(name) if list.jobs.is_empty() => names::unknown(name, &client).await,
+        _ => None,
+    };
+    if let Some(words) = unknown {
+        note(&format!("warning: {words}"));
+    }
+    if args.ask.json {
         return screen.json(&list.to_json()?);
     }
     let jobs: Result<Vec<Job>, _> = list.jobs.iter().map(|job| serde_json::from_str(job.get())).collect();
@@ -128,9 +129,9 @@ pub(super) async fn list(
 
 /// Shows one job.
 pub(super) async fn show(args: &ShowArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
-    let client = args.connect.client(local)?;
+    let client = args.ask.connect.client(local)?;
     let body = client.get(&["api", "v1", "jobs", &args.id.to_string()], &[]).await?;
-    if args.json {
+    if args.ask.json {
         return screen.json(&body);
     }
     let job: Job = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
@@ -279,13 +280,14 @@ mod tests {
             assert_eq!(text, printed.replace("GOOD", GOOD), "{line}");
             assert_eq!(result.err().map(|error| error.to_string()).unwrap_or_default(), failure, "{line}");
         };
-        check(format!("failures replay {GOOD}"), "GOOD: goes out again\n", "").await;
+        let again = "GOOD: queued again; see `passback jobs show GOOD`\n";
+        check(format!("failures replay {GOOD}"), again, "").await;
         check(format!("failures replay {GOOD} --json"), "{\"state\": \"queued\"}\n", "").await;
         check(format!("failures replay {DONE}"), "", "the job is delivered already").await;
         let refused = "1 of 2 jobs were refused, as said above";
-        check(format!("failures replay {DONE} {GOOD}"), "GOOD: goes out again\n", refused).await;
+        check(format!("failures replay {DONE} {GOOD}"), again, refused).await;
         check(format!("failures discard {GOOD}"), "GOOD: discarded\n", "").await;
-        let would = "GOOD: flagged: would go out again, unless its gradebook cell has a newer grade\n";
+        let would = "GOOD: flagged: would be queued again, unless its gradebook cell has a newer grade\n";
         check(format!("failures replay {GOOD} --dry-run"), would, "").await;
         check(format!("jobs show {GOOD} --json"), "{\"id\": \"x\", \"state\": \"flagged\"}\n", "").await;
     }

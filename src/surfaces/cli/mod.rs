@@ -7,9 +7,9 @@
 //! ```text
 //! run, demo                     arguments only: the service and the demo are started elsewhere
 //! submit  ── batches ─────────┐
-//! failures, jobs, stats, verify, platforms, replays, audit ── connect ── client ── a worker's API
+//! failures, jobs, stats, verify, platforms, replays, audit, reload ── connect ── client ── a worker's API
 //! backup, export ─────────────┘
-//!     └── filter              └── answers ── job_table, job_page ── output, progress
+//!     └── filter, names       └── answers ── job_table, job_page ── output, progress
 //! lms                           a simulated LMS, until it is told to stop
 //! export, import, backup        between the store's own halves of them and a person
 //! config                        what `config` shows, printed
@@ -39,9 +39,11 @@ pub mod jobs;
 pub mod keys;
 pub mod lms;
 pub mod manual;
+mod names;
 mod output;
 pub mod platforms;
 pub mod progress;
+pub mod reload;
 pub mod replays;
 pub mod stats;
 pub mod submit;
@@ -101,13 +103,15 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Count the jobs, and show how each platform is doing
     Stats(stats::StatsArgs),
-    /// See how each platform is doing, and pause or resume it
+    /// See how each platform is doing, check the way there, and pause or resume it
     #[command(subcommand)]
     Platforms(platforms::Command),
     /// See what changes of many jobs in the background have come to
     Replays(replays::ReplaysArgs),
     /// See who did what, when, to how many jobs, and why
     Audit(audit::AuditArgs),
+    /// Have the worker read its keys, platforms and tokens anew, as SIGHUP does
+    Reload(reload::ReloadArgs),
     /// Write the jobs of a store as NDJSON, and save what can be read of a damaged one
     Export(export::ExportArgs),
     /// Take over the jobs that an export wrote
@@ -213,6 +217,9 @@ mod tests {
             "platforms list --json",
             "platforms pause moodle --note maintenance",
             "platforms resume moodle --json",
+            "platforms check moodle --json",
+            "reload --note rotated --json",
+            "replays --limit 10 --cursor abc --json",
             "replays",
             &format!("replays {ID} --wait"),
             &format!("replays {ID} --jobs --limit 100 --cursor abc --json"),
@@ -286,6 +293,9 @@ mod tests {
         check("failures replay --all --wait", "--background");
         check("replays --wait", "<ID>");
         check("replays --jobs", "<ID>");
+        check("replays nosuch", "is not the id of a change of many");
+        check("replays --limit 0", "1..=1000");
+        check("platforms check", "<NAME>");
         check("platforms pause", "<NAME>");
         check("completions tcsh", "fish");
         check("backup", "<DIR>");

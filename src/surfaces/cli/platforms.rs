@@ -1,13 +1,15 @@
-//! `passback platforms list|pause|resume`: how each platform is doing, and whether grades go to it.
+//! `passback platforms list|check|pause|resume`: how each platform is doing, the way there, and whether grades go to it.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde::de::DeserializeOwned;
 
 use super::{
-    answers::{PlatformHealth, Platforms},
-    client::{Client, Payload},
-    connect::{ConnectArgs, FindLocal},
+    answers::{Checked, PlatformHealth, Platforms},
+    check,
+    client::Payload,
+    connect::{AskArgs, FindLocal, NoteArgs},
     fault::CliError,
+    names,
     output::{Column, Fit, Look, NOTHING, Rows, Screen, Tone, note, printable, table, thousands},
 };
 
@@ -16,6 +18,9 @@ use super::{
 pub enum Command {
     /// List the platforms: open, held or paused, since when, and when a held one is tried again
     List(ListArgs),
+    /// Have the worker try the way to a platform, step by step as `passback check` does; no grade is written
+    #[command(after_long_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
     /// Send nothing to a platform until it is resumed; its jobs wait and use up no attempts
     #[command(after_long_help = CHANGE_EXAMPLES)]
     Pause(ChangeArgs),
@@ -30,15 +35,30 @@ const CHANGE_EXAMPLES: &str = "Examples:
 
 A pause is kept over a restart. An attempt that is under way is let end.";
 
+const CHECK_EXAMPLES: &str = "Examples:
+  passback platforms check moodle
+  passback platforms check moodle --json | jq -r '.checks[] | select(.status != \"ok\") | .seen'
+
+The worker does it, with the keys and registrations that it has now, so it also works from elsewhere; `passback check` beside it
+tries the rest of the configuration too. Exit codes: 0 all is well (there may be warnings), 1 something failed.";
+
 /// `passback platforms list`
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
-    /// The worker.
+    /// The worker, and how it is shown.
     #[command(flatten)]
-    pub connect: ConnectArgs,
+    pub ask: AskArgs,
+}
+
+/// `passback platforms check`
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// The platform: its configured name, else its host (with `:port` where it is not the usual one)
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The worker, and how it is shown.
+    #[command(flatten)]
+    pub ask: AskArgs,
 }
 
 /// `passback platforms pause|resume`
@@ -47,30 +67,28 @@ pub struct ChangeArgs {
     /// The platform: its configured name, else its host (with `:port` where it is not the usual one)
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Why, for the audit log: at most 500 characters
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
-    /// The worker.
+    /// Why.
     #[command(flatten)]
-    pub connect: ConnectArgs,
+    pub why: NoteArgs,
+    /// The worker, and how it is shown.
+    #[command(flatten)]
+    pub ask: AskArgs,
 }
 
 /// Carries the command out.
 pub async fn run(command: &Command, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
     match command {
         Command::List(args) => list(args, local, screen).await,
+        Command::Check(args) => check(args, local, screen).await,
         Command::Pause(args) => change(args, "pause", local, screen).await,
         Command::Resume(args) => change(args, "resume", local, screen).await,
     }
 }
 
 async fn list(args: &ListArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
-    let client = args.connect.client(local)?;
+    let client = args.ask.connect.client(local)?;
     let body = client.get(&["api", "v1", "platforms"], &[]).await?;
-    if args.json {
+    if args.ask.json {
         return screen.json(&body);
     }
     let Platforms { platforms } = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
@@ -81,19 +99,41 @@ async fn list(args: &ListArgs, local: FindLocal<'_>, screen: &mut Screen) -> Res
     screen.print(&render(&platforms, screen.look))
 }
 
+async fn check(args: &CheckArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
+    let (body, Checked { checks }) = post(&args.name, "check", Payload::Empty, &args.ask, local).await?;
+    if args.ask.json {
+        screen.json(&body)?;
+    } else {
+        checks.iter().try_for_each(|step| screen.print(&check::shown(step, screen.look)))?;
+    }
+    check::conclude(&checks, args.ask.json, screen)
+}
+
 async fn change(args: &ChangeArgs, verb: &str, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
-    let client: Client = args.connect.client(local)?;
-    let payload = match &args.note {
-        Some(note) => Payload::Json(json!({ "note": note }).to_string()),
-        None => Payload::Empty,
-    };
-    let body = client.post(&["api", "v1", "platforms", &args.name, verb], payload).await?;
-    if args.json {
+    let (body, platform): (_, PlatformHealth) = post(&args.name, verb, args.why.payload(), &args.ask, local).await?;
+    if args.ask.json {
         return screen.json(&body);
     }
-    let platform: PlatformHealth = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
     let waiting = thousands(platform.queued);
     screen.line(&format!("{}: {}, {waiting} queued", printable(&platform.name), printable(&platform.state)))
+}
+
+/// Asks for something to be done to a platform; the answer as it came, and read.
+async fn post<T: DeserializeOwned>(
+    name: &str,
+    verb: &str,
+    payload: Payload,
+    ask: &AskArgs,
+    local: FindLocal<'_>,
+) -> Result<(String, T), CliError> {
+    let client = ask.connect.client(local)?;
+    match client.post(&["api", "v1", "platforms", name, verb], payload).await {
+        Ok(body) => {
+            let read = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+            Ok((body, read))
+        }
+        Err(error) => Err(names::explained(error, name, &client).await),
+    }
 }
 
 const COLUMNS: [Column; 7] = [

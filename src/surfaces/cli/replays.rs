@@ -7,10 +7,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    answers::{JobResult, Results, Task, TaskPage},
+    answers::{JobResult, Now, Results, Task, TaskPage},
     audit::words_of,
     client::Client,
-    connect::{ConnectArgs, FindLocal},
+    connect::{AskArgs, FindLocal},
     fault::CliError,
     job_table,
     output::{Column, Fit, Look, NOTHING, Rows, Screen, Tone, counted, facts, note, printable, table, thousands},
@@ -25,9 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// `passback replays`
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct ReplaysArgs {
     /// One of them; without it the last ones are listed, newest first
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = id_of_a_change)]
     pub id: Option<JobId>,
     /// Wait until it has come to its end; a progress bar is shown on a terminal
     #[arg(long, requires = "id")]
@@ -35,36 +36,44 @@ pub struct ReplaysArgs {
     /// List its jobs, newest first: what came of each, and where it stands now
     #[arg(long, requires = "id", conflicts_with = "wait")]
     pub jobs: bool,
-    /// Of its jobs, show at most so many
-    #[arg(long, value_name = "COUNT", requires = "jobs", default_value_t = 50,
-        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// In a list, show at most so many
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
-    /// Go on where another list of its jobs ended, with its `next_cursor`
-    #[arg(long, value_name = "CURSOR", requires = "jobs")]
+    /// Go on where another list ended, with its `next_cursor`
+    #[arg(long, value_name = "CURSOR", conflicts_with = "wait")]
     pub cursor: Option<String>,
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
-    /// The worker.
+    /// The worker, and how it is shown.
     #[command(flatten)]
-    pub connect: ConnectArgs,
+    pub ask: AskArgs,
 }
+
+fn id_of_a_change(text: &str) -> Result<JobId, &'static str> {
+    text.parse().map_err(|_| "is not the id of a change of many: `passback replays` lists them")
+}
+
+const EXAMPLES: &str = "Examples:
+  passback replays
+  passback replays --limit 200
+  passback replays 01JD8Y3K5V7Q2W9XZB4N6M8P0R --wait
+  passback replays 01JD8Y3K5V7Q2W9XZB4N6M8P0R --jobs --limit 1000 --json
+
+A change that is done has queued its jobs again; `Now` says what has become of them since.";
 
 /// Carries the command out.
 pub async fn run(args: &ReplaysArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
-    let client = args.connect.client(local)?;
+    let client = args.ask.connect.client(local)?;
     let Some(id) = args.id else { return list(args, &client, screen).await };
     let id = id.to_string();
     if args.wait {
         // Whether there is such a change, and a worker, is told at once.
         client.get(&["api", "v1", "replays", &id], &[]).await?;
-        return until_it_ends(&id, args.json, &client, screen).await;
+        return until_it_ends(&id, args.ask.json, &client, screen).await;
     }
     if args.jobs {
         return results(&id, args, &client, screen).await;
     }
     let body = client.get(&["api", "v1", "replays", &id], &[]).await?;
-    show(&body, args.json, &client, screen)
+    show(&body, args.ask.json, &client, screen)
 }
 
 /// Waits for the end of a change, and says what it came to. Whoever stops waiting does not stop the change.
@@ -108,17 +117,32 @@ async fn look(id: &str, client: &Client, patience: Duration) -> Result<String, C
 }
 
 async fn list(args: &ReplaysArgs, client: &Client, screen: &mut Screen) -> Result<(), CliError> {
-    let body = client.get(&["api", "v1", "replays"], &[]).await?;
-    if args.json {
+    let body = client.get(&["api", "v1", "replays"], &page_of(args)).await?;
+    if args.ask.json {
         return screen.json(&body);
     }
-    let TaskPage { replays } = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+    let TaskPage { replays, next_cursor } = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
     if replays.is_empty() {
         note("no changes of many in the background");
         return Ok(());
     }
     let rows: Vec<_> = replays.iter().map(|task| row(task, screen.look)).collect();
-    screen.print(&table(screen.look, &COLUMNS, Rows::Cut, &rows))
+    screen.print(&table(screen.look, &COLUMNS, Rows::Cut, &rows))?;
+    more(next_cursor);
+    Ok(())
+}
+
+/// What part of a list is asked for.
+fn page_of(args: &ReplaysArgs) -> Vec<(&'static str, String)> {
+    let mut query = vec![("limit", args.limit.to_string())];
+    query.extend(args.cursor.clone().map(|cursor| ("cursor", cursor)));
+    query
+}
+
+fn more(next_cursor: Option<String>) {
+    if let Some(cursor) = next_cursor {
+        note(&format!("there are more: --limit COUNT for more, or --cursor {} to go on", printable(&cursor)));
+    }
 }
 
 const COLUMNS: [Column; 7] = [
@@ -149,10 +173,8 @@ fn row(task: &Task, look: Look) -> Vec<(Tone, String)> {
 
 /// What came of each job.
 async fn results(id: &str, args: &ReplaysArgs, client: &Client, screen: &mut Screen) -> Result<(), CliError> {
-    let mut query = vec![("limit", args.limit.to_string())];
-    query.extend(args.cursor.clone().map(|cursor| ("cursor", cursor)));
-    let body = client.get(&["api", "v1", "replays", id, "jobs"], &query).await?;
-    if args.json {
+    let body = client.get(&["api", "v1", "replays", id, "jobs"], &page_of(args)).await?;
+    if args.ask.json {
         return screen.json(&body);
     }
     let Results { jobs, next_cursor } = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
@@ -161,9 +183,7 @@ async fn results(id: &str, args: &ReplaysArgs, client: &Client, screen: &mut Scr
         return Ok(());
     }
     screen.print(&table(screen.look, &RESULTS, Rows::Cut, &jobs.iter().map(result_row).collect::<Vec<_>>()))?;
-    if let Some(cursor) = next_cursor {
-        note(&format!("there are more: --limit COUNT for more, or --cursor {} to go on", printable(&cursor)));
-    }
+    more(next_cursor);
     Ok(())
 }
 
@@ -221,6 +241,7 @@ fn page(task: &Task, look: Look) -> String {
         ("Changed", Some(changed(task))),
         ("Left alone", Some(task.skipped).filter(|skipped| *skipped > 0).map(thousands)),
         ("Given up", task.error.clone()),
+        ("Now", task.now.as_ref().and_then(|now| standing(now, &task.action))),
     ];
     let shown: Vec<_> = optional.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
     format!("{heading}{}", facts(look, &shown))
@@ -230,11 +251,28 @@ fn changed(task: &Task) -> String {
     if task.action == "discard" {
         return counted(task.discarded, "job discarded", "jobs discarded");
     }
-    let out = counted(task.replayed, "job went out again", "jobs went out again");
+    let out = counted(task.replayed, "job queued again", "jobs queued again");
     match task.superseded {
         0 => out,
         superseded => format!("{out}, {} superseded (the gradebook cell has a newer grade)", thousands(superseded)),
     }
+}
+
+/// Where its jobs stand now: a job that was queued again may be delivered, or flagged once more.
+fn standing(now: &Now, action: &str) -> Option<String> {
+    let Now { queued, delivered, flagged, superseded, discarded, gone } = *now;
+    let flagged_words = if action == "replay" { "flagged again" } else { "flagged" };
+    let parts = [
+        (delivered, "delivered"),
+        (queued, "queued"),
+        (flagged, flagged_words),
+        (superseded, "superseded"),
+        (discarded, "discarded"),
+        (gone, "kept no longer"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, words)| format!("{} {words}", thousands(*count))).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 #[cfg(test)]
@@ -242,7 +280,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::{
-        super::testing::{self, Api, nowhere},
+        super::{
+            Cli, Command,
+            testing::{self, Api, nowhere},
+        },
         *,
     };
 
@@ -268,6 +309,38 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_is_done_tells_what_became_of_its_jobs() {
+        let check = |action: &str, now: &str, words: Option<&str>| {
+            let task = format!(r#"{{"id": "01JD", "action": "{action}", "state": "done", "now": {now}}}"#);
+            let shown = page(&serde_json::from_str(&task).expect("a task"), testing::program());
+            let line = shown.lines().find_map(|line| line.trim_start().strip_prefix("Now "));
+            assert_eq!(line.map(str::trim), words, "{shown}");
+        };
+        let now = r#"{"queued": 150, "delivered": 4800, "flagged": 50, "superseded": 0, "discarded": 0, "gone": 0}"#;
+        check("replay", now, Some("4,800 delivered, 150 queued, 50 flagged again"));
+        check("discard", r#"{"discarded": 3, "gone": 1}"#, Some("3 discarded, 1 kept no longer"));
+        check("replay", "null", None);
+        check("replay", "{}", None);
+    }
+
+    #[tokio::test]
+    async fn a_list_is_asked_for_by_pages() {
+        let api = Api::start(|_| (200, r#"{"replays": [], "jobs": [], "next_cursor": null}"#.to_owned())).await;
+        let check = async |line: &str, asked: &str| {
+            let given = ["--url", &api.url, "--token", "t"];
+            let line = ["passback", "replays"].into_iter().chain(line.split_whitespace()).chain(given);
+            let cli = <Cli as clap::Parser>::try_parse_from(line).expect("it is understood");
+            let Command::Replays(args) = cli.command else { panic!("replays") };
+            run(&args, &nowhere, &mut testing::Written::default().screen(testing::program())).await.expect("a list");
+            assert_eq!(api.seen().last().expect("a request").line, asked);
+        };
+        check("", "GET /api/v1/replays?limit=50").await;
+        check("--limit 7 --cursor abc", "GET /api/v1/replays?limit=7&cursor=abc").await;
+        let id = "01JD8Y3K5V7Q2W9XZB4N6M8P0R";
+        check(&format!("{id} --jobs --limit 3"), &format!("GET /api/v1/replays/{id}/jobs?limit=3")).await;
+    }
+
+    #[test]
     fn a_change_tells_how_far_it_is() {
         let task = r#"{"id": "01JD8Y3K5V7Q2W9XZB4N6M8P0R", "action": "replay", "state": "running", "who": "ops",
             "filter": {"platform": "moodle"}, "note": "the LMS is back", "started_at": "2026-11-21T10:26:40.000Z",
@@ -282,8 +355,8 @@ mod tests {
   Why           the LMS is back
   Begun         2026-11-21 10:26:40Z (3 min ago)
   At the start  5,000 flagged jobs
-  Changed       1,198 jobs went out again, 2 superseded (the gradebook cell has
-                a newer grade)
+  Changed       1,198 jobs queued again, 2 superseded (the gradebook cell has a
+                newer grade)
 ";
         assert_eq!(page(&task, testing::person(80)), expected);
         let results = r#"{"jobs": [{"id": "01JD8Y3K5V7Q2W9XZB4N6M8P0R", "result": "replayed", "job":

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     answers::Stats,
     client::Client,
-    connect::{ConnectArgs, FindLocal},
+    connect::{AskArgs, FindLocal},
     fault::CliError,
     job_table::tone,
     output::{Column, Fit, Look, Rows, Screen, Tone, note, table, thousands},
@@ -24,17 +24,14 @@ pub struct StatsArgs {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
         value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub watch: Option<u64>,
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
-    /// The worker.
+    /// The worker, and how it is shown.
     #[command(flatten)]
-    pub connect: ConnectArgs,
+    pub ask: AskArgs,
 }
 
 /// Carries the command out.
 pub async fn run(args: &StatsArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
-    let client = args.connect.client(local)?;
+    let client = args.ask.connect.client(local)?;
     let first = look(args, &client, screen.look).await?;
     match args.watch {
         None => show(args, &first, screen),
@@ -56,7 +53,7 @@ async fn watch(
     screen: &mut Screen,
 ) -> Result<(), CliError> {
     let (began, beginning) = (Instant::now(), screen.look.now);
-    let is_in_place = screen.look.width.is_some() && !args.json;
+    let is_in_place = screen.look.width.is_some() && !args.ask.json;
     let mut shown = Ok(first);
     loop {
         match shown {
@@ -79,7 +76,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 /// What is shown: the answer, or what a person sees of it.
 async fn look(args: &StatsArgs, client: &Client, look: Look) -> Result<String, CliError> {
     let body = client.get(&["api", "v1", "stats"], &[]).await?;
-    if args.json {
+    if args.ask.json {
         return Ok(body);
     }
     let stats: Stats = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
@@ -87,7 +84,7 @@ async fn look(args: &StatsArgs, client: &Client, look: Look) -> Result<String, C
 }
 
 fn show(args: &StatsArgs, text: &str, screen: &mut Screen) -> Result<(), CliError> {
-    if args.json { screen.json(text) } else { screen.print(text) }
+    if args.ask.json { screen.json(text) } else { screen.print(text) }
 }
 
 const JOBS: [Column; 2] = [

@@ -6,7 +6,7 @@ use serde_json::Number;
 
 use super::{
     client::Payload,
-    connect::{ConnectArgs, FindLocal},
+    connect::{AskArgs, FindLocal},
     fault::CliError,
     output::{Look, NOTHING, Screen, Tone, facts, printable},
 };
@@ -19,12 +19,9 @@ pub struct VerifyArgs {
     /// The job's id
     #[arg(value_name = "JOB")]
     pub id: JobId,
-    /// Print JSON, as the API answers it
-    #[arg(long)]
-    pub json: bool,
-    /// The worker.
+    /// The worker, and how it is shown.
     #[command(flatten)]
-    pub connect: ConnectArgs,
+    pub ask: AskArgs,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -56,10 +53,10 @@ struct Grade {
 
 /// Carries the command out; it fails where the grade is not known to be there.
 pub async fn run(args: &VerifyArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
-    let client = args.connect.client(local)?;
+    let client = args.ask.connect.client(local)?;
     let body = client.post(&["api", "v1", "jobs", &args.id.to_string(), "verify"], Payload::Empty).await?;
     let found: Verification = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
-    if args.json {
+    if args.ask.json {
         screen.json(&body)?;
     } else {
         screen.print(&render(args.id, &found, screen.look))?;
@@ -110,7 +107,7 @@ mod tests {
         let api = Api::start(answer).await;
         let written = Written::default();
         let mut screen = written.screen(testing::program());
-        let args = VerifyArgs { id: ID.parse().expect("an id"), json, connect: api.connect() };
+        let args = VerifyArgs { id: ID.parse().expect("an id"), ask: AskArgs { json, connect: api.connect() } };
         let result = run(&args, &testing::nowhere, &mut screen).await;
         (result, written.text(), api.seen())
     }

@@ -85,7 +85,8 @@ async fn an_admin_without_the_secrets_sees_and_does_everything_at_the_terminal()
     let (begun, _) = run(&worker, &["failures", "replay", "--session", "s-7", "--background"]);
     assert!(begun.starts_with("begun as "), "off a terminal its id is printed: {begun}");
     let (ended, _) = run(&worker, &["failures", "replay", "--delivery", "lti11", "--background", "--wait"]);
-    assert!(ended.contains("29 jobs went out again") || ended.contains("30 jobs went out again"), "{ended}");
+    assert!(ended.contains("29 jobs queued again") || ended.contains("30 jobs queued again"), "{ended}");
+    names_that_nobody_has_are_told(&worker);
     let (listed, _) = run(&worker, &["replays"]);
     assert_eq!(listed.lines().filter(|line| line.contains("replay  done")).count(), 2, "{listed}");
     let id = listed.lines().nth(1).and_then(|line| line.split_whitespace().next()).expect("an id").to_owned();
@@ -114,6 +115,65 @@ async fn an_admin_without_the_secrets_sees_and_does_everything_at_the_terminal()
     }
     let (piped, _) = run(&worker, &["failures", "list"]);
     assert!(!piped.contains('\u{1b}'), "a pipe gets no colours");
+}
+
+/// A filter that finds nothing for ever does not look like good news.
+fn names_that_nobody_has_are_told(worker: &Worker) {
+    let check = |arguments: &[&str], code: i32| {
+        let output = program(worker, arguments).output().expect("it runs");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {words}");
+        assert!(
+            words.contains("no platform is called lms.example; there is lms.example.edu"),
+            "{arguments:?}: {words}"
+        );
+    };
+    for list in ["failures", "jobs"] {
+        check(&[list, "list", "--platform", "lms.example"], 0);
+        check(&[list, "list", "--platform", "lms.example", "--json"], 0);
+    }
+    for change in ["replay", "discard"] {
+        for how in ["--dry-run", "--json", "--background"] {
+            check(&["failures", change, "--platform", "lms.example", how], 2);
+        }
+    }
+    for verb in ["pause", "resume", "check"] {
+        check(&["platforms", verb, "lms.example"], 2);
+    }
+    let (_, words) = run(worker, &["failures", "list", "--platform", "lms.example.edu", "--user", "nobody"]);
+    assert_eq!(words.trim(), "no flagged jobs", "it is known, and has none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_read_anew_and_the_way_to_a_platform_is_tried_by_the_worker() {
+    let platform = "[[platforms]]\nname = \"campus\"\norigin = \"http://127.0.0.1:9\"\n";
+    let mut worker = Worker::new(&format!("{LOCAL}{platform}"));
+    worker.start().await;
+    let output = program(&worker, &["platforms", "check", "campus"]).output().expect("it runs");
+    let (told, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.code() == Some(1) && words.contains("steps failed"), "{told}{words}");
+    assert!(
+        told.contains("failed   platform campus, connection: ") && told.contains("         → check host"),
+        "{told}"
+    );
+    let json = program(&worker, &["platforms", "check", "campus", "--json"]).output().expect("it runs");
+    let document: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!((json.status.code(), &document["ok"]), (Some(1), &json!(false)));
+
+    let path = worker.config_path();
+    let right = std::fs::read_to_string(&path).expect("the configuration");
+    std::fs::write(&path, right.replace("campus", "moodle")).expect("a write");
+    let (_, words) = run(&worker, &["reload", "--note", "it has a name now"]);
+    assert!(words.contains("were read anew"), "{words}");
+    assert_eq!(json_of(&worker, &["platforms", "list", "--json"])["platforms"][0]["name"], "moodle");
+    std::fs::write(&path, format!("{right}[[lti_keys]]\nkye = 1\n")).expect("a write");
+    let refused = program(&worker, &["reload", "--url", &worker.url(""), "--token", &worker.token()]).output();
+    let refused = refused.expect("it runs");
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        refused.status.code() == Some(2) && words.contains("nothing has changed") && words.contains("kye"),
+        "{words}"
+    );
 }
 
 fn without_colours(text: &str) -> String {
