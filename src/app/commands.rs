@@ -1,6 +1,6 @@
 //! The command line carried out: each subcommand gets what it needs from the rest of the house.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{path::Path, pin::pin, process::ExitCode, sync::Arc};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::{error, info, warn};
@@ -136,7 +136,7 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
     }
     let store = config.store.path.display().to_string();
     let imports = Arc::new(Imports::of(&config));
-    let mut service = start(&config, path, &imports).await?;
+    let Some(mut service) = start_unless_stopped(&config, path, &imports, &mut signals).await? else { return Ok(()) };
     info!(address = %service.address, store, version = env!("CARGO_PKG_VERSION"), "passback runs");
     loop {
         tokio::select! {
@@ -150,7 +150,8 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
                 let listen = service.address;
                 service.stop().await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
                 let config = Config { http: HttpConfig { listen }, ..imports.in_effect(&config) };
-                service = start(&config, path, &imports).await?;
+                let started = start_unless_stopped(&config, path, &imports, &mut signals).await?;
+                service = if let Some(service) = started { service } else { return Ok(()) };
                 info!(address = %service.address, store, "passback runs again");
             }
             error = service.failed() => {
@@ -171,13 +172,52 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Starts the service; before it, the import that was asked for. What a kill has left undone is taken up so.
-async fn start(config: &Config, path: Option<&Path>, imports: &Arc<Imports>) -> Result<Service, CliError> {
+/// Starts the service, unless a signal asks for the end meanwhile: an import that is being made is then left to the next
+/// start, and there is no service.
+async fn start_unless_stopped(
+    config: &Config,
+    path: Option<&Path>,
+    imports: &Arc<Imports>,
+    signals: &mut Signals,
+) -> Result<Option<Service>, CliError> {
+    let mut starting = pin!(start(config, path, imports));
+    let mut is_to_reload = false;
+    let started = loop {
+        tokio::select! {
+            started = &mut starting => break started?,
+            asked = signals.next() => match asked {
+                Asked::Stop => imports.end(),
+                Asked::Reload => is_to_reload = true,
+            },
+        }
+    };
+    match started {
+        Some(service) if imports.is_ending() => {
+            service.stop().await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
+        }
+        Some(service) => {
+            if is_to_reload {
+                reload(&service).await;
+            }
+            return Ok(Some(service));
+        }
+        None => {}
+    }
+    info!("passback has stopped");
+    Ok(None)
+}
+
+/// Starts the service; before it, the import that was asked for. What a kill has left undone is taken up so. None where the
+/// process is to end.
+async fn start(config: &Config, path: Option<&Path>, imports: &Arc<Imports>) -> Result<Option<Service>, CliError> {
     let making = {
         let (imports, config) = (Arc::clone(imports), config.clone());
         move || imports.make(&config)
     };
     tokio::task::spawn_blocking(making).await.map_err(|error| failed(&error))?;
+    if imports.is_ending() {
+        return Ok(None);
+    }
     let launched = Service::launch_after(config.clone(), &Plain, Arc::clone(imports)).await;
     let service = launched.map_err(|error| CliError::Failed(format!("{error:#}")))?;
     let source = path.map(Path::to_owned);
@@ -187,7 +227,7 @@ async fn start(config: &Config, path: Option<&Path>, imports: &Arc<Imports>) -> 
         imports.was_read(&config);
         Ok(config)
     });
-    Ok(service)
+    Ok(Some(service))
 }
 
 /// Waits for a second word to stop; whoever says it does not want to wait for the drain.

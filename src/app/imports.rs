@@ -44,13 +44,26 @@ pub(super) struct Imports {
     asked: Notify,
     /// Whether somebody would stop the service for an import.
     is_served: AtomicBool,
+    /// Whether the process is to end.
+    is_ending: AtomicBool,
 }
 
 impl Imports {
     pub(super) fn of(config: &Config) -> Self {
         let folder = config.store.path.clone();
         let (standing, reloaded) = (Mutex::default(), Mutex::default());
-        Self { folder, standing, reloaded, asked: Notify::new(), is_served: AtomicBool::new(false) }
+        let (is_served, is_ending) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { folder, standing, reloaded, asked: Notify::new(), is_served, is_ending }
+    }
+
+    /// The process is to end: an import that is being made is left to the next start.
+    pub(super) fn end(&self) {
+        self.is_ending.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
     }
 
     /// Notes what a reload has read.
@@ -89,9 +102,10 @@ impl Imports {
             *self.standing() = Standing::Running;
             info!("an import was asked for; nothing is taken in and no grade is sent until it is made");
             let scene = (config.rules(), SystemClock.now());
-            let made = importing::import(&self.folder, &mut file, wholeness, scene, &mut |_, _, _| {});
+            let stop = || self.is_ending();
+            let made = importing::import_unless(&stop, &self.folder, &mut file, wholeness, scene, &mut |_, _, _| {});
             // A store that does not open now is another's, or has to be mended first; then no service starts either.
-            let is_over = !matches!(made, Err(ImportError::Open(_)));
+            let is_over = !matches!(made, Err(ImportError::Open(_) | ImportError::Stopped));
             if let Err(error) = if is_over { remove(&self.folder, &path) } else { Ok(()) } {
                 error!(path = %path.display(), %error, "what was imported cannot be removed: remove it by hand");
             }
@@ -154,4 +168,29 @@ fn remove(folder: &Path, path: &Path) -> io::Result<()> {
 
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_that_a_stop_breaks_off_is_left_to_the_next_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = Config::default();
+        config.store.path = folder.path().to_owned();
+        let path = folder.path().join(PARTIAL);
+        fs::write(&path, "{\"kind\":\"store\",\"format\":1,\"store_format\":1,\"version\":\"0\"}\n").expect("a write");
+        let names =
+            || fs::read_dir(folder.path()).expect("a folder").flatten().map(|e| e.file_name()).collect::<Vec<_>>();
+        let told = Imports::of(&config);
+        told.end();
+        told.make(&config);
+        assert!(matches!(&*told.standing(), Standing::Failed(why) if why.contains("broken off")));
+        assert_eq!(names(), [PARTIAL], "it waits, and nothing else is there");
+        let next = Imports::of(&config);
+        next.make(&config);
+        let standing = next.standing().clone();
+        assert!(matches!(standing, Standing::Done(_)) && !path.exists(), "{standing:?}");
+    }
 }

@@ -1,9 +1,9 @@
 //! `passback export`, `import` and `backup` carried out: between the store's own adapters and what the command line says.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Seek as _, Write},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown, lchown},
     path::Path,
 };
 
@@ -30,6 +30,7 @@ use crate::{
         backup::{self, BackupArgs, Keep, Kept, Source, Steps},
         export::{self, ExportArgs, Target},
         import::{self, ImportArgs, Outcome},
+        note,
         progress::{Progress, Unit},
     },
 };
@@ -41,9 +42,23 @@ pub(super) async fn backup(
     local: FindLocal<'_>,
     screen: &mut Screen,
 ) -> Result<(), CliError> {
+    must_have_a_place(&args.folder)?;
     let source = source_of(&args.connect, path)?;
     let keep = Keeping::begin(&args.folder, if args.keep_damaged { Damaged::IsKept } else { Damaged::IsRefused })?;
     backup::run(args, source, keep, local, screen).await
+}
+
+/// A folder that is misspelt is not made with all that it would be in.
+fn must_have_a_place(folder: &Path) -> Result<(), CliError> {
+    let above = above(folder);
+    if above.is_dir() {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!("there is no folder {}: make it first, or name another place", above.display())))
+}
+
+fn above(folder: &Path) -> &Path {
+    folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// `passback export`: of a stopped store as it is; of one in use through a copy, which is gone afterwards.
@@ -116,10 +131,42 @@ pub(super) async fn import(
         )));
     }
     let scene = (load_config(path)?.rules(), SystemClock.now());
+    let new = new_folder_of_another(&folder)
+        .map_err(|error| CliError::Failed(format!("the folder {} cannot be made: {error}", folder.display())))?;
     let imported = importing::import(&folder, &mut from, wholeness, scene, &mut bars());
+    if imported.is_err() && new != Ownership::Known {
+        // Only if it is empty.
+        drop(fs::remove_dir(&folder));
+    }
     let importing::Imported { jobs, known, repeated, in_all, unread } = imported.map_err(|error| failed(&error))?;
+    if new == Ownership::OfRoot {
+        let shown = folder.display();
+        note(&format!("warning: {shown} is new and root's: give it to the worker's user with `chown -R USER {shown}`"));
+    }
     let outcome = Outcome { imported: jobs, already_there: known, event_already_there: repeated, jobs: in_all, unread };
     import::report(args, outcome, screen)
+}
+
+/// Whose the folder of a store is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ownership {
+    /// It was there, or is made by the one who will use it.
+    Known,
+    /// It was made for the owner of the folder above.
+    HandedOver,
+    /// It was made, and nobody knows for whom.
+    OfRoot,
+}
+
+/// Root makes the folder of a new store for whoever owns the folder that it is in; what is made in it belongs to its owner.
+fn new_folder_of_another(folder: &Path) -> io::Result<Ownership> {
+    if folder.exists() || !rustix::process::geteuid().is_root() {
+        return Ok(Ownership::Known);
+    }
+    let Ok(owner) = above(folder).metadata() else { return Ok(Ownership::OfRoot) };
+    DirBuilder::new().mode(0o700).create(folder)?;
+    lchown(folder, Some(owner.uid()), Some(owner.gid()))?;
+    Ok(if owner.uid() == 0 { Ownership::OfRoot } else { Ownership::HandedOver })
 }
 
 fn lines_of(args: &ImportArgs) -> Result<File, CliError> {

@@ -179,6 +179,10 @@ pub(super) fn caught<T>(step: impl FnOnce() -> T) -> Result<T, String> {
 /// Makes the folder, and lets nobody else in: it holds students' data.
 pub(super) fn make_private(folder: &Path) -> Result<(), OpenError> {
     let failed = |cause| OpenError::Folder { folder: folder.into(), cause };
+    // What the system would say of it ("File exists") helps nobody.
+    if folder.exists() && !folder.is_dir() {
+        return Err(failed(io::Error::other("it is a file, and must be a folder")));
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let mode = fs::metadata(folder).map_err(failed)?.permissions().mode();
     if mode & 0o077 != 0 {

@@ -77,6 +77,9 @@ pub enum Wholeness {
 /// How far it is: of so many bytes or jobs, so many are done.
 pub type Progress<'a> = &'a mut dyn FnMut(Phase, u64, u64);
 
+/// Whether to break off: asked at each line that is read, and before each commit.
+pub type Stop<'a> = &'a dyn Fn() -> bool;
+
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -104,6 +107,9 @@ pub enum ImportError {
     /// An order was not carried out.
     #[error("nothing was imported: {0}")]
     Store(#[from] StoreError),
+    /// Whoever makes it was told to stop.
+    #[error("nothing was imported: it was broken off before the end, and has changed nothing")]
+    Stopped,
     /// The new store is not what it must be.
     #[error("nothing was imported: the new store would not be sound: {0}")]
     Unsound(String),
@@ -114,16 +120,28 @@ pub fn import(
     folder: &Path,
     from: &mut File,
     wholeness: Wholeness,
+    scene: (Rules, Timestamp),
+    progress: Progress<'_>,
+) -> Result<Imported, ImportError> {
+    import_unless(&|| false, folder, from, wholeness, scene, progress)
+}
+
+/// The same, unless it is told to break off meanwhile: then nothing is imported, and nothing stays behind.
+pub fn import_unless(
+    stop: Stop<'_>,
+    folder: &Path,
+    from: &mut File,
+    wholeness: Wholeness,
     (rules, now): (Rules, Timestamp),
     progress: Progress<'_>,
 ) -> Result<Imported, ImportError> {
     // It stays locked but for a blink at the end, after which it must be what it was.
     let old = if is_there(folder) { Some(Old::open(folder)?) } else { None };
-    let survey = Survey::of(from, wholeness, progress)?;
+    let survey = Survey::of(from, wholeness, progress, stop)?;
     let staging = Staging::begin(folder)?;
     let keeper = Bookkeeper::open(Box::new(staging.open()?), rules, &Thresholds::default())?;
     let total = survey.jobs.len() as u64;
-    let mut maker = Maker { keeper, orders: Vec::new(), now, progress, done: 0, total };
+    let mut maker = Maker { keeper, orders: Vec::new(), now, progress, stop, done: 0, total };
     let mut imported = Imported { unread: survey.unread, ..Imported::default() };
     let known = maker.merge(old.as_ref(), &survey, from, &mut imported)?;
     imported.in_all = maker.checked(known + imported.jobs)?;
@@ -139,7 +157,7 @@ pub fn import(
 
 /// Looks at each line of a file, and makes nothing of it: how many jobs there are, or what is wrong with it.
 pub fn examine(from: &mut File, wholeness: Wholeness, progress: Progress<'_>) -> Result<u64, ImportError> {
-    Ok(Survey::of(from, wholeness, progress)?.jobs.len() as u64)
+    Ok(Survey::of(from, wholeness, progress, &|| false)?.jobs.len() as u64)
 }
 
 /// Spools what cannot be read twice into a file without a name.
@@ -183,6 +201,7 @@ struct Maker<'a> {
     orders: Vec<Work>,
     now: Timestamp,
     progress: Progress<'a>,
+    stop: Stop<'a>,
     done: u64,
     total: u64,
 }
@@ -345,6 +364,9 @@ impl Maker<'_> {
     }
 
     fn commit(&mut self) -> Result<(), ImportError> {
+        if (self.stop)() {
+            return Err(ImportError::Stopped);
+        }
         let now = self.now;
         let job_of = |work: &Work| if let Work::Restore(job) = work { Some(job.id) } else { None };
         let jobs: Vec<Option<JobId>> = self.orders.iter().map(job_of).collect();
@@ -390,6 +412,31 @@ mod tests {
     use crate::{adapters::store::record::tests::full_job, config::Config, domain::ledger::Work::Restore};
 
     #[test]
+    fn one_that_is_broken_off_leaves_nothing_behind_and_the_next_is_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut file = tempfile::tempfile().expect("a file");
+        for name in ["a", "b", "c"] {
+            let line = format!("{{\"kind\":\"platform\",\"origin\":\"https://{name}.example.edu\"}}");
+            writeln!(file, "{line}").expect("a write");
+        }
+        let scene = (Config::default().rules(), Timestamp::from_secs(1_790_000_000));
+        let mut broken_off = 0;
+        loop {
+            let asked = std::cell::Cell::new(0);
+            let stop = || asked.replace(asked.get() + 1) == broken_off;
+            let made = import_unless(&stop, folder.path(), &mut file, Wholeness::Waived, scene, &mut |_, _, _| {});
+            match made {
+                Ok(_) => break,
+                Err(ImportError::Stopped) => broken_off += 1,
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "after {broken_off} steps");
+        }
+        assert!(broken_off > 6, "{broken_off}: at each line and each commit");
+        assert!(is_there(folder.path()));
+    }
+
+    #[test]
     fn a_job_that_was_not_taken_ends_the_import() {
         let folder = tempfile::tempdir().expect("a folder");
         let disk = Box::new(SledFile::open(folder.path()).expect("a file"));
@@ -397,7 +444,7 @@ mod tests {
         let keeper = Bookkeeper::open(disk, rules, &Thresholds::default()).expect("a store");
         let now = Timestamp::from_secs(1_790_000_000);
         let progress = &mut |_: Phase, _: u64, _: u64| {};
-        let mut maker = Maker { keeper, orders: Vec::new(), now, progress, done: 0, total: 0 };
+        let mut maker = Maker { keeper, orders: Vec::new(), now, progress, stop: &|| false, done: 0, total: 0 };
         let job = full_job();
         let older = Job { id: JobId::from_bytes([0; 16]), ..job.clone() };
         maker.order(Restore(Box::new(job.clone()))).expect("it waits for the others");

@@ -159,7 +159,7 @@ impl Staging {
 
     fn move_in(&self, place: Place) -> io::Result<()> {
         if place == Place::Free && self.folder.join("db").exists() {
-            return Err(io::ErrorKind::AlreadyExists.into());
+            return Err(io::Error::other("somebody has made a store there meanwhile"));
         }
         // A value that is moved out there would not come along. No record is large enough for it.
         if fs::read_dir(self.inside.join("blobs")).is_ok_and(|mut blobs| blobs.next().is_some()) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    import::{ImportError, Phase, Progress, Wholeness},
+    import::{ImportError, Phase, Progress, Stop, Wholeness},
     lines::Line,
 };
 use crate::domain::job::JobId;
@@ -35,13 +35,21 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) fn of(file: &mut File, wholeness: Wholeness, progress: Progress<'_>) -> Result<Self, ImportError> {
+    pub(super) fn of(
+        file: &mut File,
+        wholeness: Wholeness,
+        progress: Progress<'_>,
+        stop: Stop<'_>,
+    ) -> Result<Self, ImportError> {
         let size = file.metadata().map_err(ImportError::Read)?.len();
         let mut lines = Lines::from(file, 0)?;
         let mut survey = Self { jobs: Vec::new(), others: Vec::new(), unread: 0 };
         let (mut bad, mut end) = (Bad::default(), None);
         while let Some((at, text)) = lines.next()? {
             let line = lines.number;
+            if stop() {
+                return Err(ImportError::Stopped);
+            }
             progress(Phase::Reading, at, size);
             if text.len() > LINE_BYTES_MAX {
                 bad.line(line, "is longer than any line of an export");

@@ -9,7 +9,11 @@ use std::{
 use clap::Args;
 use tempfile::NamedTempFile;
 
-use super::{connect::ConnectArgs, fault::CliError, output::note};
+use super::{
+    connect::ConnectArgs,
+    fault::CliError,
+    output::{counted, note},
+};
 
 /// `passback export`
 #[derive(Args, Clone, Debug)]
@@ -118,15 +122,27 @@ pub fn must_be_new(args: &ExportArgs) -> Result<(), CliError> {
 }
 
 fn not_made(path: &Path, error: &io::Error) -> CliError {
-    CliError::Failed(format!("cannot make {}: {error}", path.display()))
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            CliError::Failed(format!("{path} is there already, and is not written over: name another file"))
+        }
+        _ => CliError::Failed(format!("cannot make {path}: {error}")),
+    }
+}
+
+fn written(tally: &Tally) -> String {
+    let (jobs, platforms) = (counted(tally.jobs, "job", "jobs"), counted(tally.platforms, "platform", "platforms"));
+    format!("written: {jobs} and {platforms}")
 }
 
 /// Says what was written, and whether that is all.
 pub fn report(tally: &Tally) -> Result<(), CliError> {
-    note(&format!("{} jobs and {} platforms are written", tally.jobs, tally.platforms));
+    note(&written(tally));
     let remedy = tally.remedy.iter().map(|remedy| format!("the store could be opened only after {remedy}"));
     let unread = Some(tally.unread).filter(|unread| *unread > 0);
-    let unread = unread.map(|unread| format!("{unread} jobs or records could not be read"));
+    let unread =
+        unread.map(|unread| format!("{} could not be read", counted(unread, "job or record", "jobs or records")));
     let missing: Vec<String> = remedy.chain(unread).collect();
     if missing.is_empty() { Ok(()) } else { Err(CliError::Failed(missing.join("; "))) }
 }
@@ -143,6 +159,8 @@ mod tests {
             let error = report(&tally).expect_err("something is missing");
             assert!(error.to_string().contains(words) && error.exit_code() == 1, "{error}");
         };
+        assert_eq!(written(&sound), "written: 3 jobs and 1 platform");
+        check(Tally { unread: 1, ..sound.clone() }, "1 job or record could not be read");
         check(Tally { unread: 2, ..sound.clone() }, "2 jobs or records could not be read");
         check(Tally { remedy: Some("the end was left out".into()), ..sound }, "only after the end was left out");
     }
@@ -161,6 +179,7 @@ mod tests {
         target.finish().expect("it is whole");
         assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read(&file).expect("it is there"), b"{}\n");
-        assert!(Target::of(&args).err().expect("it is there").to_string().contains("jobs.ndjson"));
+        let again = Target::of(&args).err().expect("it is there").to_string();
+        assert!(again.ends_with("jobs.ndjson is there already, and is not written over: name another file"), "{again}");
     }
 }

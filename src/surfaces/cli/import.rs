@@ -130,7 +130,8 @@ pub fn report(args: &ImportArgs, outcome: Outcome, screen: &mut Screen) -> Resul
         note(&format!("{jobs} left out: their events are there already under other ids"));
     }
     if unread > 0 {
-        note(&format!("{unread} jobs or records could not be read when the file was written: they are not in it"));
+        let records = counted(unread, "job or record", "jobs or records");
+        note(&format!("{records} could not be read when the file was written, and so not imported"));
     }
     Ok(())
 }

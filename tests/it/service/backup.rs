@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     process::{Command, Output},
 };
@@ -49,6 +49,7 @@ async fn a_backup_under_load_takes_the_place_of_a_store_that_is_lost() {
     send(&worker, &mut ledger, &lms, 300).await;
     let vouched = ledger.vouched();
     let folder = worker.folder().join("backups/first");
+    fs::create_dir(worker.folder().join("backups")).expect("a folder");
     let command = tokio::task::spawn_blocking({
         let (config, folder) = (worker.config_path(), folder.clone());
         move || {
@@ -155,8 +156,35 @@ async fn what_fails_leaves_nothing_behind_and_says_why() {
         assert!(words(&failed).contains(line), "{line}: {}", words(&failed));
     }
     assert!(!worker.store().exists());
+    let misspelt = worker.folder().join("bakcups/1");
+    let failed = passback(&worker, &["backup", path(&misspelt)]);
+    assert_eq!((failed.status.code(), misspelt.exists()), (Some(2), false), "{}", words(&failed));
+    assert!(words(&failed).contains("there is no folder") && words(&failed).contains("bakcups:"), "{}", words(&failed));
+    assert!(!misspelt.parent().expect("a folder").exists());
+    fs::write(&file, "{}\n").expect("a write");
+    let failed = passback(&worker, &["export", path(&file)]);
+    assert!(words(&failed).contains("is there already, and is not written over"), "{}", words(&failed));
     let failed = passback(&worker, &["backup", path(&worker.folder().join("b")), "--url", "http://127.0.0.1:9"]);
     assert_eq!((failed.status.code(), worker.folder().join("b").exists()), (Some(1), false), "{}", words(&failed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_root_makes_is_for_whoever_owns_the_folder_above() {
+    let worker = Worker::new(LOCAL);
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(worker.folder(), Some(65_534), Some(65_534)).expect("root may");
+    }
+    let owner = |of: &std::path::Path| fs::metadata(of).expect("it is there").uid();
+    let file = worker.folder().join("jobs.ndjson");
+    fs::write(&file, "nonsense\n").expect("a write");
+    assert_eq!(passback(&worker, &["import", "--partial", path(&file)]).status.code(), Some(1));
+    assert!(!worker.store().exists(), "what fails leaves nothing");
+    fs::write(&file, "{\"kind\":\"store\",\"format\":1,\"store_format\":1,\"version\":\"0\"}\n").expect("a write");
+    let imported = passback(&worker, &["import", "--partial", path(&file)]);
+    assert!(imported.status.success() && !words(&imported).contains("chown"), "{}", words(&imported));
+    for name in ["", "db", "conf"] {
+        assert_eq!(owner(&worker.store().join(name)), owner(worker.folder()), "{name}");
+    }
 }
 
 /// Whoever may only look may not carry every student's grade away, and two at a time would hold the store up.
