@@ -129,6 +129,15 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
     #[test]
+    fn the_readme_says_how_long_it_takes_until_a_job_is_flagged() {
+        let policy = RetryPolicy::default();
+        let waits: Duration = (1..=policy.max_retries).map(|k| policy.interval(k)).sum();
+        let minutes = waits.as_secs() / 60;
+        let said = format!("({} h {} min, ± {:.0} %)", minutes / 60, minutes % 60, policy.jitter * 100.0);
+        assert!(include_str!("../../README.md").contains(&said), "{said}");
+    }
+
+    #[test]
     fn the_default_schedule_is_that_of_the_contract() {
         let policy = RetryPolicy::default();
         let seconds: Vec<u64> = (1..=8).map(|k| policy.interval(k).as_secs()).collect();
