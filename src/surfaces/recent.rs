@@ -25,6 +25,8 @@ const OTHER: &str = "other";
 pub struct Recent {
     labels: Arc<Labels>,
     clock: Arc<dyn Clock>,
+    /// Since when it counts: the start.
+    since: Timestamp,
     platforms: Mutex<BTreeMap<Arc<str>, [Minute; MINUTES]>>,
 }
 
@@ -50,7 +52,13 @@ pub struct Hour {
 impl Recent {
     /// Knows of no attempt yet.
     pub fn new(labels: Arc<Labels>, clock: Arc<dyn Clock>) -> Self {
-        Self { labels, clock, platforms: Mutex::default() }
+        let since = clock.now();
+        Self { labels, clock, since, platforms: Mutex::default() }
+    }
+
+    /// Since when attempts are counted: a start less than an hour ago leaves less than an hour to tell of.
+    pub fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// The last hour of each platform that had an attempt since the start.
@@ -155,6 +163,7 @@ mod tests {
         assert_eq!(sums(), ((0, 0), 1, 1), "its place is taken anew");
         clock.set(5_000);
         assert_eq!(sums(), ((0, 0), 0, 0));
+        assert_eq!(recent.since(), Timestamp::default(), "the start stays, whatever the hour");
     }
 
     #[test]

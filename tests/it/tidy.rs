@@ -277,7 +277,7 @@ fn every_failure_reason_is_explained() {
         let name = reason.name();
         assert!(page.contains(&format!("\n## `{name}`\n")), "{name} has a section");
         let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).expect("each has a row");
-        let is_retried = row.split('|').nth(3).is_some_and(|cell| cell.trim() == "yes");
+        let is_retried = row.split('|').nth(4).is_some_and(|cell| cell.trim() == "yes");
         assert_eq!(is_retried, !reason.is_known_before_sending(), "{row}");
     }
 }

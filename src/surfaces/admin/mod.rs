@@ -308,9 +308,9 @@ async fn metrics(State(surface): State<Surface>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-/// `GET /api/v1/recent`: attempts of the last hour, minute by minute.
+/// `GET /api/v1/recent`: attempts of the last hour, minute by minute, and since when they are counted.
 async fn recent(State(surface): State<Surface>) -> Json<serde_json::Value> {
-    Json(json!({"minutes": MINUTES, "platforms": surface.recent.hours()}))
+    Json(json!({"minutes": MINUTES, "since": surface.recent.since(), "platforms": surface.recent.hours()}))
 }
 
 /// Platforms keep it for a while: far less than the day that a new key is published before it signs.

@@ -53,7 +53,7 @@ pub(super) fn all() -> Value {
             ("advice", maybe("string")),
         ]),
         "Platforms": closed(&[("platforms", list("Platform"))]),
-        "Recent": closed(&[("minutes", count()), ("platforms", list("Hour"))]),
+        "Recent": closed(&[("minutes", count()), ("since", moment()), ("platforms", list("Hour"))]),
         "Hour": closed(&[("name", text()), ("delivered", counts()), ("failed", counts())]),
         "Stats": closed(&[
             ("jobs", closed(&StateName::ALL.map(|state| (state.name(), count())))), ("oldest_due_at", maybe_moment()),

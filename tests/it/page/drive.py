@@ -4,6 +4,7 @@ import pathlib
 import re
 import shutil
 import sys
+import time
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
@@ -17,7 +18,7 @@ AXE = Axe()
 NOBODY = "/jobs/01JD8Y3K5V7Q2W9XZB4N6M8P0R"
 
 # A browser notes each refused call: the first look for a session, and what these walks ask for on purpose.
-KNOWN = [(401, ""), (404, f"/api/v1{NOBODY}"), (400, "/api/v1/jobs?"), (503, "/api/v1/replays/")]
+KNOWN = [(401, ""), (409, "/replay"), (404, f"/api/v1{NOBODY}"), (400, "/api/v1/jobs?"), (503, "/api/v1/replays/")]
 
 wrong = []
 
@@ -71,6 +72,11 @@ def tab_to(page, name):
     raise AssertionError(f"the keyboard does not reach {name}")
 
 
+def ask_again(page):
+    """As when somebody comes back to the page: it does not wait for its next turn."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
 def refused_sign_in(page):
     page.goto(BASE + "/")
     field = page.get_by_label("Token")
@@ -91,10 +97,13 @@ def journey(page):
     expect(page.get_by_text("night-school is held")).to_be_visible()
     expect(page.locator(".needs li").filter(has_text="academy is paused by ops")).to_contain_text("upgrade tonight")
     expect(page.get_by_text("closed gives no token")).to_be_visible()
+    expect(page.locator(".needs")).to_contain_text("1 token refused (token_refused), 1 refused by the LMS (rejected)")
+    expect(page.get_by_text(re.compile(r"Attempts are counted since .+, when the worker started"))).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Success since the start")).to_be_visible()
     page.locator(".needs").get_by_role("link", name=re.compile("60 grades failed")).click()
     expect(page).to_have_url(re.compile(r"#/failures\?platform=campus$"))
     expect(page.get_by_role("heading", name="Failures", exact=True)).to_be_focused()
-    expect(page.locator(".group")).to_contain_text("60 refused by the LMS")
+    expect(page.locator(".group")).to_contain_text("60 refused by the LMS (rejected)")
     page.get_by_role("link", name=re.compile("Show refused by the LMS at campus")).click()
     expect(page).to_have_url(re.compile("platform=campus&reason=rejected"))
     rows = page.locator("table.jobs tbody tr")
@@ -129,13 +138,49 @@ def reads_one(page):
     assert zone == "India Standard Time" and "GMT+5:30" in shown, f"in the reader's zone: {shown}"
     page.get_by_role("button", name="Verify now").click()
     expect(page.locator("#read-back")).to_contain_text("The LMS has no grade here.")
+    expect(page.locator(".verdict")).to_contain_text("refused by the LMS (rejected)")
+    expect(page.locator(".timeline li")).to_contain_text("refused by the LMS (rejected)")
+    knows_what_it_does_not_know(page)
     page.get_by_role("button", name=re.compile("^Replay")).click()
-    dialog = page.get_by_role("dialog", name="Replay 1 job?")
-    dialog.get_by_role("button", name="Replay", exact=True).click()
-    expect(dialog).to_contain_text("queued again")
-    dialog.get_by_role("button", name="Close").click()
+    page.get_by_role("dialog", name="Replay 1 job?").get_by_role("button", name="Replay", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Replayed 1 job: delivered")
+    expect(dialog.get_by_role("status")).to_have_text("Delivered.")
+    closes_with_its_result(page, dialog)
+    # The button that opened it is gone with the failure.
+    expect(page.get_by_role("heading", name="Student student-007 got 8 of 10 for quiz.")).to_be_focused()
     expect(page.locator(".verdict")).to_contain_text("Delivered")
     expect(page.locator(".timeline li")).to_have_count(2)
+
+
+def closes_with_its_result(page, dialog):
+    """The focus is on the way out, which says what was done."""
+    close = dialog.get_by_role("button", name="Close")
+    expect(close).to_be_focused()
+    assert page.evaluate("document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent"), "the title"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def knows_what_it_does_not_know(page):
+    """No answer is no "no"; a refusal is one."""
+    opener = page.get_by_role("button", name=re.compile("^Replay"))
+    of_one = re.compile(r"/api/v1/jobs/[0-9A-Z]{26}/replay$")
+    page.evaluate("window.real = AbortSignal.timeout; AbortSignal.timeout = () => AbortSignal.abort(new DOMException('late', 'TimeoutError'))")
+    opener.click()
+    page.get_by_role("dialog").get_by_role("button", name="Replay", exact=True).click()
+    dialog = page.get_by_role("dialog", name="It is not known whether it was done")
+    page.evaluate("AbortSignal.timeout = window.real")
+    expect(dialog).to_contain_text("The worker did not answer in time, but it may have done it all the same. Before you do it again, look at the job and at the audit log.")
+    everywhere(page, "not-known")
+    closes_with_its_result(page, dialog)
+    expect(opener).to_be_focused()
+    page.route(of_one, lambda route: route.fulfill(status=409, json={"detail": "the job is delivered"}))
+    opener.click()
+    page.get_by_role("dialog").get_by_role("button", name="Replay", exact=True).click()
+    dialog = page.get_by_role("dialog", name="It was not done")
+    expect(dialog.get_by_role("status")).to_have_text("The job is delivered.")
+    closes_with_its_result(page, dialog)
+    page.unroute(of_one)
 
 
 def selected(page, action):
@@ -152,38 +197,27 @@ def replays_all(page):
     for box in page.locator("tbody").get_by_role("checkbox").all()[:2]:
         box.check()
     expect(page.get_by_text("2 grades selected.")).to_be_visible()
-    shoot(page, "selected", "light", "wide")
+    everywhere(page, "selected")
     selected(page, "Replay").click()
-    dialog = page.get_by_role("dialog", name="Replay 2 jobs?")
-    dialog.get_by_role("button", name="Replay", exact=True).click()
-    expect(dialog.get_by_text("queued again")).to_have_count(2)
-    shoot(page, "result-of-each", "light", "wide")
-    dialog.get_by_role("button", name="Close").click()
-    # A discard is asked for, and the first key does not carry it out.
+    page.get_by_role("dialog", name="Replay 2 jobs?").get_by_role("button", name="Replay", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Replayed 2 jobs: 2 delivered")
+    expect(dialog.get_by_role("cell", name="delivered")).to_have_count(2)
+    everywhere(page, "result-of-each")
+    closes_with_its_result(page, dialog)
+    expect(page.get_by_role("heading", name="Failed grades that pass the filter")).to_be_focused()
+    # A discard is asked for, and the first key does not carry it out. The groups know the number.
     page.get_by_role("button", name="Select all that match").click()
+    expect(selected(page, "Replay")).to_be_focused()
     selected(page, "Discard").click()
     dialog = page.get_by_role("dialog", name="Discard 57 flagged jobs?")
     expect(dialog.get_by_label("Why?")).to_be_focused()
     page.keyboard.press("Enter")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_visible()
+    everywhere(page, "confirm-discard")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-    # And all others that match, on both pages.
-    selected(page, "Replay").click()
-    dialog = page.get_by_role("dialog", name="Replay 57 flagged jobs?")
-    dialog.get_by_label("Why?").fill("enrolled them")
-    accessible(page, "confirm")
-    shoot(page, "confirm", "light", "wide")
-    # The worker starts anew in the middle of it: the page asks again.
-    silences = [1, 2]
-    of_one = re.compile(r"/api/v1/replays/[0-9A-Z]{26}$")
-    page.route(of_one, lambda route: route.fulfill(status=503, json={"detail": "it starts"}) if silences and silences.pop() else route.continue_())
-    dialog.get_by_role("button", name="Replay 57").click()
-    expect(dialog).to_contain_text("57 queued again")
-    assert not silences, "it was asked again"
-    page.unroute(of_one)
-    shoot(page, "bulk-result", "light", "wide")
-    dialog.get_by_role("button", name="Close").click()
+    expect(selected(page, "Discard")).to_be_focused()
+    replays_while_it_is_counted(page)
     expect(page.get_by_text("No grade passes this filter.")).to_be_visible()
     # Two filters chosen faster than an answer comes: neither is lost.
     page.get_by_label("State").select_option("delivered")
@@ -191,6 +225,58 @@ def replays_all(page):
     expect(page.locator("table.jobs tbody tr")).to_have_count(50)
     expect(page.locator("table.jobs tbody").get_by_text("Delivered").first).to_be_visible()
     assert "state=delivered" in page.url and "reason" not in page.url, page.url
+
+
+def replays_while_it_is_counted(page):
+    """The number stands there at once; what takes its time is filled in, and nobody waits for it."""
+    rehearsals = []
+    page.route("**/api/v1/replay", lambda route: rehearsals.append(route) if "dry_run" in route.request.post_data else route.continue_())
+    selected(page, "Replay").click()
+    dialog = page.get_by_role("dialog", name="Replay 57 flagged jobs?")
+    expect(dialog).to_contain_text("How many have a newer one is being counted")
+    expect(dialog.get_by_role("button", name="Replay 57")).to_be_enabled()
+    dialog.get_by_label("Why?").fill("enrolled them")
+    everywhere(page, "confirm")
+    page.wait_for_timeout(50)
+    rehearsals.pop().continue_()
+    expect(dialog).to_contain_text("57 jobs will be tried again")
+    expect(dialog).to_contain_text("None has a newer grade in the same cell.")
+    assert dialog.get_by_label("Why?").input_value() == "enrolled them"
+    page.unroute("**/api/v1/replay")
+    # The worker starts anew in the middle of it: the page asks again. Then some go through and some fail once more.
+    silences = [1, 2]
+    since = [{"queued": 40, "delivered": 12, "flagged": 5}, {"queued": 7, "delivered": 40, "flagged": 10}]
+    asked = []
+
+    def of_one(route):
+        if silences:
+            silences.pop()
+            return route.fulfill(status=503, json={"detail": "it starts"})
+        answer = route.fetch()
+        task = answer.json()
+        if task["state"] == "done":
+            # What they have come to is asked for until none is queued.
+            asked.append(1)
+            now = since[min(len(asked), 3) - 1] if len(asked) < 3 else {"queued": 0, "delivered": 45, "flagged": 12}
+            task["now"] = {"superseded": 0, "discarded": 0, "gone": 0} | now
+        return route.fulfill(response=answer, json=task)
+
+    page.route(OF_ONE_CHANGE, of_one)
+    dialog.get_by_role("button", name="Replay 57").click()
+    watched = page.get_by_role("dialog", name="57 jobs queued again")
+    expect(watched.get_by_role("status")).to_contain_text("57 queued again: watch here what becomes of them")
+    expect(watched).to_contain_text("Now: 40 delivered, 7 queued, 10 flagged again.")
+    dialog = page.get_by_role("dialog", name="Replayed 57 jobs")
+    expect(dialog.get_by_role("status")).to_contain_text("Now: 45 delivered, 12 flagged again.")
+    expect(dialog.get_by_role("link", name="All failures at campus")).to_be_visible()
+    expect(dialog.get_by_role("link", name="To its own page")).to_be_visible()
+    assert not silences, "it was asked again"
+    page.unroute(OF_ONE_CHANGE)
+    everywhere(page, "bulk-result")
+    closes_with_its_result(page, dialog)
+
+
+OF_ONE_CHANGE = re.compile(r"/api/v1/replays/[0-9A-Z]{26}$")
 
 
 def sees_what_became_of_it(page):
@@ -205,6 +291,49 @@ def sees_what_became_of_it(page):
     each = page.get_by_role("table", name="What became of each job").locator("tbody tr")
     expect(each.first).to_contain_text("queued again")
     expect(each.first).to_contain_text("Delivered")
+    what_failed_again_does_not_look_done(page)
+
+
+def what_failed_again_does_not_look_done(page):
+    """The numbers go on by themselves, and those that failed again have the tone and a link."""
+    now = {"queued": 0, "delivered": 57, "flagged": 0, "superseded": 0, "discarded": 0, "gone": 0}
+
+    def with_now(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"now": now})
+
+    page.route(OF_ONE_CHANGE, with_now)
+    ask_again(page)
+    verdict = page.locator(".verdict")
+    expect(verdict.locator(".state")).to_contain_text("Done")
+    expect(verdict).to_contain_text("Now: 57 delivered.")
+    now |= {"queued": 1_150, "delivered": 4_800}
+    ask_again(page)
+    expect(verdict.locator(".state")).to_contain_text("On their way")
+    expect(verdict).to_contain_text("Now: 4,800 delivered, 1,150 queued.")
+    now |= {"queued": 0, "flagged": 50, "gone": 2}
+    # Nobody does anything here: it comes by itself.
+    expect(verdict.locator(".state")).to_contain_text("Some failed again")
+    expect(verdict).to_contain_text("Now: 4,800 delivered, 50 flagged again, 2 not kept any more.")
+    expect(verdict.locator(".wrong")).to_have_text("50 flagged again")
+    everywhere(page, "bulk-failed-again")
+    # Where the worker cannot tell, the page does not guess.
+    page.unroute(OF_ONE_CHANGE)
+    page.route(OF_ONE_CHANGE, without_now)
+    ask_again(page)
+    expect(verdict.locator(".state")).to_contain_text("Queued again")
+    page.unroute(OF_ONE_CHANGE)
+    page.route(OF_ONE_CHANGE, with_now)
+    ask_again(page)
+    expect(verdict.locator(".state")).to_contain_text("Some failed again")
+    verdict.get_by_role("link", name="All failures at campus").click()
+    expect(page).to_have_url(re.compile(r"#/failures\?platform=campus$"))
+    page.unroute(OF_ONE_CHANGE)
+
+
+def without_now(route):
+    answer = route.fetch()
+    route.fulfill(response=answer, json=answer.json() | {"now": None})
 
 
 def checks_a_platform(page):
@@ -221,15 +350,48 @@ def checks_a_platform(page):
     closed = page.get_by_role("region", name="closed", exact=True)
     expect(closed).to_contain_text("refused")
     expect(closed).to_contain_text("0 of at most 16 at a time")
-    for scheme in ["light", "dark"]:
-        page.emulate_media(color_scheme=scheme)
-        accessible(page, f"checked-{scheme}")
-        shoot(page, "checked", scheme, "wide")
+    everywhere(page, "checked")
+    page.goto(BASE + "/#/platforms?name=nobody")
+    expect(page.get_by_text("No platform's name has that in it.")).to_be_visible()
+    page.get_by_role("link", name="Show all platforms").click()
+    expect(page.get_by_role("button", name="Check closed")).to_be_visible()
     page.goto(BASE + "/#/failures?state=queued&platform=night-school")
     expect(page.locator("table.jobs tbody tr").first).to_contain_text("waits: night-school is held")
     page.locator("table.jobs tbody th a").first.click()
     expect(page.locator(".waits")).to_contain_text("night-school is held")
-    shoot(page, "job-held", "dark", "wide")
+    everywhere(page, "job-held")
+
+
+def wrong_name(page):
+    """A name that no platform has is said to be none, and the known ones are a click away."""
+    sign_in(page, OPERATOR, "/#/failures?platform=campos&reason=rejected")
+    expect(page.get_by_text("There is no platform named campos")).to_be_visible()
+    everywhere(page, "unknown-platform")
+    known = page.get_by_role("status").get_by_role("link")
+    expect(known.first).to_have_text("campus")
+    expect(known).to_have_count(5)
+    known.first.click()
+    expect(page).to_have_url(re.compile(r"#/failures\?platform=campus&reason=rejected$"))
+    expect(page.locator("table.jobs tbody tr")).to_have_count(50)
+
+
+def menu_on_a_phone(page):
+    """In one line, whatever has failed."""
+    page.set_viewport_size(SIZES["phone"])
+
+    def many(route):
+        answer = route.fetch()
+        stats = answer.json()
+        stats["jobs"]["flagged"] = 123_456
+        route.fulfill(response=answer, json=stats)
+
+    page.route("**/api/v1/stats", many)
+    sign_in(page, OPERATOR)
+    expect(page.locator("#top .number")).to_have_text("123K")
+    items = [item.bounding_box() for item in page.locator("#top li a").all()]
+    assert len(items) == 4 and len({item["y"] for item in items}) == 1 and {item["height"] < 45 for item in items} == {True}, items
+    assert items[-1]["x"] + items[-1]["width"] <= 360, items
+    fits(page, "menu", "phone")
 
 
 def keyboard_alone(page):
@@ -255,8 +417,27 @@ def keyboard_alone(page):
     expect(page.get_by_text("academy is open now.")).to_be_visible()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Pause academy")).to_be_visible()
+    page.goto(BASE + "/#/failures?platform=closed")
+    expect(page.locator("table.jobs tbody tr")).to_have_count(2)
+    # Forwards from what is chosen to what is done with it; and past the list, where it is long.
+    tab_to(page, "Select all on this page")
+    tab_to(page, "To what can be done with the selected")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Select all that match")).to_be_focused()
+    page.get_by_label("Select all on this page").focus()
+    tab_to(page, "Select the grade of yan")
+    page.keyboard.press("Space")
+    expect(page.get_by_text("1 grade selected.")).to_be_visible()
+    tab_to(page, "Replay …")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Replay 1 job?")).to_be_visible()
+    page.keyboard.press("Enter")
+    failed_again = page.get_by_role("dialog", name="Replayed 1 job: flagged again")
+    expect(failed_again).to_contain_text("flagged again: refused by the LMS (rejected)")
+    closes_with_its_result(page, failed_again)
+    expect(page.get_by_role("heading", name="Failed grades that pass the filter")).to_be_focused()
     page.goto(BASE + "/#/failures?platform=closed&reason=token_refused")
-    expect(page.get_by_role("heading", name="Failures", exact=True)).to_be_focused()
+    expect(page.locator("table.jobs tbody tr")).to_have_count(1)
     tab_to(page, re.escape("<img src=x onerror=alert(1)>"))
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Student <img src=x onerror=alert(1)> got 9 of 10")).to_be_focused()
@@ -307,27 +488,30 @@ def troubles_are_told(page):
     page.goto(BASE + "/#/platforms")
     expect(page.get_by_role("button", name="Check closed")).to_be_visible()
     page.evaluate("const real = fetch; window.fetch = (...all) => window.away ? Promise.reject(new TypeError('away')) : real(...all); window.away = true")
+    ask_again(page)
     expect(page.get_by_role("alert").filter(has_text="No connection")).to_be_visible()
     expect(page.get_by_role("button", name="Check closed")).to_be_visible()
-    for scheme in ["light", "dark"]:
-        page.emulate_media(color_scheme=scheme)
-        accessible(page, f"away-{scheme}")
-        shoot(page, "away", scheme, "wide")
+    everywhere(page, "away")
     page.evaluate("window.away = false")
+    ask_again(page)
     expect(page.get_by_role("alert").filter(has_text="No connection")).to_have_count(0)
     page.context.clear_cookies()
+    ask_again(page)
     expect(page.get_by_text("The session has ended.").first).to_be_visible()
-    shoot(page, "ended", "dark", "wide")
+    everywhere(page, "ended")
     page.get_by_label("Token").fill(OPERATOR)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Platforms")).to_be_visible()
 
 
-SIZES = {"wide": {"width": 1280, "height": 860}, "phone": {"width": 390, "height": 800}}
+SIZES = {"wide": {"width": 1280, "height": 860}, "phone": {"width": 360, "height": 800}}
 
 
 def shoot(page, name, scheme, size):
-    page.screenshot(path=FOLDER / f"{name}-{scheme}-{size}.png", full_page=True)
+    # A colour on its way from one theme to the other is neither.
+    page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
+    # A dialog stands before what can be seen, and not before the whole.
+    page.screenshot(path=FOLDER / f"{name}-{scheme}-{size}.png", full_page=page.locator("dialog").count() == 0)
 
 
 BEFORE = [
@@ -343,7 +527,28 @@ AFTER = [
 ]
 
 
-def pictures(browser, views):
+VIEWERS = [
+    ("viewer-overview", "/", "Needs a person"), ("viewer-failures", "/failures?platform=closed", "that pass the filter"),
+    ("viewer-job", "/failures?platform=closed|", "Attempts"), ("viewer-platforms", "/platforms", "One success opens it"),
+]
+
+
+def everywhere(page, name):
+    """What a walk has come to, in both themes and sizes; then it goes on as it was."""
+    for size, viewport in reversed(SIZES.items()):
+        page.set_viewport_size(viewport)
+        fits(page, name, size)
+        for scheme in ["dark", "light"]:
+            page.emulate_media(color_scheme=scheme)
+            shoot(page, name, scheme, size)
+            # Where a view has been looked at, what is new in it is looked at in the size that has all of it.
+            if size == "wide":
+                accessible(page, f"{name}-{scheme}")
+    page.set_viewport_size(SIZES["wide"])
+    page.emulate_media(color_scheme="light")
+
+
+def pictures(browser, views, token=OPERATOR):
     """Each view in both themes and at phone width; one whose place ends with | is behind the first link of the list."""
     for size, viewport in SIZES.items():
         context = browser.new_context(viewport=viewport, reduced_motion="reduce")
@@ -352,7 +557,7 @@ def pictures(browser, views):
         page.goto(BASE + "/")
         expect(page.get_by_label("Token")).to_be_focused()
         look(page, "sign-in", size)
-        sign_in(page, OPERATOR)
+        sign_in(page, token)
         for name, place, seen in views:
             page.goto(f"{BASE}/#{place.rstrip('|')}")
             if place.endswith("|"):
@@ -375,8 +580,6 @@ def look(page, name, size):
 def accessible(page, name):
     """What axe finds; of a long list it looks at the first rows, because the others are made like them."""
     rows = {"exclude": [["table.jobs tbody tr:nth-child(n+5)"]]}
-    # A colour on its way from one theme to the other is neither.
-    page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
     for found in AXE.run(page, context=rows).response["violations"]:
         node = found["nodes"][0]
         wrong.append(f"{name}: {found['help']} ({found['id']}): {node['html'][:200]} {node['failureSummary']}")
@@ -400,12 +603,14 @@ def fits(page, name, size):
 
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("chromium-browser")
         assert path, "there is no Chromium: run tests/run, which installs it"
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         pictures(browser, BEFORE)
-        walks = [refused_sign_in, axe_finds_something, viewer_may_look, checks_a_platform, troubles_are_told, journey, keyboard_alone]
+        pictures(browser, VIEWERS, VIEWER)
+        walks = [refused_sign_in, axe_finds_something, viewer_may_look, checks_a_platform, wrong_name, menu_on_a_phone, troubles_are_told, journey, keyboard_alone]
         for walk in walks:
             context = browser.new_context(viewport=SIZES["wide"], timezone_id="Asia/Kolkata")
             watch(context)
@@ -416,7 +621,7 @@ def main():
                 shoot(page, "where-it-failed", walk.__name__, "wide")
                 raise
             context.close()
-            print(walk.__name__, "was seen", flush=True)
+            print(f"{walk.__name__} was seen, {time.monotonic() - began:.0f} s", flush=True)
         pictures(browser, AFTER)
         browser.close()
     assert not wrong, "\n".join(dict.fromkeys(wrong))

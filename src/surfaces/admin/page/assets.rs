@@ -28,7 +28,7 @@ struct Asset {
     text: &'static str,
 }
 
-const ASSETS: [Asset; 15] = [
+const ASSETS: [Asset; 16] = [
     Asset { path: "/", kind: HTML, text: include_str!("assets/index.html") },
     Asset { path: "/assets/style.css", kind: "text/css; charset=utf-8", text: include_str!("assets/style.css") },
     Asset { path: "/assets/icon.svg", kind: "image/svg+xml", text: include_str!("assets/icon.svg") },
@@ -37,6 +37,7 @@ const ASSETS: [Asset; 15] = [
     Asset { path: "/assets/dom.js", kind: SCRIPT, text: include_str!("assets/dom.js") },
     Asset { path: "/assets/words.js", kind: SCRIPT, text: include_str!("assets/words.js") },
     Asset { path: "/assets/change.js", kind: SCRIPT, text: include_str!("assets/change.js") },
+    Asset { path: "/assets/dialog.js", kind: SCRIPT, text: include_str!("assets/dialog.js") },
     Asset { path: "/assets/sign-in.js", kind: SCRIPT, text: include_str!("assets/sign-in.js") },
     Asset { path: "/assets/overview.js", kind: SCRIPT, text: include_str!("assets/overview.js") },
     Asset { path: "/assets/failures.js", kind: SCRIPT, text: include_str!("assets/failures.js") },
@@ -87,6 +88,7 @@ fn is_kept(headers: &HeaderMap, tag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::outcome::FailureReason;
 
     /// What turns a text into markup or into a program, or reaches elsewhere.
     const BANNED: [&str; 12] = [
@@ -114,6 +116,21 @@ mod tests {
                 let host = after.split(['/', '"', '\'']).next().unwrap_or_default();
                 assert_eq!(host, "www.w3.org", "{path} names a host: only the namespace of SVG has one");
             }
+        }
+    }
+
+    /// Who reads a reason on the page finds it in `docs/failures.md` by its name and by the same words.
+    #[test]
+    fn the_page_and_the_docs_say_each_reason_in_the_same_words() {
+        let page = include_str!("assets/words.js");
+        let docs = include_str!("../../../../docs/failures.md");
+        for name in FailureReason::ALL.map(FailureReason::name) {
+            let words = page.split(&format!(" {name}: \"")).nth(1).and_then(|rest| rest.split('"').next());
+            let words = words.unwrap_or_else(|| panic!("words.js has no words for {name}"));
+            assert!(
+                docs.contains(&format!("\n| `{name}` | {words} | ")),
+                "docs/failures.md says {name} in other words"
+            );
         }
     }
 

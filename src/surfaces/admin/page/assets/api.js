@@ -1,10 +1,12 @@
 // The worker's API, called with the cookie of the session.
 
-/** What the worker, or the way to it, says against a call. Status 0: it could not be reached. */
+/** What the worker, or the way to it, says against a call. Status 0: it could not be reached. `isUnsure`: whether the change
+    that was asked for was made, nobody said. */
 export class Problem extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, isUnsure = false) {
     super(detail);
     this.status = status;
+    this.isUnsure = isUnsure;
   }
 }
 
@@ -16,19 +18,22 @@ export async function call(method, path, body, withinMs = WITHIN_MS) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const options = { method, headers, cache: "no-store", credentials: "same-origin", signal: AbortSignal.timeout(withinMs) };
   if (body !== undefined) options.body = JSON.stringify(body);
+  const isChange = method !== "GET";
   let answer;
+  let text;
   try {
     answer = await fetch(path, options);
+    text = await answer.text();
   } catch (error) {
     const late = error.name === "TimeoutError";
-    throw new Problem(0, late ? "the worker did not answer in time" : "the worker cannot be reached");
+    throw new Problem(0, late ? "the worker did not answer in time" : "the worker cannot be reached", isChange);
   }
-  const text = await answer.text().catch(() => "");
   let json = null;
   try {
     json = text ? JSON.parse(text) : null;
   } catch { /* An answer that is not the worker's own: its status says enough. */ }
-  if (!answer.ok) throw new Problem(answer.status, json?.detail ?? `the answer was ${answer.status}`);
+  // A proxy that has heard nothing from the worker does not know either.
+  if (!answer.ok) throw new Problem(answer.status, json?.detail ?? `the answer was ${answer.status}`, isChange && answer.status >= 500 && !json?.detail);
   return json;
 }
 

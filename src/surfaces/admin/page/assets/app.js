@@ -4,8 +4,9 @@
 // `show`, which makes elements of what it said; every five seconds both are done again, and what is there is patched.
 
 import { call, get, getIfThere, Problem } from "./api.js";
+import { leave } from "./dialog.js";
 import { fill, h, patch, say } from "./dom.js";
-import { when } from "./words.js";
+import { brief, when } from "./words.js";
 import { signIn } from "./sign-in.js";
 import * as audit from "./audit.js";
 import * as bulk from "./bulk.js";
@@ -77,7 +78,7 @@ function drawTop() {
   const here = viewOf(place().path)[0];
   const item = ([href, text, view]) => {
     const isHere = view === (BELOW.get(here) ?? here);
-    const number = view === failures && flagged ? h("span", { class: "number" }, ` ${flagged}`) : null;
+    const number = view === failures && flagged ? h("span", { class: "number" }, ` ${brief(flagged)}`) : null;
     return h("li", {}, h("a", { href, "aria-current": isHere ? "page" : null }, text, number));
   };
   const signedIn = who ? [
@@ -174,7 +175,7 @@ async function signOut() {
   try {
     await call("DELETE", "/session");
   } catch (error) {
-    return tell(`Not signed out: ${error.message}.`);
+    return tell(`${error.isUnsure ? "It is not known whether you are signed out" : "Not signed out"}: ${error.message}.`);
   }
   ended("You have signed out.");
 }
@@ -188,7 +189,7 @@ function ended(why = null) {
   tell(null);
   turn += 1;
   clearTimeout(timer);
-  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  leave();
   document.title = "Sign in · passback";
   drawTop();
   main.removeAttribute("aria-busy");
@@ -209,7 +210,7 @@ async function begin(signedIn) {
 
 addEventListener("hashchange", () => {
   // A dialog that only tells what was done does not stand before the view that it leads to.
-  for (const dialog of document.querySelectorAll("dialog[data-done]")) dialog.close();
+  leave("dialog[data-done]");
   update(true);
 });
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : update()));

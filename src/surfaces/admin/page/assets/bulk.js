@@ -33,25 +33,48 @@ export function tabs(here) {
   return h("nav", { "aria-label": "What was done" }, h("ul", { class: "tabs" }, tab("#/audit", "Who did what"), tab("#/bulk", "Bulk changes")));
 }
 
-const STANDS = { running: ["Under way", "•", "queued"], done: ["Done", "✓", "delivered"], failed: ["Given up", "!", "flagged"] };
+/** How a change stands. A replay that is through has only queued its grades again: what became of them is another thing. */
+function standing({ action, state: name, replayed, now }) {
+  if (name === "running") return ["Under way", "•", "queued"];
+  if (name === "failed") return ["Given up", "!", "flagged"];
+  if (name !== "done") return [name, "?", ""];
+  if (action !== "replay" || !replayed) return ["Done", "✓", "delivered"];
+  if (!now) return ["Queued again", "↻", ""];
+  if (now.flagged) return [now.delivered || now.queued ? "Some failed again" : "Failed again", "!", "flagged"];
+  return now.queued ? ["On their way", "•", "queued"] : ["Done", "✓", "delivered"];
+}
 
-function stands(name) {
-  const [word, sign, like] = STANDS[name] ?? [name, "?", ""];
+function stands(task) {
+  const [word, sign, like] = standing(task);
   return h("span", { class: `state ${like}` }, h("span", { "aria-hidden": "true", class: "sign" }, sign), word);
 }
 
 const VERBS = { replay: "Replay", discard: "Discard" };
 
-function sentence({ action, state: now, total, matched, skipped }) {
+function sentence(task) {
+  const { action, total, matched, skipped } = task;
   const done = matched + skipped;
   const of = total === null ? number(done) : `${number(done)} of ${number(total)}`;
-  return `${VERBS[action] ?? action}: ${now === "running" ? "under way" : (STANDS[now]?.[0] ?? now).toLowerCase()}, ${of} looked at`;
+  return `${VERBS[action] ?? action}: ${standing(task)[0].toLowerCase()}, ${of} looked at`;
 }
 
 /** What became of the jobs, as far as it is known: "57 queued again, 2 superseded". */
 export function became(task) {
   const parts = [[task.replayed, "queued again"], [task.superseded, "superseded by a newer grade"], [task.discarded, "discarded"], [task.skipped, "left as they were"]];
   return parts.filter(([value]) => value).map(([value, words]) => `${number(value)} ${words}`).join(", ");
+}
+
+const SINCE = { delivered: "delivered", queued: "queued", flagged: "flagged again", superseded: "superseded by a newer grade", discarded: "discarded", gone: "not kept any more" };
+
+/** What has become of the jobs of a replay: "Now: 4,800 delivered, 150 queued, 50 flagged again"; null where it is not known. */
+export function nowOf({ action, now, filter }) {
+  if (!now || action !== "replay") return null;
+  const known = Object.entries(SINCE).filter(([name]) => now[name]);
+  const { platform } = filter ?? {};
+  const told = known.flatMap(([name, words], index) => [index ? ", " : "",
+    h("span", { class: name === "flagged" ? "wrong" : null }, `${number(now[name])} ${words}`)]);
+  return h("p", { class: "since" }, h("strong", {}, "Now: "), known.length ? told : "nothing is known of them", ". ",
+    now.flagged ? h("a", { href: `#/failures${query({ platform })}` }, platform ? `All failures at ${platform}` : "All failures") : null);
 }
 
 export function progress({ action, total, matched, skipped }) {
@@ -63,8 +86,8 @@ export function progress({ action, total, matched, skipped }) {
 function table(replays) {
   const row = (task) => h("tr", { key: task.id },
     h("th", { scope: "row" }, h("a", { href: `#/bulk/${task.id}` }, `${VERBS[task.action] ?? task.action} ${filterWords(task.filter)}`)),
-    h("td", { "data-label": "State" }, stands(task.state)),
-    h("td", { "data-label": "Result" }, task.state === "running" ? progress(task) : h("span", {}, task.error ?? (became(task) || "nothing to change"))),
+    h("td", { "data-label": "State" }, stands(task)),
+    h("td", { "data-label": "Result" }, task.state === "running" ? progress(task) : h("span", {}, task.error ?? (became(task) || "nothing to change"), nowOf(task))),
     h("td", { "data-label": "By" }, task.who),
     h("td", { "data-label": "Begun" }, when(task.started_at, "both")),
     h("td", { "data-label": "Why", class: task.note ? null : "nil" }, task.note || "–"));
@@ -76,12 +99,15 @@ function table(replays) {
 function one(task, jobs, params) {
   const way = h("p", { class: "quiet" }, h("a", { href: "#/bulk" }, "Bulk changes"), " / ", h("span", { class: "id" }, task?.id ?? ""));
   if (!task) return [way, h("h1", { tabindex: "-1" }, "It is not there"), h("p", {}, "The last 200 changes of many are kept.")];
-  const like = STANDS[task.state]?.[2] ?? "";
+  const like = standing(task)[2];
   const row = (term, ...what) => h("div", {}, h("dt", {}, term), h("dd", {}, ...what));
+  const isUnknown = task.state !== "running" && task.action === "replay" && task.replayed && !task.now;
   return [way,
     h("h1", { tabindex: "-1" }, `${VERBS[task.action] ?? task.action} of flagged grades ${filterWords(task.filter)}`),
     h("section", { class: `card verdict ${like}`, "aria-label": "How far it is" },
-      h("p", { class: "head" }, stands(task.state), task.state === "running" ? progress(task) : h("span", {}, became(task) || "Nothing was to be changed.")),
+      h("p", { class: "head" }, stands(task), task.state === "running" ? progress(task) : h("span", {}, became(task) || "Nothing was to be changed.")),
+      nowOf(task),
+      isUnknown ? h("p", { class: "quiet" }, "To be queued again is not to be delivered: what became of each stands below.") : null,
       task.state === "running" ? h("p", { class: "quiet" }, "It goes on in the worker, also without this page and over a restart. ", became(task)) : null,
       task.error ? h("p", { class: "wrong" }, task.error) : null,
       task.skipped ? h("p", {}, "Left as they were: jobs that were not flagged any more when their turn came, because somebody or something else was faster.") : null),

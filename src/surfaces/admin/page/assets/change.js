@@ -1,163 +1,218 @@
-// Replays, discards, pauses: a count first, a word of confirmation, then what became of each.
+// Replays, discards, pauses: a count first, a word of confirmation, what was done, and what became of it since.
 
-import { call, get, post } from "./api.js";
-import { became, progress } from "./bulk.js";
-import { fill, h, say } from "./dom.js";
-import { count, number } from "./words.js";
+import { call, get, getIfThere, post } from "./api.js";
+import { became, nowOf, progress } from "./bulk.js";
+import { ask } from "./dialog.js";
+import { h } from "./dom.js";
+import { count, number, reason } from "./words.js";
 
 const AT_ONCE = 4;
 const SHOWN_MAX = 500;
+/** Jobs that are asked for in one round. */
+const ASKED_MAX = 50;
 
-/** Opens a dialog. What had the focus gets it back. */
-function open(title, body, buttons, onclose) {
-  const before = document.activeElement;
-  const heading = h("h2", { id: "dialog-title", tabindex: "-1" }, title);
-  const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, heading, body, h("div", { class: "buttons" }, buttons));
-  dialog.onclose = () => {
-    dialog.remove();
-    // What was done may have taken it off the page.
-    const next = document.contains(before) ? before : document.querySelector("main h1");
-    if (next?.matches("h1")) next.tabIndex = -1;
-    next?.focus();
-    onclose?.("done" in dialog.dataset);
-  };
-  document.body.append(dialog);
-  dialog.showModal();
-  return dialog;
+/** How often what goes on is asked for. */
+const SOON_MS = 150;
+const UNDER_WAY_MS = 1000;
+const QUEUED_MS = 5000;
+
+const VERBS = { replay: ["Replay", "Replaying", "Replayed"], discard: ["Discard", "Discarding", "Discarded"] };
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const auditLog = (tools) => (tools.keepsNotes ? [" and at ", h("a", { href: "#/audit" }, "the audit log")] : null);
+
+/** Replays or discards the jobs of a list of ids. */
+export function changeSome(action, ids, tools) {
+  const [verb] = VERBS[action];
+  const fate = action === "discard" ? "given up: the grade stays unsent. This cannot be undone." : "tried again, with a fresh set of attempts.";
+  const [one] = ids;
+  ask({
+    title: `${verb} ${count(ids.length, "job")}?`,
+    text: h("p", {}, `${ids.length === 1 ? "It is" : "They are"} ${fate}`),
+    verb, grave: action === "discard", note: tools.keepsNotes,
+    look: [h("a", { href: `#/jobs/${one}` }, "the job"), auditLog(tools)],
+    run: async (show, note, goesOn) => {
+      const results = await each(ids, action, note, show, goesOn);
+      show(told(action, results, tools));
+      return () => watchEach(action, results, show, goesOn, tools);
+    },
+  }, tools);
 }
 
-/** Asks, and does it if the answer is yes. `run` gets a way to show how far it is and gives back what was done; `after` is
-    told whether it was. */
-export function ask({ title, text, verb, grave = false, note = false, run }, after) {
-  const field = h("input", { id: "note", type: "text", maxlength: "500", autocomplete: "off" });
-  const said = h("div", { class: "said", role: "status" });
-  const no = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
-  const yes = h("button", { type: "button", class: grave ? "grave" : "main" }, verb);
-  const why = note ? h("p", {}, h("label", { for: "note" }, "Why? (optional, kept in the audit log)"), field) : null;
-  const dialog = open(title, h("div", {}, text, why, said), [no, yes], after);
-  // Who begins to type gives a reason; nobody gives grades up by pressing Enter once too often.
-  field.onkeydown = (event) => { if (event.key === "Enter" && !grave) yes.click(); };
-  (note ? field : grave ? no : yes).focus();
-  yes.onclick = async () => {
-    yes.disabled = true;
-    dialog.dataset.done = "";
-    const show = (...nodes) => fill(said, ...nodes);
-    try {
-      const done = await run(show, field.value.trim() || undefined, () => dialog.open);
-      show(done);
-      say(said.textContent);
-    } catch (error) {
-      show(h("p", { class: "wrong" }, `It was not done: ${error.message}.`));
-    }
-    why?.remove();
-    yes.remove();
-    no.textContent = "Close";
-    no.focus();
-  };
-}
-
-/** One after the other, a few at a time; `[id, what became of it, whether it failed]` of each. */
+/** One after the other, a few at a time; what came of each. */
 async function each(ids, action, note, show, goesOn) {
   const results = [];
   const waiting = [...ids];
+  const title = `${VERBS[action][1]} ${count(ids.length, "job")} …`;
   const worker = async () => {
     while (waiting.length && goesOn()) {
       const id = waiting.shift();
       try {
-        const job = await post(`/api/v1/jobs/${id}/${action}`, note ? { note } : undefined);
-        results.push([id, outcome(job.state), false]);
+        results.push({ id, ...stateOf(await post(`/api/v1/jobs/${id}/${action}`, note ? { note } : undefined)) });
       } catch (error) {
-        results.push([id, error.message, true]);
+        // Of one alone the whole dialog tells.
+        if (ids.length === 1) throw error;
+        results.push({ id, state: error.isUnsure ? "unsure" : "refused", why: error.message });
       }
-      show(h("progress", { max: ids.length, value: results.length, "aria-label": "jobs done" }), ` ${results.length} of ${ids.length}`);
+      show({ title, more: h("p", {}, h("progress", { max: ids.length, value: results.length, "aria-label": "jobs done" }), ` ${results.length} of ${ids.length}`) });
     }
   };
+  show({ title, more: h("progress", { "aria-label": "under way" }) });
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   return results;
 }
 
-const outcome = (state) =>
-  ({ queued: "queued again", superseded: "superseded: a newer grade of the same cell is there" })[state] ?? state;
+const stateOf = ({ state, reason: why, user_id: name }) => ({ state, reason: why, name });
 
-function resultsOf(results) {
-  const failed = results.filter(([, , wrong]) => wrong).length;
-  const row = ([id, text, wrong]) =>
-    h("tr", {}, h("td", {}, h("a", { href: `#/jobs/${id}`, class: "id" }, id)), h("td", { class: wrong ? "wrong" : "" }, text));
-  return h("div", {},
-    h("p", {}, failed ? `${count(results.length - failed, "job")} done, ${number(failed)} refused.` : `${count(results.length, "job")} done.`),
-    h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "What became of each" },
+/** Until none is queued any more, or nobody looks. */
+async function watchEach(action, results, show, goesOn, tools) {
+  const queued = () => results.filter(({ state }) => state === "queued");
+  for (let wait = SOON_MS; queued().length && goesOn(); wait = Math.min(QUEUED_MS, wait * 2)) {
+    await sleep(wait);
+    const waiting = queued().slice(0, ASKED_MAX);
+    const worker = async () => {
+      while (waiting.length && goesOn()) {
+        const result = waiting.shift();
+        // Whatever is wrong with the asking, it is queued, and asked for again.
+        await get(`/api/v1/jobs/${result.id}`).then((job) => Object.assign(result, stateOf(job)), (error) => { if (error.status === 404) result.state = "gone"; });
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    if (goesOn()) show(told(action, results, tools));
+  }
+}
+
+/** In the order in which they are told. */
+const BECAME = {
+  delivered: "delivered", queued: "queued again", flagged: "flagged again", superseded: "superseded: a newer grade of the same cell is there",
+  discarded: "discarded", gone: "not there any more", refused: "refused", unsure: "not known",
+};
+
+function told(action, results, tools) {
+  const of = Object.keys(BECAME).map((state) => [results.filter((result) => result.state === state).length, state]).filter(([some]) => some);
+  const some = Object.fromEntries(of.map(([value, state]) => [state, value]));
+  const short = of.map(([value, state]) => `${results.length === 1 ? "" : `${number(value)} `}${BECAME[state].split(":")[0]}`).join(", ");
+  const done = results.length - (some.refused ?? 0) - (some.unsure ?? 0);
+  const failed = some.flagged || some.refused || some.unsure;
+  const more = some.queued ? `: watch here what becomes of ${some.queued === 1 ? "it" : "them"}, or close this; ${some.queued === 1 ? "it goes" : "they go"} on in the worker` : "";
+  const row = ({ id, name, state, reason: why, why: refusal }) => h("tr", { key: id },
+    h("td", {}, h("a", { href: `#/jobs/${id}`, class: name ? null : "id" }, name ?? id)),
+    h("td", { class: state === "flagged" || refusal ? "wrong" : null }, BECAME[state] ?? state, state === "flagged" && why ? [": ", reason(why)] : null, refusal ? `: ${refusal}` : null));
+  return {
+    title: `${VERBS[action][2]} ${count(done, "job")}${action === "replay" || failed ? `: ${short}` : ""}`,
+    told: [h("p", { class: failed ? "wrong" : some.queued ? null : "done" }, `${short[0].toUpperCase()}${short.slice(1)}${more}.`),
+      some.unsure ? h("p", {}, "Where it is not known whether it was done, look at the job", auditLog(tools), " before you do it again.") : null],
+    more: h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "What became of each" },
       h("table", {}, h("caption", { class: "unseen" }, "What became of each job"),
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Job"), h("th", { scope: "col" }, "Now"))),
-        h("tbody", {}, results.slice(0, SHOWN_MAX).map(row)))));
+        h("tbody", {}, results.slice(0, SHOWN_MAX).map(row)))),
+  };
 }
 
-const VERBS = { replay: ["Replay", "tried again"], discard: ["Discard", "given up"] };
-
-/** Replays or discards the jobs of a list of ids. */
-export function changeSome(action, ids, tools) {
-  const [verb, becomes] = VERBS[action];
-  ask({
-    title: `${verb} ${count(ids.length, "job")}?`,
-    text: h("p", {}, `${ids.length === 1 ? "It is" : "They are"} ${becomes}${action === "discard" ? ": the grade stays unsent. This cannot be undone" : ", with a fresh set of attempts"}.`),
-    verb, grave: action === "discard", note: tools.keepsNotes,
-    run: async (show, note, goesOn) => resultsOf(await each(ids, action, note, show, goesOn)),
-  }, tools.refresh);
+/** Replays or discards all that pass a filter. The question stands there at once; the numbers come as they are known. */
+export function changeAll(action, filter, words, tools) {
+  const known = {};
+  const again = ask({
+    ...question(action, words, known),
+    grave: action === "discard", note: tools.keepsNotes,
+    look: [h("a", { href: "#/bulk" }, "the bulk changes"), auditLog(tools)],
+    run: (show, note, goesOn) => runAll(action, filter, note, show, goesOn),
+  }, tools);
+  const learn = (more) => again(question(action, words, Object.assign(known, more)));
+  const rehearse = () => post(`/api/v1/${action}`, { filter, dry_run: true }).then((planned) => learn({ planned, matched: planned.matched }), (error) => learn({ error: error.message }));
+  const counted = countOf(filter).then((matched) => {
+    // A rehearsal that is over already knows better.
+    if (matched !== null && !known.planned) learn({ matched });
+    return matched;
+  }, () => null);
+  if (action === "replay") rehearse();
+  else counted.then((matched) => (matched === null ? rehearse() : null));
 }
 
-/** Replays or discards all that pass a filter: counted first. */
-export async function changeAll(action, filter, words, tools) {
-  const [verb, becomes] = VERBS[action];
-  let planned;
-  try {
-    planned = await post(`/api/v1/${action}`, { filter, dry_run: true });
-  } catch (error) {
-    tools.trouble(`${error.message}.`);
-    return;
-  }
-  if (!planned.matched) {
-    tools.trouble("No flagged job passes this filter now.");
-    return;
-  }
-  const older = planned.superseded ? ` ${count(planned.superseded, "other")} will be superseded, because a newer grade of the same cell is there.` : "";
-  const main = action === "replay" ? planned.replayed : planned.matched;
-  const fate = action === "replay" ? `${count(main, "job")} will be ${becomes}, each with a fresh set of attempts, no faster than the platforms take them.${older}`
-    : `${count(main, "job")} will be ${becomes}: these grades stay unsent. This cannot be undone.`;
-  ask({
-    title: `${verb} ${count(planned.matched, "flagged job")}?`,
-    text: h("div", {}, h("p", {}, `All flagged grades ${words}.`), h("p", {}, fate)),
-    verb: `${verb} ${number(planned.matched)}`, grave: action === "discard", note: tools.keepsNotes,
-    run: (show, note, goesOn) => runAll(action, filter, note, planned.matched, show, goesOn),
-  }, tools.refresh);
+/** How many flagged jobs pass a filter, where the groups say it exactly; else null. */
+async function countOf({ state, platform, reason: why, ...others }) {
+  if (state !== "flagged" || Object.keys(others).length) return null;
+  const found = await getIfThere("/api/v1/groups?state=flagged");
+  if (!found || found.omitted) return null;
+  const fits = (group) => (!platform || group.platform === platform) && (!why || group.reason === why);
+  return found.groups.filter(fits).reduce((sum, group) => sum + group.count, 0);
+}
+
+function question(action, words, { matched, planned, error }) {
+  const [verb] = VERBS[action];
+  const said = (...fate) => h("div", {}, h("p", {}, `All flagged grades ${words}.`), h("p", { role: "status" }, ...fate));
+  if (matched === 0) return { title: `Nothing to ${action}`, text: said("No flagged job passes this filter now.") };
+  const isKnown = matched !== undefined;
+  const jobs = isKnown ? count(matched, "job") : "All of them";
+  const counting = isKnown ? null : error ? ` How many they are could not be counted: ${error}.` : " They are being counted; you need not wait for it.";
+  const fate = action === "discard" ? [`${jobs} will be given up: these grades stay unsent. This cannot be undone.`, counting] : fateOf(jobs, planned, error, counting);
+  return { title: isKnown ? `${verb} ${count(matched, "flagged job")}?` : `${verb} all flagged jobs that match?`, text: said(...fate), verb: `${verb} ${isKnown ? number(matched) : "all"}` };
+}
+
+function fateOf(jobs, planned, error, counting) {
+  const how = "with a fresh set of attempts, no faster than the platforms take them";
+  if (!planned) return [`${jobs} will be tried again, ${how}; but superseded instead where a newer grade of the same cell is there.`,
+    counting ?? (error ? ` How many have a newer one could not be counted: ${error}.` : " How many have a newer one is being counted; you need not wait for it.")];
+  const older = planned.superseded ? ` ${count(planned.superseded, planned.replayed ? "other" : "job")} will be superseded, because a newer grade of the same cell is there.` : " None has a newer grade in the same cell.";
+  return planned.replayed ? [`${count(planned.replayed, "job")} will be tried again, ${how}.${older}`] : [older.trim()];
 }
 
 /** In the worker's background, where it survives this page and a restart, and is told of under "Bulk changes". */
-async function runAll(action, filter, note, planned, show, goesOn) {
-  const body = note ? { filter, note } : { filter };
-  show(h("progress", { "aria-label": "under way" }), " under way");
-  let task = await call("POST", `/api/v1/${action}`, { ...body, background: true });
-  const more = h("p", {}, h("a", { href: `#/bulk/${task.id}` }, "To its own page"));
-  const said = (...nodes) => h("div", {}, ...nodes, more);
-  let heardAt = Date.now();
-  for (let wait = 150; task.state === "running" && goesOn(); wait = Math.min(1000, wait * 2)) {
-    await new Promise((resolve) => setTimeout(resolve, wait));
-    let silence = null;
-    try {
-      task = await get(`/api/v1/replays/${encodeURIComponent(task.id)}`);
-      heardAt = Date.now();
-    } catch (error) {
-      // The worker has it on disk: whatever is wrong with the asking, the change goes on.
-      if (!PASSING.includes(error.status) || Date.now() - heardAt > PATIENCE_MS) return said(h("p", { class: "wrong" }, `It goes on in the worker; how far it is cannot be seen from here: ${error.message}.`));
-      silence = h("p", { class: "wrong" }, `${error.message}: asked again.`);
-    }
-    show(h("p", {}, progress({ ...task, total: task.total ?? planned })), h("p", { class: "quiet" }, "It goes on in the worker, also without this page and over a restart. ", became(task)), silence, more);
+async function runAll(action, filter, note, show, goesOn) {
+  const [, doing, done] = VERBS[action];
+  show({ title: `${doing} …`, more: h("p", {}, h("progress", { "aria-label": "under way" }), " under way") });
+  let task = await call("POST", `/api/v1/${action}`, { filter, note, background: true });
+  const own = () => h("p", {}, h("a", { href: `#/bulk/${task.id}` }, "To its own page"));
+  const underWay = (now, silence) => show({ title: `${doing} …`,
+    more: [h("p", {}, progress(now)), h("p", { class: "quiet" }, "It goes on in the worker, also without this page and over a restart. ", became(now)), unheard(silence), own()] });
+  try {
+    task = await follow(task, ({ state }) => state !== "running", UNDER_WAY_MS, underWay, goesOn);
+  } catch (error) {
+    // The worker has it on disk: whatever is wrong with the asking, the change goes on.
+    return void show({ title: `${doing} …`, told: h("p", { class: "wrong" }, `It goes on in the worker; how far it is cannot be seen from here: ${error.message}.`), more: own() });
   }
-  if (task.state === "running") return said(h("p", {}, "It goes on in the worker."));
-  if (task.error) return said(h("p", { class: "wrong" }, `It was given up: ${task.error}. Until then: ${became(task) || "nothing was changed"}.`));
-  return said(h("p", { class: "done" }, `Done: ${became(task) || "nothing was to be changed"}.`),
-    task.skipped ? h("p", {}, "Left as they were: those that were not flagged any more when their turn came.") : null);
+  if (task.state === "running") return undefined;
+  if (task.error) return void show({ title: "It was given up", told: h("p", { class: "wrong" }, `${task.error}. Until then: ${became(task) || "nothing was changed"}.`), more: own() });
+  const titleOf = ({ matched, replayed, now }) => (replayed && (now?.queued ?? 1) ? `${count(replayed, "job")} queued again` : `${done} ${count(matched, "job")}`);
+  const say = (now, silence) => show({ title: titleOf(now), ...outcome(now), more: [sinceThen(now), unheard(silence), skippedOf(now), own()] });
+  say(task);
+  return () => follow(task, ({ now }) => !now?.queued, QUEUED_MS, say, goesOn).catch((error) => say(task, error.message));
 }
 
-/** What a worker that restarts, or a proxy before it, answers: asked again for a while. */
+const unheard = (silence) => (silence ? h("p", { class: "wrong" }, `${silence}: asked again.`) : null);
+const skippedOf = ({ skipped }) => (skipped ? h("p", {}, "Left as they were: those that were not flagged any more when their turn came.") : null);
+
+/** What was done. Of what is queued again that is not the end: it is told of as it goes on, and read out when it is over. */
+function outcome(task) {
+  const words = became(task) || "nothing was to be changed";
+  if (!task.replayed) return { told: h("p", { class: "done" }, `Done: ${words}.`) };
+  if (task.now?.queued) return { told: h("p", {}, `${words}: watch here what becomes of them, or close this; they go on in the worker.`) };
+  return { told: [h("p", {}, `${words}${task.now ? "." : "; watch what becomes of them on its own page."}`), nowOf(task)] };
+}
+
+const sinceThen = (task) => (task.replayed && task.now?.queued ? nowOf(task) : null);
+
+/** Asks for a bulk change until it is over, or nobody looks. A worker that restarts is asked again for a while. */
+async function follow(task, isOver, most, shown, goesOn) {
+  let now = task;
+  let heardAt = Date.now();
+  for (let wait = SOON_MS; !isOver(now) && goesOn(); wait = Math.min(most, wait * 2)) {
+    await sleep(wait);
+    let silence = null;
+    try {
+      now = await get(`/api/v1/replays/${encodeURIComponent(task.id)}`);
+      heardAt = Date.now();
+    } catch (error) {
+      if (!PASSING.includes(error.status) || Date.now() - heardAt > PATIENCE_MS) throw error;
+      silence = error.message;
+    }
+    if (goesOn()) shown(now, silence);
+  }
+  return now;
+}
+
+/** What a worker that restarts, or a proxy before it, answers. */
 const PASSING = [0, 502, 503, 504];
 const PATIENCE_MS = 300_000;
 
@@ -169,11 +224,12 @@ export function changePlatform(name, action, tools) {
     text: h("p", {}, stops ? "Its grades wait, without using up attempts, until somebody lets it go on. What is under way ends."
       : "Its grades are sent again at once. Where it was held, the hold is over."),
     verb: stops ? "Pause" : "Resume", note: tools.keepsNotes,
-    run: async (_show, note) => {
+    look: [h("a", { href: `#/platforms?name=${encodeURIComponent(name)}` }, "the platform"), auditLog(tools)],
+    run: async (show, note) => {
       const view = await post(`/api/v1/platforms/${encodeURIComponent(name)}/${action}`, note ? { note } : undefined);
-      return h("p", { class: "done" }, `${name} is ${view.state} now.`);
+      show({ title: `${name} is ${view.state}`, told: h("p", { class: "done" }, `${name} is ${view.state} now.`) });
     },
-  }, tools.refresh);
+  }, tools);
 }
 
 /** The grade of a job, read back from its platform. */

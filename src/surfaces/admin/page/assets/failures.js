@@ -4,7 +4,7 @@ import { get, getIfThere, query } from "./api.js";
 import { pages } from "./bulk.js";
 import { changeAll, changeSome } from "./change.js";
 import { h } from "./dom.js";
-import { DELIVERIES, REASONS, STATE_NAMES, count, filterWords, number, reason, reasonWord, score, state, stateWord, when } from "./words.js";
+import { DELIVERIES, REASONS, STATE_NAMES, count, filterWords, number, reason, reasonText, reasonWord, score, state, stateWord, when } from "./words.js";
 
 export const title = "Failures";
 
@@ -39,7 +39,7 @@ export async function load({ params, tools }) {
   const [page, stats, found] = await Promise.all([
     get(`/api/v1/jobs${query({ ...filter, limit: LIMIT, cursor: params.get("cursor") })}`), get("/api/v1/stats"),
     getIfThere("/api/v1/groups?state=flagged")]);
-  tools.flagged(stats.jobs.flagged ? number(stats.jobs.flagged) : null);
+  tools.flagged(stats.jobs.flagged);
   const fits = (name) => (group) => !params.get(name) || group[name] === params.get(name);
   const all = (found?.groups ?? []).filter(fits("platform")).filter(fits("reason"));
   const cards = await Promise.all(all.slice(0, CARDS_MAX).map(newestOf));
@@ -68,10 +68,11 @@ export function show({ page, stats, groups, filter }, { params, tools }) {
     h("h1", { tabindex: "-1" }, wanted === "flagged" ? "Failures" : "Grades"),
     isWide ? groupSection(groups, params, tools) : null,
     h("section", { "aria-labelledby": "list" },
-      h("h2", { id: "list" }, headingOf(params)),
+      h("h2", { id: "list", tabindex: "-1" }, headingOf(params)),
       form(params, stats, tools),
+      page.jobs.length ? list(page.jobs, stats, params, tools) : nothing(params, page, stats),
+      // After the list: whoever has chosen goes on forwards.
       tools.mayChange && page.jobs.length ? actions(page, filter, params, tools) : null,
-      page.jobs.length ? list(page.jobs, stats, params, tools) : nothing(params, page),
       pages("#/failures", page.next_cursor, params)),
   ];
 }
@@ -99,7 +100,7 @@ function groupSection({ cards, others, omitted, untold }, params, tools) {
       isHere(group) ? h("a", { class: "button", href: "#/failures" }, "Show all") : h("a", { class: "button", href: `#/failures${query(atOf(group))}`, "aria-label": `Show ${wordsOf(group)}` }, "Show"),
       tools.mayChange ? h("button", { type: "button", "aria-label": `Replay ${wordsOf(group)}`, onclick: replay(group) }, "Replay …") : null));
   const row = (group) => h("tr", { key: `${group.platform} ${group.reason}` },
-    h("td", { class: "figure" }, number(group.count)), h("th", { scope: "row" }, h("a", { href: `#/failures${query(atOf(group))}` }, reasonWord(group.reason))), h("td", { class: "name" }, group.platform));
+    h("td", { class: "figure" }, number(group.count)), h("th", { scope: "row" }, h("a", { href: `#/failures${query(atOf(group))}` }, reason(group.reason))), h("td", { class: "name" }, group.platform));
   return h("section", { "aria-labelledby": "groups" },
     h("h2", { id: "groups" }, "Why"),
     h("ul", { class: "grid plain-list" }, cards.map(card)),
@@ -123,7 +124,7 @@ function form(params, stats, tools) {
   const typed = (type, of) => ([name, label]) => h("div", { class: "field", key: name }, h("label", { for: `f-${name}` }, label),
     h("input", { id: `f-${name}`, type, value: of(params.get(name)), autocomplete: "off", spellcheck: "false", step: type === "datetime-local" ? "1" : null, oninput: (event) => { event.target.dataset.draft = "1"; } }));
   const names = [...new Set([...stats.platforms.map(({ name }) => name), params.get("platform")])].filter(Boolean).sort();
-  const reasons = Object.keys(REASONS).filter((name) => !["delivered", "superseded", "cut_off"].includes(name)).map((name) => [name, reasonWord(name)]);
+  const reasons = Object.keys(REASONS).map((name) => [name, reasonText(name)]);
   const submit = (event) => {
     event.preventDefault();
     const next = new URLSearchParams(tools.params);
@@ -173,24 +174,31 @@ function actions(page, filter, params, tools) {
   const ids = [...chosen.ids];
   const act = (action) => () => (chosen.all ? changeAll(action, filter, filterWords(filter), done) : changeSome(action, ids, done));
   // Who thinks better of it keeps the selection.
+  // Who thinks better of it keeps the selection.
   const done = Object.create(tools, { refresh: { value: (wasDone) => {
     if (wasDone) chosen.ids.clear();
     if (wasDone) chosen.all = false;
-    tools.refresh();
+    return tools.refresh();
   } } });
   const any = chosen.all || ids.length > 0;
+  // The button that was pressed goes away; the next one that one may want has the focus.
   const toggle = (all) => () => {
     chosen.all = all;
     if (!all) chosen.ids.clear();
     tools.redraw();
+    document.querySelector(all ? ".actions .main" : ".actions button")?.focus();
   };
-  return h("div", { class: `actions${any ? " any" : ""}`, role: "group", "aria-label": "What to do with the selected" },
-    h("span", { role: "status" }, chosen.all ? h("strong", {}, "All that match, on all pages, are selected.") : any ? h("strong", {}, `${count(ids.length, "grade")} selected.`) : h("span", { class: "quiet" }, "Nothing selected.")),
+  const stands = chosen.all ? h("strong", {}, "All that match, on all pages, are selected.") : any ? h("strong", {}, `${count(ids.length, "grade")} selected.`) : h("span", { class: "quiet" }, "Select grades to replay or discard them.");
+  return h("div", { class: "actions", id: "actions", tabindex: "-1", role: "group", "aria-label": "What to do with the selected" },
+    h("span", { role: "status" }, stands),
     isFlagged && !chosen.all ? h("button", { type: "button", key: "all", onclick: toggle(true) }, "Select all that match") : null,
     any ? h("button", { type: "button", key: "none", onclick: toggle(false) }, "Select none") : null,
-    h("button", { type: "button", key: "replay", class: any ? "main" : "", disabled: !any, onclick: act("replay") }, "Replay …"),
-    h("button", { type: "button", key: "discard", class: "grave", disabled: !any, onclick: act("discard") }, "Discard …"));
+    any ? h("button", { type: "button", key: "replay", class: "main", onclick: act("replay") }, "Replay …") : null,
+    any ? h("button", { type: "button", key: "discard", class: "grave", onclick: act("discard") }, "Discard …") : null);
 }
+
+/** Whoever has chosen by the keyboard need not go past all the others. */
+const pastTheList = () => h("button", { type: "button", class: "past", onclick: () => (document.querySelector(".actions button") ?? document.getElementById("actions"))?.focus() }, "To what can be done with the selected");
 
 function list(jobs, { platforms }, params, tools) {
   const isOfFlagged = (params.get("state") ?? "flagged") === "flagged";
@@ -220,7 +228,7 @@ function list(jobs, { platforms }, params, tools) {
   const every = movable.length > 0 && movable.every(isChosen);
   return h("table", { class: "cards jobs" }, h("caption", { class: "unseen" }, `${headingOf(params)}, newest first`),
     h("thead", {}, h("tr", {},
-      tools.mayChange ? h("th", { scope: "col", class: "box" }, h("input", { type: "checkbox", checked: every, onchange: chooseAll, "aria-label": "Select all on this page" })) : null,
+      tools.mayChange ? h("th", { scope: "col", class: "box" }, h("input", { type: "checkbox", checked: every, onchange: chooseAll, "aria-label": "Select all on this page" }), pastTheList()) : null,
       ["Student", "Score", "Platform", ...(isOfFlagged ? [] : ["State"]), "Why", "Attempts", isOfFlagged ? "Failed" : "Changed"].map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, jobs.map(row)));
 }
@@ -234,8 +242,25 @@ function waits(job, platforms) {
 
 const nameOf = (job) => job.user_id ?? job.session_id ?? job.id;
 
-function nothing(params, page) {
+function nothing(params, page, { platforms }) {
+  const platform = params.get("platform");
+  if (platform && !platforms.some(({ name }) => name === platform)) return unknown(platform, platforms, params);
   if (page.next_cursor) return h("p", { class: "quiet" }, "None among those that were looked at: go on with older ones.");
   const isFiltered = NAMES.some((name) => params.get(name));
   return h("p", { class: "empty" }, isFiltered ? "No grade passes this filter." : (params.get("state") ?? "flagged") === "flagged" ? "No grade has failed. Well done." : "There is none.");
+}
+
+/** Platforms that are offered in the place of one that there is not. */
+const OFFERED_MAX = 12;
+
+/** An address that was typed, or is older than a name: the known ones, those that begin alike first. */
+function unknown(platform, platforms, params) {
+  const alike = ({ name }) => [...name.toLowerCase()].findIndex((letter, at) => letter !== platform[at]?.toLowerCase());
+  const likeness = (known) => (alike(known) < 0 ? known.name.length : alike(known));
+  const offered = [...platforms].sort((a, b) => likeness(b) - likeness(a) || a.name.localeCompare(b.name)).slice(0, OFFERED_MAX);
+  const link = ({ name }) => h("li", {}, h("a", { href: `#/failures${query({ ...Object.fromEntries(params), cursor: null, platform: name })}` }, name));
+  return h("div", { class: "empty", role: "status" },
+    h("p", {}, "There is no platform named ", h("strong", {}, platform), ", so nothing passes this filter."),
+    offered.length ? [h("p", {}, "Those that are known:"), h("ul", {}, offered.map(link))] : null,
+    platforms.length > offered.length ? h("p", {}, h("a", { href: "#/platforms" }, `All ${number(platforms.length)} platforms`)) : null);
 }

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { changeSome, verify } from "./change.js";
 import { h, say } from "./dom.js";
-import { DELIVERIES, count, masked, reason, reasonWord, score, state, when } from "./words.js";
+import { DELIVERIES, count, masked, reason, score, state, when } from "./words.js";
 
 export const title = "A grade";
 
@@ -105,7 +105,7 @@ function readBackOf(job) {
   if (found.waits) return h("p", { id: "read-back", class: "read-back" }, "Asking the LMS …");
   if (found.error) return h("p", { id: "read-back", class: "read-back wrong" }, `It was not looked up: ${found.error}.`);
   const there = found.there ? ` There: ${found.there.score} of ${found.there.max_score}.` : "";
-  return h("p", { id: "read-back", class: `read-back ${found.result}` }, h("strong", {}, FOUND[found.result] ?? found.result), there, found.detail ? ` ${found.detail}.` : "", " ", h("span", { class: "quiet" }, "Looked up ", when(found.checked_at), "."));
+  return h("p", { id: "read-back", class: `read-back ${found.result}` }, h("strong", {}, FOUND[found.result] ?? found.result), there, found.detail ? ` ${found.detail.replace(/[.]$/, "")}.` : "", " ", h("span", { class: "quiet" }, "Looked up ", when(found.checked_at), "."));
 }
 
 async function copy(button) {
@@ -131,7 +131,7 @@ function attempts(job) {
   const item = (attempt) => {
     const went = attempt.outcome === "delivered" || attempt.outcome === "superseded";
     return h("li", { class: went ? "well" : "badly" },
-      h("p", { class: "head" }, h("strong", {}, went ? attempt.outcome : reasonWord(attempt.outcome)), h("span", { class: "quiet" }, when(attempt.started_at, "both"), ` · ${attempt.http_status ? `HTTP ${attempt.http_status}` : "no HTTP status"} · ${took(attempt.duration_ms)}`)),
+      h("p", { class: "head" }, h("strong", {}, went ? attempt.outcome : reason(attempt.outcome)), h("span", { class: "quiet" }, when(attempt.started_at, "both"), ` · ${attempt.http_status ? `HTTP ${attempt.http_status}` : "no HTTP status"} · ${took(attempt.duration_ms)}`)),
       attempt.message ? h("blockquote", {}, attempt.message) : null);
   };
   const all = [...job.attempts].reverse();

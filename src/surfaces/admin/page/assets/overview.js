@@ -3,7 +3,7 @@
 import { get, getIfThere } from "./api.js";
 import { progress } from "./bulk.js";
 import { h, s } from "./dom.js";
-import { count, number, reasonWord, span, state, stateWord, when } from "./words.js";
+import { count, number, reason, span, state, stateWord, when } from "./words.js";
 
 export const title = "Overview";
 
@@ -17,7 +17,7 @@ export async function load({ tools }) {
   const [stats, ready, recent, bulk, groups] = await Promise.all([
     get("/api/v1/stats"), readiness(), getIfThere("/api/v1/recent"), getIfThere("/api/v1/replays?limit=20"),
     getIfThere("/api/v1/groups?state=flagged")]);
-  tools.flagged(stats.jobs.flagged ? number(stats.jobs.flagged) : null);
+  tools.flagged(stats.jobs.flagged);
   const pauses = await pausesOf(stats.platforms);
   return { stats, ready, recent, pauses, groups: groups?.groups ?? [], running: (bulk?.replays ?? []).filter(({ state: now }) => now === "running") };
 }
@@ -62,8 +62,19 @@ export function show(data) {
       needs.length ? h("ul", {}, needs) : h("p", {}, "Every grade is delivered or on its way.")),
     running.length ? h("section", { "aria-labelledby": "running", class: "running" }, h("h2", { id: "running" }, "Under way"), running.map(bar)) : null,
     tiles(stats),
-    h("section", { "aria-labelledby": "platforms" }, h("h2", { id: "platforms" }, "Platforms"), table(stats.platforms, recent)),
+    h("section", { "aria-labelledby": "platforms" }, h("h2", { id: "platforms" }, "Platforms"), counted(recent), table(stats.platforms, recent)),
   ];
+}
+
+const HOUR_MS = 3_600_000;
+
+/** Since when attempts are counted, where that is less than an hour: the start of the worker. Else null. */
+export const youngSince = (recent) => (recent?.since && Date.now() - Date.parse(recent.since) < HOUR_MS ? recent.since : null);
+
+/** Says so where it is less. */
+export function counted(recent) {
+  const since = youngSince(recent);
+  return since ? h("p", { class: "quiet" }, "Attempts are counted since ", when(since, "both"), ", when the worker started.") : null;
 }
 
 /** A replay, or a discard, of many that goes on in the background. */
@@ -86,7 +97,7 @@ function needsOf({ stats: { jobs, oldest_due_at: oldest, platforms }, ready, gro
     add(`held ${name}`, h("strong", {}, `${name} is held`), since ? [" since ", when(since, "both")] : null, `: it fails again and again, and ${count(queued, "grade")} wait${queued === 1 ? "s" : ""} without using up attempts.`, error ? [" It said ", h("q", {}, error), "."] : null, probe ? [" Next probe ", when(probe), "."] : null, " ", h("a", { href: "#/platforms" }, "Check it"), ".");
   });
   some(({ state: now }) => now === "paused", function paused({ name, since, queued }) {
-    add(`paused ${name}`, h("strong", {}, `${name} is paused`), pausedBy(name, pauses), since ? [" since ", when(since, "both")] : null, `: ${count(queued, "grade")} wait${queued === 1 ? "s" : ""} until somebody `, h("a", { href: "#/platforms" }, "resumes it"), ".");
+    add(`paused ${name}`, h("strong", {}, `${name} is paused`), pausedBy(name, pauses), since ? [" since ", when(since, "both")] : null, `: ${queued ? count(queued, "grade") : "no grade"} wait${queued > 1 ? "" : "s"} until somebody `, h("a", { href: "#/platforms" }, "resumes it"), ".");
   });
   some((platform) => platform.state === "open" && lacksToken(platform), function token({ name, tokens }) {
     add(`token ${name}`, h("strong", {}, `${name} gives no token`), " (", when(tokens.failed_at), "): ", h("q", {}, tokens.error), ". ", h("a", { href: "#/platforms" }, "Check it"), ".");
@@ -99,8 +110,8 @@ function failed(jobs, platforms, groups, add) {
   const worst = platforms.filter(({ flagged }) => flagged).sort((a, b) => b.flagged - a.flagged);
   for (const { name, flagged } of worst.slice(0, TOLD_MAX)) {
     const reasons = groups.filter(({ platform }) => platform === name);
-    const why = reasons.length === 1 ? reasonWord(reasons[0].reason) : reasons.slice(0, 3).map(({ reason, count: of }) => `${number(of)} ${reasonWord(reason)}`).join(", ");
-    add(`flagged ${name}`, h("a", { href: failuresOf(name) }, h("strong", {}, `${count(flagged, "grade")} failed`), ` at ${name}`), why ? `: ${why}.` : ": see why, mend it, replay.");
+    const why = reasons.slice(0, 3).flatMap((group, index) => [index ? ", " : "", reasons.length > 1 ? `${number(group.count)} ` : "", reason(group.reason)]);
+    add(`flagged ${name}`, h("a", { href: failuresOf(name) }, h("strong", {}, `${count(flagged, "grade")} failed`), ` at ${name}`), why.length ? [": ", why, "."] : ": see why, mend it, replay.");
   }
   const rest = jobs.flagged - worst.slice(0, TOLD_MAX).reduce((all, { flagged }) => all + flagged, 0);
   if (rest > 0) add("flagged", h("a", { href: "#/failures" }, h("strong", {}, `${count(rest, "grade")} failed`)), ` at ${worst.length > TOLD_MAX ? `${number(worst.length - TOLD_MAX)} other platforms` : "other platforms"}.`);
@@ -125,27 +136,29 @@ function table(platforms, recent) {
   const row = (platform) => {
     const hour = recent?.platforms.find(({ name }) => name === platform.name);
     const nil = (value) => (value ? "" : " nil");
+    const over = youngSince(recent) ? "Since start" : "Last hour";
     return h("tr", { key: platform.name },
       h("th", { scope: "row", class: "name" }, platform.name),
       h("td", { class: "mark" }, state(platform.state)),
       h("td", { "data-label": "Queued", class: `figure${nil(platform.queued)}` }, platform.queued ? h("a", { href: `${failuresOf(platform.name)}&state=queued`, "aria-label": `${count(platform.queued, "grade")} queued at ${platform.name}` }, number(platform.queued)) : "0"),
       h("td", { "data-label": "Failed", class: `figure${nil(platform.flagged)}` }, platform.flagged ? h("a", { href: failuresOf(platform.name), "aria-label": `${count(platform.flagged, "grade")} failed at ${platform.name}` }, number(platform.flagged)) : "0"),
-      recent ? h("td", { "data-label": "Rate", class: `figure${nil(hour)}` }, rateOf(hour)) : null,
-      recent ? h("td", { "data-label": "Last hour" }, hourOf(hour)) : null,
+      recent ? h("td", { "data-label": "Rate", class: `figure${nil(hour)}` }, rateOf(hour, recent)) : null,
+      recent ? h("td", { "data-label": over }, hourOf(hour)) : null,
       recent ? h("td", { "data-label": "Attempts", class: `chart-cell${nil(hour)}` }, chart(platform.name, hour)) : null);
   };
   const shown = [...platforms].sort(byNeed).slice(0, ROWS_MAX);
   return [
     h("table", { class: "cards" }, h("caption", { class: "unseen" }, "Platforms with their state"),
-      h("thead", {}, h("tr", {}, ["Platform", "State", "Queued", "Failed", ...(recent ? ["Rate", "Success in the last hour", "Attempts, an hour ago to now"] : [])].map((text) => h("th", { scope: "col" }, text)))),
+      h("thead", {}, h("tr", {}, ["Platform", "State", "Queued", "Failed", ...(recent ? ["Rate", youngSince(recent) ? "Success since the start" : "Success in the last hour", "Attempts, an hour ago to now"] : [])].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, shown.map(row))),
     platforms.length > shown.length ? h("p", {}, h("a", { href: "#/platforms" }, `All ${number(platforms.length)} platforms`)) : null];
 }
 
-/** Attempts a minute over the last five minutes. */
-export function rateOf(hour) {
+/** Attempts a minute over the last five minutes, or since the start where that is shorter. */
+export function rateOf(hour, recent) {
   const last = (values) => sum(values.slice(-RATE_OVER));
-  const a_minute = hour ? (last(hour.delivered) + last(hour.failed)) / RATE_OVER : 0;
+  const minutes = recent.since ? (Date.now() - Date.parse(recent.since)) / 60_000 : RATE_OVER;
+  const a_minute = hour ? (last(hour.delivered) + last(hour.failed)) / Math.min(RATE_OVER, Math.max(1, minutes)) : 0;
   if (!a_minute) return h("span", { class: "quiet" }, "–");
   return h("span", { title: "attempts a minute, over the last five minutes" }, `${a_minute < 10 ? Math.round(a_minute * 10) / 10 : number(Math.round(a_minute))} / min`);
 }

@@ -3,7 +3,7 @@
 import { get, getIfThere, post } from "./api.js";
 import { changePlatform } from "./change.js";
 import { h, say } from "./dom.js";
-import { byNeed, chart, hourOf, lacksToken, pausedBy, pausesOf, rateOf } from "./overview.js";
+import { byNeed, chart, counted, hourOf, lacksToken, pausedBy, pausesOf, rateOf, youngSince } from "./overview.js";
 import { count, number, reason, state, when } from "./words.js";
 
 export const title = "Platforms";
@@ -17,7 +17,7 @@ const CHECK_WITHIN_MS = 75_000;
 export async function load({ tools }) {
   const [{ platforms }, recent] = await Promise.all([get("/api/v1/platforms"), getIfThere("/api/v1/recent")]);
   const flagged = platforms.reduce((sum, platform) => sum + platform.flagged, 0);
-  tools.flagged(flagged ? number(flagged) : null);
+  tools.flagged(flagged);
   return { platforms, recent, pauses: await pausesOf(platforms) };
 }
 
@@ -36,6 +36,7 @@ export function show({ platforms, recent, pauses }, { params, tools }) {
     h("h1", { tabindex: "-1" }, "Platforms"),
     platforms.length >= FIND_FROM || wanted ? finder(params, found.length, tools) : null,
     platforms.length ? null : h("p", { class: "quiet empty" }, "No platform is configured, and no grade has gone to one yet."),
+    found.length ? counted(recent) : null,
     h("div", { class: "grid" }, found.slice(0, SHOWN_MAX).map((platform) => card(platform, recent, pauses, tools))),
     found.length > SHOWN_MAX ? h("p", { class: "quiet" }, `${number(found.length - SHOWN_MAX)} more: find them by name.`) : null,
   ];
@@ -50,7 +51,8 @@ function finder(params, found, tools) {
   };
   return h("div", { class: "field finder", role: "search" }, h("label", { for: "find" }, "Find by name"),
     h("input", { id: "find", type: "search", value: params.get("name") ?? "", autocomplete: "off", spellcheck: "false", oninput: find }),
-    h("p", { class: "quiet", role: "status" }, `${count(found, "platform")}, those that need a look first.`));
+    h("p", { class: "quiet", role: "status" }, found || !params.get("name") ? `${count(found, "platform")}, those that need a look first.` : "No platform's name has that in it."),
+    !found && params.get("name") ? h("p", {}, h("a", { href: "#/platforms" }, "Show all platforms")) : null);
 }
 
 function card(platform, recent, pauses, tools) {
@@ -67,8 +69,8 @@ function card(platform, recent, pauses, tools) {
       since && now !== "open" ? row(now === "paused" ? "Paused" : "Held", "since ", when(since, "both"), now === "paused" ? pausedBy(name, pauses) : null) : null,
       row("Queued", linked(queued, `#/failures?state=queued&${of}`, "queued")),
       row("Failed", linked(flagged, `#/failures?${of}`, "failed")),
-      recent ? row("Last hour", hourOf(hour)) : null,
-      recent ? row("Rate", rateOf(hour)) : null,
+      recent ? row(youngSince(recent) ? "Since start" : "Last hour", hourOf(hour)) : null,
+      recent ? row("Rate", rateOf(hour, recent)) : null,
       row("Under way", ...paceOf(platform)),
       platform.tokens ? row("Tokens", ...tokensOf(platform)) : null,
       probe && now === "held" ? row("Next probe", when(probe, "both")) : null,

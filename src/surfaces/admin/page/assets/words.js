@@ -7,8 +7,11 @@ const TODAY = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const THIS_YEAR = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const EARLIER = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const NUMBER = new Intl.NumberFormat();
+const BRIEF = new Intl.NumberFormat(undefined, { notation: "compact" });
 
 export const number = (value) => NUMBER.format(value ?? 0);
+/** A number where there is little room: exact as long as it is short. */
+export const brief = (value) => (value < 10_000 ? NUMBER : BRIEF).format(value);
 
 /** "1 job", "2 jobs". */
 export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
@@ -60,17 +63,19 @@ export function state(name) {
 }
 export const stateWord = (name) => (STATES[name] ?? [name])[0];
 
+/** As docs/failures.md has them. */
 export const REASONS = {
   connection: "no connection", timeout: "no answer in time", tls: "no secure connection", blocked_destination: "address not allowed",
   unauthorized: "not accepted", token_refused: "token refused", not_found: "not found", rejected: "refused by the LMS",
   rate_limited: "too many requests", server_error: "error of the LMS", bad_response: "unreadable answer",
   unknown_key: "unknown key", unknown_platform: "unknown platform", invalid_score: "score cannot be sent",
-  delivered: "delivered", superseded: "superseded", cut_off: "cut off",
 };
 export const reasonWord = (name) => REASONS[name] ?? String(name ?? "").replaceAll("_", " ");
 
-/** A reason in words, with the name that the API and the command line use. */
-export const reason = (name) => (name ? h("span", { title: `reason: ${name}` }, reasonWord(name)) : "–");
+/** A reason in words, with its name in the API, the command line, the log and docs/failures.md. */
+export const reason = (name) => (name ? h("span", { class: "reason" }, `${reasonWord(name)} `, h("code", {}, `(${name})`)) : "–");
+/** The same where only text can stand. */
+export const reasonText = (name) => `${reasonWord(name)} (${name})`;
 
 export const DELIVERIES = { lti11: "LTI 1.1", "lti13-ags": "LTI 1.3 (AGS)", "lti13-delegated": "LTI 1.3 (delegated)" };
 
@@ -80,7 +85,7 @@ const MEMBERS = { user_id: "student", session_id: "session", activity_id: "activ
 export function filterWords(filter) {
   const words = Object.entries(filter ?? {}).filter(([name, value]) => value !== null && value !== "" && name !== "state").map(([name, value]) => {
     if (name === "platform") return `at ${value}`;
-    if (name === "reason") return reasonWord(value);
+    if (name === "reason") return reasonText(value);
     if (name === "delivery") return `by ${DELIVERIES[value] ?? value}`;
     const told = name === "since" || name === "until" ? clock(new Date(value)) : value;
     return `${MEMBERS[name] ?? name.replaceAll("_", " ")} ${told}`;
