@@ -219,12 +219,31 @@ def replays_all(page):
     expect(selected(page, "Discard")).to_be_focused()
     replays_while_it_is_counted(page)
     expect(page.get_by_text("No grade passes this filter.")).to_be_visible()
+    nothing_is_left(page)
     # Two filters chosen faster than an answer comes: neither is lost.
     page.get_by_label("State").select_option("delivered")
     page.get_by_label("Reason").select_option("")
     expect(page.locator("table.jobs tbody tr")).to_have_count(50)
     expect(page.locator("table.jobs tbody").get_by_text("Delivered").first).to_be_visible()
     assert "state=delivered" in page.url and "reason" not in page.url, page.url
+
+
+def nothing_is_left(page):
+    """Somebody was faster: there is nothing to press."""
+    page.goto(BASE + "/#/failures?platform=closed&reason=rejected")
+    page.get_by_role("button", name="Select all that match").click()
+    none = {"groups": [], "omitted": 0}
+    page.route("**/api/v1/groups?*", lambda route: route.fulfill(json=none))
+    page.route("**/api/v1/replay", lambda route: route.fulfill(json={"matched": 0, "replayed": 0, "superseded": 0}))
+    selected(page, "Replay").click()
+    dialog = page.get_by_role("dialog", name="Nothing to replay")
+    expect(dialog.get_by_role("status").first).to_have_text("No flagged job passes this filter now.")
+    expect(dialog.get_by_role("button")).to_have_text(["Cancel"])
+    page.unroute("**/api/v1/groups?*")
+    page.unroute("**/api/v1/replay")
+    page.keyboard.press("Escape")
+    page.goto(BASE + "/#/failures?platform=campus&reason=rejected")
+    expect(page.get_by_text("No grade passes this filter.")).to_be_visible()
 
 
 def replays_while_it_is_counted(page):
@@ -510,8 +529,11 @@ SIZES = {"wide": {"width": 1280, "height": 860}, "phone": {"width": 360, "height
 def shoot(page, name, scheme, size):
     # A colour on its way from one theme to the other is neither.
     page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
-    # A dialog stands before what can be seen, and not before the whole.
-    page.screenshot(path=FOLDER / f"{name}-{scheme}-{size}.png", full_page=page.locator("dialog").count() == 0)
+    # A dialog stands before what can be seen, and not before the whole; what sticks to the bottom stands at its end.
+    is_whole = page.locator("dialog").count() == 0
+    page.evaluate("(at) => document.querySelectorAll('.actions').forEach((each) => { each.style.position = at; })", "static" if is_whole else "")
+    page.screenshot(path=FOLDER / f"{name}-{scheme}-{size}.png", full_page=is_whole)
+    page.evaluate("document.querySelectorAll('.actions').forEach((each) => each.removeAttribute('style'))")
 
 
 BEFORE = [

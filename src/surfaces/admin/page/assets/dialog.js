@@ -41,15 +41,17 @@ export function ask({ title, text, verb, grave = false, note = false, look, run 
     await watch?.();
   };
   // Who begins to type gives a reason; nobody gives grades up by pressing Enter once too often.
-  field.onkeydown = (event) => { if (event.key === "Enter" && !grave) yes.click(); };
+  field.onkeydown = (event) => { if (event.key === "Enter" && !grave && !yes.hidden) yes.click(); };
   open(dialog, tools);
   (note ? field : grave ? no : yes).focus();
   return (asked) => {
     if ("done" in dialog.dataset) return;
     heading.textContent = asked.title;
     fill(question, asked.text);
+    // Where nothing is to be done there is nothing to press; and more may have come since.
+    if (!asked.verb && document.activeElement === yes) no.focus();
+    yes.hidden = !asked.verb;
     if (asked.verb) yes.textContent = asked.verb;
-    else yes.remove();
   };
 }
 

@@ -145,7 +145,7 @@ function attempts(job) {
   ];
 }
 
-const took = (ms) => (ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`);
+const took = (ms) => (ms < 1000 ? `${ms}\u00a0ms` : `${(ms / 1000).toFixed(1)}\u00a0s`);
 
 function facts(job) {
   const row = (term, ...what) => h("div", {}, h("dt", {}, term), h("dd", {}, ...what));
