@@ -144,7 +144,7 @@ impl Service {
         let address = listener.local_addr()?;
         let tasks = Tasks::default();
         let desk = Arc::new(desk(&config, &registry, &clock)?);
-        let reloader = Arc::new(Reloader::new(registry, access, labels, metrics, desk));
+        let reloader = Arc::new(Reloader::new(registry, access, labels, metrics, desk, config.clone()));
         let handle = engine.handle();
         let mut service =
             Self { address, operator_token, tasks, store, engine: handle, reloader, recent, token_health, imports };
@@ -252,12 +252,14 @@ impl Service {
         self.reloader.read_from(source);
     }
 
-    /// Reads keys, platforms and tokens anew. What is wrong changes nothing. The audit log has it as done by `who`.
-    pub async fn reload(&self, who: &str) -> Result<(), String> {
-        self.reloader.reload()?;
+    /// Reads keys, platforms and tokens anew, and tells what is otherwise. What is wrong changes nothing. The audit log has it
+    /// as done by `who`.
+    pub async fn reload(&self, who: &str) -> Result<Vec<String>, String> {
+        let changes = self.reloader.reload()?;
         let entry = Entry::new(SystemClock.now(), &Word::of(who), Action::Reload);
         let note = self.engine.as_note(&entry).map_err(|error| error.to_string())?;
-        self.engine.write_down(note).await.map_err(|error| error.to_string())
+        self.engine.write_down(note).await.map_err(|error| error.to_string())?;
+        Ok(changes)
     }
 
     /// Waits until something fails, which nothing should.

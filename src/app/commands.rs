@@ -237,7 +237,10 @@ async fn stop_again(signals: &mut Signals) {
 
 async fn reload(service: &Service) {
     match service.reload("SIGHUP").await {
-        Ok(()) => info!("keys, platforms and tokens were read anew; all other settings are read at a start alone"),
+        Ok(changes) => {
+            let changes = if changes.is_empty() { "none".to_owned() } else { changes.join(", ") };
+            info!(changes, "keys, platforms and tokens were read anew; all other settings are read at a start alone");
+        }
         Err(error) => error!(error, "the configuration was not read anew: nothing has changed"),
     }
 }

@@ -1,6 +1,6 @@
 //! Keys, platforms and tokens read anew, at SIGHUP or at an operator's word. What is wrong changes nothing.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 
@@ -11,6 +11,7 @@ use crate::{
     config::{
         Config,
         access::Access,
+        changes::changes,
         names::{Labels, PlatformNames},
     },
     surfaces::metrics::Metrics,
@@ -23,6 +24,8 @@ pub(super) struct Reloader {
     pub(super) labels: Arc<Labels>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) desk: Arc<Desk>,
+    /// What is in effect, and what the file says of the rest.
+    known: Mutex<Config>,
     source: OnceLock<Source>,
 }
 
@@ -35,8 +38,10 @@ impl Reloader {
         labels: Arc<Labels>,
         metrics: Arc<Metrics>,
         desk: Arc<Desk>,
+        config: Config,
     ) -> Self {
-        Self { registry, access, labels, metrics, desk, source: OnceLock::new() }
+        let (known, source) = (Mutex::new(config), OnceLock::new());
+        Self { registry, access, labels, metrics, desk, known, source }
     }
 
     /// The first source stays.
@@ -44,20 +49,23 @@ impl Reloader {
         drop(self.source.set(Box::new(source)));
     }
 
-    /// Blocks as long as the files do.
-    pub(super) fn reload(&self) -> Result<(), String> {
+    /// What is otherwise now, in words. Blocks as long as the files do.
+    pub(super) fn reload(&self) -> Result<Vec<String>, String> {
         let source =
             self.source.get().ok_or("this worker was not started from a configuration that can be read again")?;
         self.take(source()?).map_err(|error| format!("{error:#}"))
     }
 
-    fn take(&self, mut config: Config) -> anyhow::Result<()> {
+    fn take(&self, mut config: Config) -> anyhow::Result<Vec<String>> {
         ensure_operator_token(&mut config)?;
         self.registry.reload(&config).context("[[signing_keys]] cannot be used")?;
         self.access.reload(&config.tokens, &config.lti_keys);
         self.labels.reload(PlatformNames::new(&config.platforms));
         self.metrics.reload();
-        self.desk.reload(config.platforms);
-        Ok(())
+        self.desk.reload(config.platforms.clone());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = changes(&known, &config);
+        *known = config;
+        Ok(told)
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod amqp;
+pub mod changes;
 pub mod delivery;
 pub mod duration;
 pub mod egress;

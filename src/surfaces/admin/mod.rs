@@ -17,7 +17,7 @@ pub mod page;
 mod params;
 mod patience;
 mod platforms;
-mod reload;
+pub mod reload;
 mod schemas;
 mod segment;
 pub mod server;
@@ -90,8 +90,8 @@ pub struct Surface {
     pub drain: CancellationToken,
     /// The public halves of the tool's keys, as they are now.
     pub jwks: Arc<dyn Fn() -> Arc<serde_json::Value> + Send + Sync>,
-    /// Reads keys, platforms and tokens anew; an error changes nothing and says why.
-    pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Reads keys, platforms and tokens anew, and tells what is otherwise; an error changes nothing and says why.
+    pub reload: reload::Reload,
     /// Begins a copy of the store.
     pub backup: backup::Begin,
     /// Imports into the store.
@@ -246,7 +246,7 @@ fn of_the_worker() -> Vec<Call> {
         Call::post(
             "/api/v1/reload",
             reload::handle,
-            Says::that("Reads keys, platforms and tokens anew", STATUS).takes("Note").refuses(&[422]),
+            Says::that("Reads keys, platforms and tokens anew", &[(200, "Reloaded")]).takes("Note").refuses(&[422]),
         ),
         Call::post(
             "/api/v1/backup",

@@ -77,6 +77,7 @@ pub(super) fn all() -> Value {
             "properties": {"partial": {"type": "boolean"}, "note": note()},
         },
         "Status": closed(&[("status", text())]),
+        "Reloaded": closed(&[("status", text()), ("changes", json!({"type": "array", "items": text()}))]),
         "Jwks": of(&[("keys", json!({"type": "array", "items": {"type": "object"}}))], Closed::No),
         "Document": {"type": "object"},
         "Taken": closed(&[("events", json!({"type": "array", "items": taken()}))]),

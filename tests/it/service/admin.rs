@@ -224,7 +224,8 @@ async fn a_configuration_is_read_anew_or_says_what_is_wrong() {
     assert!(!detail.contains("s3cret"), "{detail}");
     fs::write(worker.config_path(), format!("{text}{}", token("new", "second-s3cret"))).expect("a file");
     assert_eq!(call("/api/v1/reload", "second-s3cret").await.0, 401, "a broken file has changed nothing");
-    assert_eq!(call("/api/v1/reload", "first-s3cret").await, (200, json!({"status": "reloaded"})));
+    let reloaded = json!({"status": "reloaded", "changes": ["[[tokens]] new is new"]});
+    assert_eq!(call("/api/v1/reload", "first-s3cret").await, (200, reloaded));
     assert_eq!(call("/api/v1/reload", "second-s3cret").await.0, 200);
     let audit = client().get(worker.url("/api/v1/audit")).bearer_auth("second-s3cret");
     let audit: Value = audit.send().await.expect("an answer").json().await.expect("JSON");

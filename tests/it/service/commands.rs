@@ -163,8 +163,9 @@ async fn keys_are_read_anew_and_the_way_to_a_platform_is_tried_by_the_worker() {
     let path = worker.config_path();
     let right = std::fs::read_to_string(&path).expect("the configuration");
     std::fs::write(&path, right.replace("campus", "moodle")).expect("a write");
-    let (_, words) = run(&worker, &["reload", "--note", "it has a name now"]);
+    let (told, words) = run(&worker, &["reload", "--note", "it has another name now"]);
     assert!(words.contains("were read anew"), "{words}");
+    assert_eq!(told, "[[platforms]] moodle is new\n[[platforms]] campus is gone\n");
     assert_eq!(json_of(&worker, &["platforms", "list", "--json"])["platforms"][0]["name"], "moodle");
     std::fs::write(&path, format!("{right}[[lti_keys]]\nkye = 1\n")).expect("a write");
     let refused = program(&worker, &["reload", "--url", &worker.url(""), "--token", &worker.token()]).output();
