@@ -109,7 +109,11 @@ impl Imports {
             if let Err(error) = if is_over { remove(&self.folder, &path) } else { Ok(()) } {
                 error!(path = %path.display(), %error, "what was imported cannot be removed: remove it by hand");
             }
-            self.told(made.map_or_else(|error| Standing::Failed(chain(&error)), |made| Standing::Done(tally(&made))));
+            self.told(match made {
+                Ok(made) => Standing::Done(tally(&made)),
+                Err(ImportError::Stopped) => Standing::Waiting,
+                Err(error) => Standing::Failed(chain(&error)),
+            });
         }
     }
 
@@ -117,6 +121,7 @@ impl Imports {
         match &standing {
             Standing::Failed(why) => error!(error = why, "nothing was imported"),
             Standing::Done(Tally { imported, jobs, .. }) => info!(imported, jobs, "imported"),
+            Standing::Waiting => info!("the import was broken off, and waits for the next start"),
             _ => {}
         }
         *self.standing() = standing;
@@ -186,7 +191,7 @@ mod tests {
         let told = Imports::of(&config);
         told.end();
         told.make(&config);
-        assert!(matches!(&*told.standing(), Standing::Failed(why) if why.contains("broken off")));
+        assert!(matches!(*told.standing(), Standing::Waiting));
         assert_eq!(names(), [PARTIAL], "it waits, and nothing else is there");
         let next = Imports::of(&config);
         next.make(&config);
