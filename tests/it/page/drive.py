@@ -264,8 +264,7 @@ def replays_while_it_is_counted(page):
     page.unroute("**/api/v1/replay")
     # The worker starts anew in the middle of it: the page asks again. Then some go through and some fail once more.
     silences = [1, 2]
-    since = [{"queued": 40, "delivered": 12, "flagged": 5}, {"queued": 7, "delivered": 40, "flagged": 10}]
-    asked = []
+    now = {"queued": 7, "delivered": 40, "flagged": 10, "superseded": 0, "discarded": 0, "gone": 0}
 
     def of_one(route):
         if silences:
@@ -273,18 +272,14 @@ def replays_while_it_is_counted(page):
             return route.fulfill(status=503, json={"detail": "it starts"})
         answer = route.fetch()
         task = answer.json()
-        if task["state"] == "done":
-            # What they have come to is asked for until none is queued.
-            asked.append(1)
-            now = since[min(len(asked), 3) - 1] if len(asked) < 3 else {"queued": 0, "delivered": 45, "flagged": 12}
-            task["now"] = {"superseded": 0, "discarded": 0, "gone": 0} | now
-        return route.fulfill(response=answer, json=task)
+        return route.fulfill(response=answer, json=task | ({"now": now} if task["state"] == "done" else {}))
 
     page.route(OF_ONE_CHANGE, of_one)
     dialog.get_by_role("button", name="Replay 57").click()
     watched = page.get_by_role("dialog", name="57 jobs queued again")
     expect(watched.get_by_role("status")).to_contain_text("57 queued again: watch here what becomes of them")
     expect(watched).to_contain_text("Now: 40 delivered, 7 queued, 10 flagged again.")
+    now |= {"queued": 0, "delivered": 45, "flagged": 12}
     dialog = page.get_by_role("dialog", name="Replayed 57 jobs")
     expect(dialog.get_by_role("status")).to_contain_text("Now: 45 delivered, 12 flagged again.")
     expect(dialog.get_by_role("link", name="All failures at campus")).to_be_visible()
@@ -315,6 +310,7 @@ def sees_what_became_of_it(page):
 
 def what_failed_again_does_not_look_done(page):
     """The numbers go on by themselves, and those that failed again have the tone and a link."""
+    expect(page.locator(".verdict")).to_contain_text("Now: 57 delivered.")
     now = {"queued": 0, "delivered": 57, "flagged": 0, "superseded": 0, "discarded": 0, "gone": 0}
 
     def with_now(route):
@@ -348,6 +344,21 @@ def what_failed_again_does_not_look_done(page):
     verdict.get_by_role("link", name="All failures at campus").click()
     expect(page).to_have_url(re.compile(r"#/failures\?platform=campus$"))
     page.unroute(OF_ONE_CHANGE)
+    fails_again(page)
+
+
+def fails_again(page):
+    """And so it is with a platform that says no once more."""
+    page.goto(BASE + "/#/failures?platform=closed")
+    page.get_by_role("button", name="Replay refused by the LMS at closed").click()
+    page.get_by_role("dialog", name="Replay 1 flagged job?").get_by_role("button", name="Replay 1").click()
+    dialog = page.get_by_role("dialog", name="Replayed 1 job")
+    expect(dialog.get_by_role("status")).to_contain_text("Now: 1 flagged again.")
+    dialog.get_by_role("link", name="To its own page").click()
+    expect(page.get_by_role("heading", name="Replay of flagged grades at closed, refused by the LMS (rejected)")).to_be_focused()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator(".verdict .state")).to_contain_text("Failed again")
+    expect(page.get_by_role("table", name="What became of each job")).to_contain_text("failed again: refused by the LMS (rejected)")
 
 
 def without_now(route):

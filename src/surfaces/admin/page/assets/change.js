@@ -55,7 +55,7 @@ async function each(ids, action, note, show, goesOn) {
         if (ids.length === 1) throw error;
         results.push({ id, state: error.isUnsure ? "unsure" : "refused", why: error.message });
       }
-      show({ title, more: h("p", {}, h("progress", { max: ids.length, value: results.length, "aria-label": "jobs done" }), ` ${results.length} of ${ids.length}`) });
+      show({ title, more: h("p", {}, h("progress", { max: ids.length, value: results.length, "aria-label": "jobs done" }), ` ${results.length} of ${ids.length}; whoever closes this leaves the others as they are`) });
     }
   };
   show({ title, more: h("progress", { "aria-label": "under way" }) });

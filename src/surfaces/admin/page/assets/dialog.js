@@ -23,6 +23,8 @@ export function ask({ title, text, verb, grave = false, note = false, look, run 
   };
   yes.onclick = async () => {
     yes.disabled = true;
+    // From here on nothing is taken back.
+    no.textContent = "Close";
     dialog.dataset.done = "";
     let watch = null;
     try {
@@ -35,7 +37,6 @@ export function ask({ title, text, verb, grave = false, note = false, look, run 
     question.remove();
     why?.remove();
     yes.remove();
-    no.textContent = "Close";
     no.setAttribute("aria-describedby", "dialog-title");
     if (goesOn()) no.focus();
     await watch?.();

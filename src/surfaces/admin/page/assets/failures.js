@@ -46,13 +46,16 @@ export async function load({ params, tools }) {
   return { page, stats, filter, groups: { cards, others: all.slice(CARDS_MAX, GROUPS_MAX), omitted: all.slice(GROUPS_MAX), untold: found?.omitted ?? 0 } };
 }
 
-/** The newest job of each group, asked for again when the group has changed. */
+/** The newest job of each group, asked for again when the group has changed; and now and then, because one may have gone
+    and failed again. */
 const newest = new Map();
+const NEWEST_FOR_MS = 15_000;
 async function newestOf(group) {
   const key = `${group.platform} ${group.reason}`;
-  if (newest.get(key)?.count !== group.count) {
+  const known = newest.get(key);
+  if (known?.count !== group.count || Date.now() - known.at > NEWEST_FOR_MS) {
     const { jobs } = await get(`/api/v1/jobs${query({ state: "flagged", platform: group.platform, reason: group.reason, limit: 1 })}`);
-    newest.set(key, { count: group.count, job: jobs[0] });
+    newest.set(key, { count: group.count, job: jobs[0], at: Date.now() });
   }
   return { ...group, key, job: newest.get(key).job };
 }
