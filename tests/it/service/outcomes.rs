@@ -10,7 +10,7 @@ use std::{
 use lapin::{
     Channel, Connection, ConnectionProperties, ExchangeKind,
     options::{BasicAckOptions, BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use passback::domain::{job::StateName, time::Timestamp};
 use serde_json::{Value, json};
@@ -49,19 +49,44 @@ pub(crate) struct Listener {
 impl Listener {
     /// Binds a queue of its own to an exchange, which is declared as the README says it is.
     pub(crate) async fn bound(url: &str, exchange: &str) -> Self {
+        let listener = Self::with_a_queue(url).await;
+        listener.declare(exchange, ExchangeKind::Topic, FieldTable::default()).await;
+        listener.bind(exchange, "job.*").await;
+        listener
+    }
+
+    /// Makes the exchange that a worker is waiting for. It publishes at once, so whatever is not bound for yet goes another
+    /// way to the same queue.
+    async fn awaited(url: &str, exchange: &str) -> Self {
+        let listener = Self::with_a_queue(url).await;
+        let rest = format!("{exchange}.rest");
+        listener.declare(&rest, ExchangeKind::Fanout, FieldTable::default()).await;
+        listener.bind(&rest, "").await;
+        let mut arguments = FieldTable::default();
+        arguments.insert("alternate-exchange".into(), AMQPValue::LongString(rest.into()));
+        listener.declare(exchange, ExchangeKind::Topic, arguments).await;
+        listener
+    }
+
+    async fn with_a_queue(url: &str) -> Self {
         let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("a connection");
         let channel = connection.create_channel().await.expect("a channel");
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let declared = channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, FieldTable::default());
-        declared.await.expect("a durable topic exchange, by whomever it was declared");
         let queue = unique("outcomes");
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         channel.queue_declare((&*queue).into(), durable, FieldTable::default()).await.expect("a queue");
-        let binding = QueueBindOptions::default();
-        let bound =
-            channel.queue_bind((&*queue).into(), exchange.into(), "job.*".into(), binding, FieldTable::default());
-        bound.await.expect("a binding");
         Self { channel, queue, _connection: connection }
+    }
+
+    async fn declare(&self, exchange: &str, kind: ExchangeKind, arguments: FieldTable) {
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let declared = self.channel.exchange_declare(exchange.into(), kind, durable, arguments).await;
+        declared.expect("a durable exchange, by whomever it was declared");
+    }
+
+    async fn bind(&self, exchange: &str, key: &str) {
+        let (queue, binding) = ((&*self.queue).into(), QueueBindOptions::default());
+        let bound = self.channel.queue_bind(queue, exchange.into(), key.into(), binding, FieldTable::default());
+        bound.await.expect("a binding");
     }
 
     /// All that is there now.
@@ -334,6 +359,6 @@ async fn an_exchange_that_is_missing_is_named_and_nothing_is_lost() {
         log.lines().any(|line| line.contains("NOT_FOUND") && line.contains(&exchange)).then_some(())
     })
     .await;
-    let listener = Listener::bound(&broker.url(), &exchange).await;
+    let listener = Listener::awaited(&broker.url(), &exchange).await;
     assert_eq!(ids(&listener.take(&worker, 1).await), [format!("{id}-delivered-1")]);
 }

@@ -34,6 +34,8 @@ pub(crate) struct Trace {
     store: PathBuf,
     /// What stood on disk before the first call.
     before: Model,
+    /// What stood there after the kill.
+    after: Model,
     calls: Vec<Call>,
     /// The calls that acknowledge something.
     acks: Vec<usize>,
@@ -51,7 +53,13 @@ pub(crate) struct Rebuilt {
 impl Trace {
     /// Of a store that no worker has open.
     pub(crate) fn begin(store: &Path) -> Self {
-        Self { store: store.to_owned(), before: Model::default(), calls: Vec::new(), acks: Vec::new() }
+        Self {
+            store: store.to_owned(),
+            before: Model::default(),
+            after: Model::default(),
+            calls: Vec::new(),
+            acks: Vec::new(),
+        }
     }
 
     /// Reads what strace has written, once the worker has been killed. What an earlier trace led to is on disk by then.
@@ -65,11 +73,13 @@ impl Trace {
             is_over(&text).then_some(text)
         })
         .await;
-        for call in &self.calls {
-            self.before.apply(call, &self.store);
-        }
-        self.before.settle();
         self.calls = parse(&text);
+        self.before = std::mem::take(&mut self.after);
+        self.after = self.before.clone();
+        for call in &self.calls {
+            self.after.apply(call, &self.store);
+        }
+        self.after.settle(&self.store);
         let acks = |call: &Call| matches!(call, Call { end: End::Begun, what: What::Sent { acknowledged, .. }, .. } if !acknowledged.is_empty());
         self.acks = (0..self.calls.len()).filter(|at| acks(&self.calls[*at])).collect();
         assert!(!self.acks.is_empty(), "the trace shows no acknowledgement");
@@ -195,11 +205,24 @@ impl Model {
         })
     }
 
-    /// The worker was killed, and the system went on: everything gets to the disk.
-    fn settle(&mut self) {
-        self.files.iter_mut().for_each(|file| file.settle(usize::MAX));
-        self.durable = self.names.clone();
+    /// The worker was killed, and the system went on: everything gets to the disk. What a call had written that the kill cut
+    /// off, no trace tells; the next worker finds it, so the files themselves are looked at.
+    fn settle(&mut self, store: &Path) {
         self.syncing.clear();
+        self.files.clear();
+        self.names.clear();
+        let mut folders = vec![store.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder").flatten() {
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                    continue;
+                }
+                self.names.insert(entry.path(), self.files.len());
+                self.files.push(File { synced: fs::read(entry.path()).expect("a file"), ..File::default() });
+            }
+        }
+        self.durable = self.names.clone();
     }
 
     fn write(&self, store: &Path, folder: &Path, keep: Keep, chance: &mut StdRng) {
