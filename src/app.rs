@@ -19,7 +19,7 @@ use std::{
 use anyhow::Context as _;
 use axum::Router;
 use tokio::net::TcpListener;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
     adapters::{
@@ -257,8 +257,13 @@ impl Service {
     pub async fn reload(&self, who: &str) -> Result<Vec<String>, String> {
         let changes = self.reloader.reload()?;
         let entry = Entry::new(SystemClock.now(), &Word::of(who), Action::Reload);
-        let note = self.engine.as_note(&entry).map_err(|error| error.to_string())?;
-        self.engine.write_down(note).await.map_err(|error| error.to_string())?;
+        let noted = match self.engine.as_note(&entry) {
+            Ok(note) => self.engine.write_down(note).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = noted {
+            error!(%error, "what was read anew is in effect, but the audit log could not be told of it");
+        }
         Ok(changes)
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Reloader {
     pub(super) labels: Arc<Labels>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) desk: Arc<Desk>,
-    /// What is in effect, and what the file says of the rest.
+    /// What is in effect.
     known: Mutex<Config>,
     source: OnceLock<Source>,
 }
@@ -65,7 +65,11 @@ impl Reloader {
         self.desk.reload(config.platforms.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let told = changes(&known, &config);
-        *known = config;
+        // The rest waits for a restart, however often the file is read.
+        let Config { lti_keys, signing_keys, platforms, tokens, .. } = config;
+        let allow_unregistered = config.lti.allow_unregistered;
+        *known = Config { lti_keys, signing_keys, platforms, tokens, ..std::mem::take(&mut *known) };
+        known.lti.allow_unregistered = allow_unregistered;
         Ok(told)
     }
 }

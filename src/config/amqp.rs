@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Flaw, must, secret::SecretUrl};
 
 /// RabbitMQ. Without `url` it is off.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AmqpConfig {
     /// The broker: `amqp://user:password@host:port/vhost`, or `amqps://`. The vhost `/` is written `%2f`. A secret, since

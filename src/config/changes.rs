@@ -6,35 +6,10 @@ use super::{Config, lti::Platform};
 /// What is otherwise, in words such as `[[platforms]] moodle is new`; nothing where all is as it was.
 pub fn changes(before: &Config, now: &Config) -> Vec<String> {
     let mut told = Vec::new();
-    let same_text = |a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| format!("{a:?}") == format!("{b:?}");
-    list(
-        &mut told,
-        "lti_keys",
-        [&before.lti_keys, &now.lti_keys],
-        |key| &key.key,
-        |a, b| a.secret.expose() == b.secret.expose() && same_text(&a.hosts, &b.hosts),
-    );
-    list(
-        &mut told,
-        "signing_keys",
-        [&before.signing_keys, &now.signing_keys],
-        |key| &key.kid,
-        |a, b| a.private_key.expose() == b.private_key.expose(),
-    );
-    list(
-        &mut told,
-        "platforms",
-        [&before.platforms, &now.platforms],
-        |platform: &Platform| &platform.name,
-        |a, b| same_text(a, b),
-    );
-    list(
-        &mut told,
-        "tokens",
-        [&before.tokens, &now.tokens],
-        |token| &token.name,
-        |a, b| a.token.expose() == b.token.expose() && a.role == b.role,
-    );
+    list(&mut told, "lti_keys", [&before.lti_keys, &now.lti_keys], |key| &key.key);
+    list(&mut told, "signing_keys", [&before.signing_keys, &now.signing_keys], |key| &key.kid);
+    list(&mut told, "platforms", [&before.platforms, &now.platforms], |platform: &Platform| &platform.name);
+    list(&mut told, "tokens", [&before.tokens, &now.tokens], |token| &token.name);
     let signs = |config: &Config| config.signing_keys.first().map(|key| key.kid.clone());
     if let Some(kid) = signs(now).filter(|kid| Some(kid) != signs(before).as_ref()) {
         told.push(format!("[[signing_keys]] {kid} signs now"));
@@ -45,12 +20,12 @@ pub fn changes(before: &Config, now: &Config) -> Vec<String> {
     // Port 0 is another one at each start.
     let listens_elsewhere = now.http.listen.port() != 0 && before.http.listen != now.http.listen;
     let waiting = [
-        ("store", !same_text(&before.store, &now.store)),
-        ("amqp", !same_text(&before.amqp, &now.amqp)),
+        ("store", before.store != now.store),
+        ("amqp", before.amqp != now.amqp),
         ("http", listens_elsewhere),
-        ("delivery", !same_text(&before.delivery, &now.delivery)),
-        ("retry", !same_text(&before.retry, &now.retry)),
-        ("egress", !same_text(&before.egress, &now.egress)),
+        ("delivery", before.delivery != now.delivery),
+        ("retry", before.retry != now.retry),
+        ("egress", before.egress != now.egress),
     ];
     let waiting = waiting.into_iter().filter(|(_, is_otherwise)| *is_otherwise);
     told.extend(waiting.map(|(section, _)| format!("[{section}] has changed, and waits for a restart")));
@@ -58,17 +33,11 @@ pub fn changes(before: &Config, now: &Config) -> Vec<String> {
 }
 
 /// The entries of a list, by their names.
-fn list<T>(
-    told: &mut Vec<String>,
-    list: &str,
-    [before, now]: [&[T]; 2],
-    name: impl Fn(&T) -> &str,
-    is_same: impl Fn(&T, &T) -> bool,
-) {
+fn list<T: PartialEq>(told: &mut Vec<String>, list: &str, [before, now]: [&[T]; 2], name: impl Fn(&T) -> &str) {
     for entry in now {
         match before.iter().find(|known| name(known) == name(entry)) {
             None => told.push(format!("[[{list}]] {} is new", name(entry))),
-            Some(known) if !is_same(known, entry) => told.push(format!("[[{list}]] {} has changed", name(entry))),
+            Some(known) if known != entry => told.push(format!("[[{list}]] {} has changed", name(entry))),
             Some(_) => {}
         }
     }
@@ -80,8 +49,9 @@ fn list<T>(
 mod tests {
     use super::*;
     use crate::config::{
+        amqp::AmqpConfig,
         lti::{LtiKey, SigningKeyConfig},
-        secret::Secret,
+        secret::{Secret, SecretUrl},
         tokens::{Role, Token},
     };
 
@@ -95,6 +65,10 @@ mod tests {
             lti_keys: vec![key("a", "hunter2"), key("b", "hunter2")],
             signing_keys: vec![signing("1"), signing("2")],
             tokens: vec![token(Role::Viewer)],
+            amqp: AmqpConfig {
+                url: Some(SecretUrl::parse("amqp://passback:hunter2@broker.example.edu/").expect("a URL")),
+                ..AmqpConfig::default()
+            },
             ..Config::default()
         };
         assert_eq!(changes(&before, &before.clone()), Vec::<String>::new());
@@ -106,6 +80,8 @@ mod tests {
         };
         now.lti.allow_unregistered = true;
         now.retry.max_retries = 7;
+        // What does not print is compared too.
+        now.amqp.url = Some(SecretUrl::parse("amqp://passback:hunter3@broker.example.edu/").expect("a URL"));
         let expected = [
             "[[lti_keys]] b has changed",
             "[[lti_keys]] c is new",
@@ -113,6 +89,7 @@ mod tests {
             "[[tokens]] ops has changed",
             "[[signing_keys]] 2 signs now",
             "[lti] allow_unregistered is true",
+            "[amqp] has changed, and waits for a restart",
             "[retry] has changed, and waits for a restart",
         ];
         assert_eq!(changes(&before, &now), expected);

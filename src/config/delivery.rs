@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Flaw, duration, must};
 
 /// Attempts and their limits.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryConfig {
     /// Attempts under way in all, from 1 to 10000. Default `256`.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Flaw, host::HostPattern, must, secret::SecretUrl};
 
 /// The rules for every request to a platform, its token endpoint included.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EgressConfig {
     /// Whether `http://` may be called too; else https only. Default `false`.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Deserializer, de};
 
 /// The HTTP door, the API, the page and the metrics.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
     /// Address and port, such as `"0.0.0.0:8080"` or `"[::]:8080"`; port 0 takes a free one. Default `"127.0.0.1:8080"`.

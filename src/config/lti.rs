@@ -9,7 +9,7 @@ use crate::domain::{
 };
 
 /// A consumer key and its secret: for LTI 1.1, for delegated delivery, and for who may POST to `/lti/grade_passback`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LtiKey {
     /// `oauth_consumer_key`. Needed.
@@ -22,7 +22,7 @@ pub struct LtiKey {
 }
 
 /// What holds for every registration.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LtiConfig {
     /// Whether `token_url`, `token_aud`, `issuer` and `deployment_id` of an event are trusted where no `[[platforms]]`
@@ -31,7 +31,7 @@ pub struct LtiConfig {
 }
 
 /// An RSA key of the tool. All public halves are in the JWKS; the first key signs.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SigningKeyConfig {
     /// The name of the key in the JWKS and in the header of what it signs. Needed.
@@ -48,7 +48,7 @@ impl SigningKeyConfig {
 }
 
 /// A platform: an LTI 1.3 registration, or a mere name for the platform at an origin.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Platform {
     /// What the platform is called in metrics, API and command line. Needed.

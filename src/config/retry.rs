@@ -8,7 +8,7 @@ use super::{Flaw, duration, must};
 use crate::domain::retry::{Permanent, RetryPolicy};
 
 /// The schedule: the k-th retry waits `initial` × `multiplier`^(k−1), at most `max`, more or less by `jitter`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryConfig {
     /// Retries after the first attempt, from 0 to 90. Default `5`.

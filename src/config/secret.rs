@@ -35,6 +35,13 @@ impl Secret {
     }
 }
 
+/// To see whether one has changed. Whoever presents a secret is known by digests, in `access`.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(hidden)")
@@ -69,7 +76,7 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// An absolute URL that may carry a password: it prints without it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct SecretUrl {
     whole: Secret,
     redacted: String,

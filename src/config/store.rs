@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Flaw, duration, must};
 
 /// The embedded store.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// The folder of the store, made if it is not there; the operator token of a worker without `[[tokens]]` lies in it

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Flaw, must, must_be_unique, secret::Secret};
 
 /// A bearer token and what it may do. With none at all, `run` makes an operator token in the folder of the store.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
     /// Whose it is; the audit log shows this name. Needed.

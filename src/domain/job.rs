@@ -36,7 +36,7 @@ impl JobId {
         let fresh = Self(Ulid::from_parts(now.as_millis(), luck));
         match last {
             // The clock went back, or the same millisecond drew a smaller number: order of storing comes first.
-            Some(last) if fresh <= last => Self(Ulid(last.0.0.saturating_add(1))),
+            Some(last) if fresh <= last => last.following(),
             _ => fresh,
         }
     }
@@ -49,6 +49,12 @@ impl JobId {
     /// From the 16 bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Ulid(u128::from_be_bytes(bytes)))
+    }
+
+    /// The smallest id that is greater.
+    #[must_use]
+    pub fn following(self) -> Self {
+        Self(Ulid(self.0.0.saturating_add(1)))
     }
 
     /// The smallest id of a job stored at `moment` or later.

@@ -4,9 +4,10 @@ use std::sync::PoisonError;
 
 use crate::{
     domain::{
-        audit::{self, Entry},
+        audit::{self, Action, Entry},
+        bulk::Came,
         drawer::{Drawer, Note, newest_first, read_newest_first},
-        job::JobId,
+        job::{Job, JobId},
         ledger::Work,
     },
     ports::StoreError,
@@ -20,12 +21,23 @@ use super::{
 
 /// Notes that are read or taken out at once.
 const STEP: usize = 500;
+/// Of one job no more is told.
+const DEEDS_MAX: usize = 100;
+
+/// An entry, with the bulk change that it tells of, while that is known.
+#[derive(Debug, PartialEq)]
+pub struct Deed {
+    /// What the log says.
+    pub entry: Entry,
+    /// The bulk change in the background.
+    pub bulk: Option<JobId>,
+}
 
 /// A page of the log.
 #[derive(Debug, Default)]
 pub struct AuditPage {
     /// The entries, newest first.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Deed>,
     /// Where to go on; none at the end.
     pub next: Option<JobId>,
 }
@@ -41,8 +53,47 @@ impl EngineHandle {
         )?;
         let last = notes.get(limit.saturating_sub(1)).filter(|_| notes.len() > limit);
         let next = last.and_then(|note| read_newest_first(&note.key));
-        let entries = notes.iter().take(limit).filter_map(|note| Entry::read(&note.record)).collect();
+        let entries =
+            notes.iter().take(limit).filter_map(|note| self.deed(note).transpose()).collect::<Result<_, _>>()?;
         Ok(AuditPage { entries, next })
+    }
+
+    /// What the log says that was done to this job, by itself or in a change of many in the background, oldest first; of
+    /// the last [`DEEDS_MAX`] of them. Takes some milliseconds for a job that is older than thousands of entries.
+    pub fn deeds_on(&self, job: &Job) -> Result<Vec<Deed>, StoreError> {
+        let end = newest_first(JobId::first_at(job.created_at));
+        let (mut deeds, mut after) = (Vec::new(), None::<Vec<u8>>);
+        loop {
+            let notes = self.shared.world.store.notes(Drawer::Audit, after.as_deref(), STEP)?;
+            for note in notes.iter().take_while(|note| note.key[..] < end[..]) {
+                let Some(deed) = self.deed(note)? else { continue };
+                if deed.entry.job == Some(job.id) || self.has_changed(deed.bulk, job.id)? {
+                    deeds.push(deed);
+                }
+            }
+            after = notes.last().map(|note| note.key.clone()).filter(|last| notes.len() == STEP && last[..] < end[..]);
+            if after.is_none() || deeds.len() >= DEEDS_MAX {
+                deeds.truncate(DEEDS_MAX);
+                deeds.reverse();
+                return Ok(deeds);
+            }
+        }
+    }
+
+    /// A bulk change has the key of its entry.
+    fn deed(&self, note: &Note) -> Result<Option<Deed>, StoreError> {
+        let Some(entry) = Entry::read(&note.record) else { return Ok(None) };
+        let is_of_many = entry.job.is_none() && matches!(entry.action, Action::Replay | Action::Discard);
+        let task = if is_of_many { self.shared.world.store.note(Drawer::Bulk, &note.key)? } else { None };
+        let bulk = task.and_then(|_| read_newest_first(&note.key));
+        Ok(Some(Deed { entry, bulk }))
+    }
+
+    /// Whether a bulk change has changed a job.
+    fn has_changed(&self, bulk: Option<JobId>, job: JobId) -> Result<bool, StoreError> {
+        let Some(bulk) = bulk else { return Ok(false) };
+        let came = self.came(bulk, Some(job.following()), 1)?;
+        Ok(came.jobs.first().is_some_and(|(id, came)| *id == job && *came != Came::Skipped))
     }
 
     /// An entry as a note, for whoever does what it tells of.

@@ -96,7 +96,7 @@ pub struct CamePage {
 pub struct Whereabouts {
     /// By state, in the order of [`StateName::ALL`].
     pub by_state: [u64; StateName::ALL.len()],
-    /// Jobs that are kept no longer.
+    /// Jobs that are kept no longer, or cannot be read.
     pub gone: u64,
 }
 

@@ -26,9 +26,12 @@ use super::{
     Surface,
     params::PageQuery,
     segment::Segment,
-    show_job::read_id,
+    show_job::{aside, read_id},
     view::{self, JobView},
 };
+
+/// A list tells where the jobs of its first changes stand, of so many jobs together.
+const COUNTED_MAX: u64 = 10_000;
 
 /// A bulk change.
 #[derive(Debug, Serialize)]
@@ -51,8 +54,8 @@ pub(super) struct TaskView {
     discarded: u64,
     /// Jobs that passed the filter and could not be changed.
     skipped: u64,
-    /// Where those that were changed stand by now; null while it runs, in a list, and where it is not kept any more which
-    /// they were.
+    /// Where those that were changed stand by now; null while it runs, where it is not kept any more which they were, and in
+    /// a list where they are too many.
     now: Option<NowView>,
 }
 
@@ -61,7 +64,7 @@ pub(super) struct TaskView {
 struct NowView {
     #[serde(flatten)]
     by_state: BTreeMap<&'static str, u64>,
-    /// Kept no longer.
+    /// Kept no longer, or unreadable.
     gone: u64,
 }
 
@@ -93,20 +96,24 @@ pub(super) async fn list(
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Json<Page>, Problem> {
     let PageQuery { limit, cursor } = PageQuery::read(query)?;
-    let page = surface.engine.tasks(cursor, limit).map_err(|_| Problem::store_unavailable())?;
-    let replays = page.tasks.iter().map(|(id, task)| view(*id, task)).collect();
-    Ok(Json(Page { replays, next_cursor: page.next }))
+    let read = move || {
+        let page = surface.engine.tasks(cursor, limit)?;
+        let mut left = COUNTED_MAX;
+        let mut shown = |(id, task): &(JobId, Task)| {
+            let Some(after) = left.checked_sub(task.matched) else { return Ok(view(*id, task)) };
+            left = after;
+            with_now(&surface, *id, task)
+        };
+        let replays = page.tasks.iter().map(&mut shown).collect::<Result<_, _>>()?;
+        Ok(Page { replays, next_cursor: page.next })
+    };
+    aside(read).await.map(Json)
 }
 
 pub(super) async fn show(State(surface): State<Surface>, Segment(id): Segment) -> Result<Json<TaskView>, Problem> {
     let id = read_id(&id)?;
     let task = known(&surface, id)?;
-    let shown = view(id, &task);
-    if task.standing == Standing::Running {
-        return Ok(Json(shown));
-    }
-    let now = aside(move || surface.engine.whereabouts(id, &task)).await?;
-    Ok(Json(TaskView { now: now.map(now_view), ..shown }))
+    aside(move || with_now(&surface, id, &task)).await.map(Json)
 }
 
 pub(super) async fn jobs(
@@ -125,14 +132,6 @@ pub(super) async fn jobs(
         Ok(CamePage { jobs: page.jobs.into_iter().map(shown).collect(), next_cursor: page.next })
     };
     aside(read).await.map(Json)
-}
-
-/// As for a list of jobs: deliveries must not wait for the reading.
-async fn aside<T: Send + 'static>(read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(read)) => Ok(read),
-        Ok(Err(_)) | Err(_) => Err(Problem::store_unavailable()),
-    }
 }
 
 fn known(surface: &Surface, id: JobId) -> Result<Task, Problem> {
@@ -161,6 +160,12 @@ pub(super) fn view(id: JobId, task: &Task) -> TaskView {
         skipped: task.skipped,
         now: None,
     }
+}
+
+/// With where its jobs stand by now, once it has ended. Blocks for some milliseconds for ten thousand jobs.
+fn with_now(surface: &Surface, id: JobId, task: &Task) -> Result<TaskView, StoreError> {
+    let now = if task.standing == Standing::Running { None } else { surface.engine.whereabouts(id, task)? };
+    Ok(TaskView { now: now.map(now_view), ..view(id, task) })
 }
 
 fn now_view(now: Whereabouts) -> NowView {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    Surface, not_stored,
+    Surface,
     signed::{Signed, note_of},
 };
 
@@ -30,7 +30,13 @@ pub(super) async fn handle(State(surface): State<Surface>, Signed(word): Signed)
         let detail = format!("the configuration was not read anew, and nothing has changed: {why}");
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     })?;
-    let note = note_of(&surface, Entry::new(Timestamp::default(), &word, Action::Reload))?;
-    surface.engine.write_down(note).await.map_err(|error| not_stored(&error))?;
+    let note = note_of(&surface, Entry::new(Timestamp::default(), &word, Action::Reload)).map_err(|_| not_noted())?;
+    surface.engine.write_down(note).await.map_err(|_| not_noted())?;
     Ok(Json(json!({"status": "reloaded", "changes": changes})))
+}
+
+/// 503: the audit log alone could not be written.
+fn not_noted() -> Problem {
+    let detail = "what was read anew is in effect, but the store takes no writes, so the audit log has nothing of it";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
 }

@@ -28,6 +28,10 @@ pub(super) fn all() -> Value {
             ("started_at", moment()), ("duration_ms", count()), ("http_status", maybe("integer")), ("outcome", text()),
             ("message", text()),
         ]),
+        "JobChange": closed(&[
+            ("at", moment()), ("who", text()), ("action", one_of(&[Action::Replay, Action::Discard].map(Action::name))),
+            ("note", maybe("string")), ("bulk", or_null(&id())),
+        ]),
         "Verification": verification(),
         "Note": {"type": "object", "additionalProperties": false, "properties": {"note": note()}},
         "Filter": filter(),
@@ -62,6 +66,7 @@ pub(super) fn all() -> Value {
         "AuditEntry": closed(&[
             ("at", moment()), ("who", text()), ("action", one_of(&Action::ALL.map(Action::name))),
             ("job", or_null(&id())), ("filter", maybe("object")), ("count", maybe("integer")), ("note", maybe("string")),
+            ("bulk", or_null(&id())),
         ]),
         "AuditPage": page("entries", "AuditEntry", &id()),
         "Import": closed(&[
@@ -242,7 +247,12 @@ fn whole_job() -> Value {
         ("until", maybe_moment()),
         ("error", maybe("string")),
     ]);
-    members.extend([("attempts_omitted", count()), ("event", maybe("object")), ("waits", or_null(&waits))]);
+    members.extend([
+        ("attempts_omitted", count()),
+        ("event", maybe("object")),
+        ("waits", or_null(&waits)),
+        ("changes", list("JobChange")),
+    ]);
     closed(&members)
 }
 

@@ -93,7 +93,10 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], wanted: &str) -> Result<T,
         return Err(Problem::new(StatusCode::BAD_REQUEST, format!("this is no JSON object; send {wanted}")));
     }
     let parsed = Json::<T>::from_bytes(body);
-    parsed
-        .map(|Json(parsed)| parsed)
-        .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, format!("{}; send {wanted}", rejection.body_text())))
+    parsed.map(|Json(parsed)| parsed).map_err(|rejection| {
+        let words = rejection.body_text();
+        // What the library was about when it met it is nobody's concern.
+        let why = words.split_once(": ").map_or(&*words, |(_, why)| why);
+        Problem::new(StatusCode::BAD_REQUEST, format!("{why}; send {wanted}"))
+    })
 }

@@ -9,14 +9,16 @@ use super::waits::Waits;
 use crate::config::names::Labels;
 use crate::domain::{
     advice,
+    audit::{Action, Entry},
     destination::Delivery,
     drawer::JobEnd,
     event::GradeEvent,
-    job::{Attempt, Job, StateName},
+    job::{Attempt, Job, JobId, StateName},
     outcome::{FailureReason, missing_key},
     score::Points,
     time::Timestamp,
 };
+use crate::engine::audit::Deed;
 
 /// The members that every view of a job has. `A` is a count in lists and the list of attempts in a single view.
 #[derive(Debug, Serialize)]
@@ -59,12 +61,31 @@ pub struct WholeJobView {
     attempts_omitted: u32,
     event: Option<Box<RawValue>>,
     waits: Option<Waits>,
+    changes: Vec<ChangeView>,
+}
+
+/// What somebody did to a job.
+#[derive(Debug, Serialize)]
+struct ChangeView {
+    at: Timestamp,
+    who: String,
+    action: Action,
+    note: Option<String>,
+    /// The bulk change that it was a part of.
+    bulk: Option<JobId>,
 }
 
 impl WholeJobView {
     /// The same, of a job that waits.
     pub(super) fn waiting(self, waits: Option<Waits>) -> Self {
         Self { waits, ..self }
+    }
+
+    /// The same, of a job to which somebody did something.
+    pub(super) fn changed(self, deeds: Vec<Deed>) -> Self {
+        let change =
+            |Deed { entry: Entry { at, who, action, note, .. }, bulk }| ChangeView { at, who, action, note, bulk };
+        Self { changes: deeds.into_iter().map(change).collect(), ..self }
     }
 }
 
@@ -109,6 +130,7 @@ pub fn whole(job: &Job, labels: &Labels) -> WholeJobView {
         attempts_omitted: job.attempts_omitted,
         event: serde_json::from_slice(&job.body).ok(),
         waits: None,
+        changes: Vec::new(),
     }
 }
 

@@ -65,6 +65,14 @@ async fn who_did_what_and_why_is_noted_and_outlives_a_kill() {
     assert_eq!((&seen[2]["filter"], &seen[2]["count"], &seen[2]["job"]), (&filter, &json!(1), &Value::Null));
     assert_eq!((&seen[4]["job"], &seen[4]["count"]), (&json!(ids[0]), &json!(1)));
     assert_eq!(seen[5]["filter"], json!({"platform": "campus"}));
+    let changes = worker.get(&format!("/api/v1/jobs/{}", ids[0])).await["changes"].clone();
+    let change = |entry: &Value, action: &str, note: Option<&str>| json!({"at": entry["at"], "who": "operator", "action": action, "note": note, "bulk": null});
+    let replayed = change(&seen[4], "replay", Some("the key is there now"));
+    assert_eq!(
+        changes,
+        json!([replayed, change(&seen[3], "discard", None)]),
+        "the job tells its own part, oldest first"
+    );
     worker.kill();
     worker.start().await;
     assert_eq!(entries(&worker).await, seen);
@@ -154,9 +162,7 @@ async fn a_background_replay_of_thousands_comes_to_a_true_end_across_a_kill() {
     assert_eq!((&after["queued"], &after["flagged"]), (&json!(QUIZ), &json!(ESSAY)), "each is counted once: {after}");
     let stand = json!({"queued": QUIZ, "delivered": 0, "flagged": 0, "superseded": 0, "discarded": 0, "gone": 0});
     assert_eq!(task["now"], stand, "it is over, and its grades wait for the platform");
-    let mut in_list = task.clone();
-    in_list["now"] = Value::Null;
-    assert_eq!(worker.get("/api/v1/replays").await["replays"], json!([in_list]));
+    assert_eq!(worker.get("/api/v1/replays").await["replays"], json!([task]));
     let mut told: Vec<String> = Vec::new();
     let mut cursor = String::new();
     loop {
@@ -180,6 +186,16 @@ async fn a_background_replay_of_thousands_comes_to_a_true_end_across_a_kill() {
     assert_eq!(groups, json!({"groups": [group], "omitted": 0}));
     let entry = entries(&worker).await.remove(0);
     assert_eq!((&entry["action"], &entry["count"], &entry["filter"]), (&json!("replay"), &json!(QUIZ), &filter));
+    assert_eq!(entry["bulk"], task["id"]);
+    let changes = async |id: &str| worker.get(&format!("/api/v1/jobs/{id}")).await["changes"].clone();
+    let change = json!({
+        "at": entry["at"], "who": "operator", "action": "replay", "note": "the key is there now", "bulk": task["id"],
+    });
+    for id in [&told[0], &told[QUIZ / 2], &told[QUIZ - 1]] {
+        assert_eq!(changes(id).await, json!([change]), "each of its jobs tells of it");
+    }
+    let left = worker.get("/api/v1/jobs?state=flagged&limit=1").await["jobs"][0]["id"].clone();
+    assert_eq!(changes(left.as_str().expect("an id")).await, json!([]), "and no other");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,11 +242,20 @@ async fn a_configuration_is_read_anew_or_says_what_is_wrong() {
     assert_eq!(call("/api/v1/reload", "second-s3cret").await.0, 401, "a broken file has changed nothing");
     let reloaded = json!({"status": "reloaded", "changes": ["[[tokens]] new is new"]});
     assert_eq!(call("/api/v1/reload", "first-s3cret").await, (200, reloaded));
-    assert_eq!(call("/api/v1/reload", "second-s3cret").await.0, 200);
+    let waiting = fs::read_to_string(worker.config_path()).expect("a file") + "[delivery]\ntimeout = \"7s\"\n";
+    fs::write(worker.config_path(), waiting).expect("a file");
+    let reloaded = json!({"status": "reloaded", "changes": ["[delivery] has changed, and waits for a restart"]});
+    for time in 1..=2 {
+        assert_eq!(
+            call("/api/v1/reload", "second-s3cret").await,
+            (200, reloaded.clone()),
+            "it still waits at time {time}"
+        );
+    }
     let audit = client().get(worker.url("/api/v1/audit")).bearer_auth("second-s3cret");
     let audit: Value = audit.send().await.expect("an answer").json().await.expect("JSON");
     let who: Vec<_> = audit["entries"].as_array().expect("entries").iter().map(|entry| entry["who"].clone()).collect();
-    assert_eq!(who, ["new", "ops"], "what was refused was not done");
+    assert_eq!(who, ["new", "new", "ops"], "what was refused was not done");
 }
 
 /// Every call that there is, with a token of each role, and with none.

@@ -29,7 +29,7 @@ async fn the_newest_ten_thousand_entries_are_kept_in_their_order() {
         let (mut numbers, mut before) = (Vec::new(), None);
         loop {
             let page = handle.audit(before, 999).expect("the store answers");
-            numbers.extend(page.entries.iter().filter_map(|entry| entry.count));
+            numbers.extend(page.entries.iter().filter_map(|deed| deed.entry.count));
             let Some(next) = page.next else { return numbers };
             before = Some(next);
         }
