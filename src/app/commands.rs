@@ -162,11 +162,16 @@ async fn run(path: Option<&Path>) -> Result<(), CliError> {
             }
         }
     }
+    end(service, &mut signals).await
+}
+
+/// Lets everything come to its end, unless a signal asks for it a second time.
+async fn end(service: Service, signals: &mut Signals) -> Result<(), CliError> {
     info!("passback stops: nothing more is taken in, attempts under way are let end");
     tokio::select! {
         stopped = service.stop() => stopped.map_err(|error| CliError::Failed(format!("{error:#}")))?,
         // What is under way counts as cut off at the next start, as after a kill; nothing is lost.
-        () = stop_again(&mut signals) => warn!("passback stops at once, as asked a second time"),
+        () = stop_again(signals) => warn!("passback stops at once, as asked a second time"),
     }
     info!("passback has stopped");
     Ok(())
@@ -193,18 +198,20 @@ async fn start_unless_stopped(
     };
     match started {
         Some(service) if imports.is_ending() => {
-            service.stop().await.map_err(|error| CliError::Failed(format!("{error:#}")))?;
+            end(service, signals).await?;
+            Ok(None)
         }
         Some(service) => {
             if is_to_reload {
                 reload(&service).await;
             }
-            return Ok(Some(service));
+            Ok(Some(service))
         }
-        None => {}
+        None => {
+            info!("passback has stopped");
+            Ok(None)
+        }
     }
-    info!("passback has stopped");
-    Ok(None)
 }
 
 /// Starts the service; before it, the import that was asked for. What a kill has left undone is taken up so. None where the

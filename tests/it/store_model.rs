@@ -313,6 +313,8 @@ impl Pair {
             let job = store.job(*id).expect("reading works");
             same(&shown(job.as_ref()), &shown(self.model.jobs.get(id)));
         }
+        let states = store.states(&self.ids).expect("reading works");
+        assert!(states.into_iter().eq(self.ids.iter().map(|id| Some(self.model.jobs.get(id)?.state_name()))));
         for which in 0..3 {
             assert_eq!(all_due(store, &origin(which)), self.due(&origin(which)));
             let key = [which; 16];

@@ -125,4 +125,15 @@ async fn a_bulk_change_forgets_no_job_whose_step_the_store_did_not_take() {
     let task = handle.task(id).expect("reading works").expect("the task");
     assert_eq!((task.discarded, task.skipped), (3, 0), "{task:?}");
     assert_eq!(universe.count(StateName::Discarded), 3);
+    let stand = handle.whereabouts(id, &task).expect("reading works").expect("its steps are known");
+    assert_eq!(
+        (stand.by_state[StateName::Discarded as usize], stand.by_state.iter().sum::<u64>(), stand.gone),
+        (3, 3, 0)
+    );
+    let of_more = Task { matched: 4, ..task };
+    assert_eq!(
+        handle.whereabouts(id, &of_more).expect("reading works"),
+        None,
+        "where steps are missing nothing is counted"
+    );
 }
