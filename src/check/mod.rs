@@ -154,7 +154,7 @@ const STEP_LIMIT: Duration = Duration::from_secs(15);
 fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
     let mut sections: Vec<Pending<'a, Vec<Remark>>> = vec![
         Box::pin(async { configuration::section(scene) }),
-        Box::pin(store::section(&scene.config.store.path)),
+        Box::pin(store::section(&scene.config.store.path, scene.config.rules())),
         Box::pin(listen::section(scene.config.http.listen, &scene.config.store.path)),
         Box::pin(broker::section(scene.broker.as_ref(), scene.config.amqp.outcomes_exchange.as_deref())),
         Box::pin(async { keys::section(scene.config) }),

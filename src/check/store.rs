@@ -1,4 +1,4 @@
-//! The folder of the store. Its format is judged by who opens it; here it stays shut.
+//! The folder of the store. The store itself stays shut: whether it opens is tried on a copy.
 
 use std::{
     io,
@@ -12,13 +12,21 @@ use super::{Remark, STEP_LIMIT, Section};
 use crate::adapters::store::{
     RESERVE_BYTES,
     look::{Folder, FolderLook, look},
+    proof::{Proof, prove},
 };
+use crate::domain::ledger::Rules;
 
 /// Looks at the folder and judges what was seen.
-pub(super) async fn section(path: &Path) -> Vec<Remark> {
+pub(super) async fn section(path: &Path, rules: Rules) -> Vec<Remark> {
     let mut section = Section::named("store", path.display().to_string());
     match look_in_time(path.to_owned()).await {
-        Some(looked) => judge(&mut section, &looked),
+        Some(looked) => {
+            judge(&mut section, &looked);
+            if is_at_rest(&looked) {
+                let path = path.to_owned();
+                judge_proof(&mut section, in_time(move || prove(&path, rules)).await);
+            }
+        }
         None => {
             let seen = format!("the disk did not answer within {} s", STEP_LIMIT.as_secs());
             section.fail("folder", seen, "the disk hangs: look at the machine's own log, and at the mount");
@@ -27,11 +35,32 @@ pub(super) async fn section(path: &Path) -> Vec<Remark> {
     section.done()
 }
 
-/// A thread of its own, which a disk that hangs keeps without keeping us.
+/// What is seen of a folder; none where its disk hangs.
 pub(super) async fn look_in_time(path: PathBuf) -> Option<FolderLook> {
+    in_time(move || look(&path)).await
+}
+
+/// A thread of its own, which a disk that hangs keeps without keeping us.
+async fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (tell, told) = oneshot::channel();
-    thread::Builder::new().name("look".to_owned()).spawn(move || drop(tell.send(look(&path)))).ok()?;
+    thread::Builder::new().name("look".to_owned()).spawn(move || drop(tell.send(work()))).ok()?;
     timeout(STEP_LIMIT, told).await.ok()?.ok()
+}
+
+/// Whether there is a store that nobody has open.
+fn is_at_rest(looked: &FolderLook) -> bool {
+    matches!(looked, FolderLook::There(folder) if folder.store_bytes.is_some() && !folder.in_use && folder.written.is_ok())
+}
+
+fn judge_proof(section: &mut Section, proof: Option<Proof>) {
+    const HOW: &str = "docs/operations.md says how to go on, under \"A damaged store\"";
+    match proof {
+        Some(Proof::Sound { jobs }) => section.ok("open", format!("it opens, and is sound; jobs in it: {jobs}")),
+        Some(Proof::Flawed(why)) => section.warn("open", format!("it opens, and some of it is damaged: {why}"), HOW),
+        Some(Proof::Unusable(why)) => section.fail("open", why, HOW),
+        Some(Proof::NotTried(why)) => section.ok("open", format!("not tried: {why}")),
+        None => section.ok("open", format!("not tried: its files could not be read within {} s", STEP_LIMIT.as_secs())),
+    }
 }
 
 fn judge(section: &mut Section, looked: &FolderLook) {

@@ -57,6 +57,7 @@ mod outline;
 mod overlay;
 mod parts;
 mod platforms;
+pub mod proof;
 mod recent;
 mod record;
 mod reserve;

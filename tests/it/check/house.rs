@@ -2,12 +2,16 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use passback::domain::time::Timestamp;
 use tokio::process::Command;
 
 use super::scene::Scene;
-use crate::service::{
-    broker::{Broker, unique},
-    worker::{Worker, free_address},
+use crate::{
+    service::{
+        broker::{Broker, unique},
+        worker::{Worker, free_address},
+    },
+    store_common::{admit, carry_out, lti11_event, open, rules},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,3 +167,32 @@ async fn a_store_where_no_folder_can_be_is_named() {
     let checked = Scene::new("").with_store("/proc/passback", "").check(&[]).await;
     checked.names("store folder failed", "/proc cannot be written", "make the folder");
 }
+
+/// A stopped store is opened as a start would, but on a copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_a_start_could_not_open_is_named_and_left_as_it_is() {
+    let scene = Scene::new("");
+    let store = scene.folder.path().join("store");
+    let folder = store.clone();
+    let filling = tokio::task::spawn_blocking(move || {
+        let (store, _) = open(&folder, rules()).expect("a store");
+        for student in 0..20 {
+            carry_out(&store, admit(&lti11_event(student, 300), student.into()), NOW);
+        }
+    });
+    filling.await.expect("no panic");
+    scene.check(&[]).await.is_well("store", "open", "is sound; jobs in it: 20");
+    let files = || ["db", "conf", "highwater"].map(|name| fs::read(store.join(name)).expect("a file"));
+    let (whole, bytes) = (files(), fs::metadata(store.join("db")).expect("a file").len());
+    fs::OpenOptions::new().write(true).open(store.join("db")).and_then(|file| file.set_len(bytes / 2)).expect("a cut");
+    let damaged = files();
+    let shown = store.display().to_string();
+    scene.check(&[]).await.names("store open failed", &shown, "A damaged store");
+    assert!(files() == damaged && files() != whole, "it is as it was");
+    fs::write(store.join("db"), vec![0x5a; 1 << 20]).expect("a file");
+    let checked = scene.check(&[]).await;
+    checked.names("store open failed", &shown, "A damaged store");
+    assert!(!checked.document.to_string().contains(".rs:"), "{:#}", checked.document);
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
