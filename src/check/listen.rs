@@ -44,13 +44,19 @@ fn whose(section: &mut Section, looked: Option<&FolderLook>, store: &Path) {
         Some(FolderLook::Unusable(_)) | None => false,
     };
     if is_idle {
-        let seen = format!("a worker listens there, but none has the store in {} open", store.display());
-        let advice = "it is one of another configuration: stop it, or set [http] listen to another port";
-        section.warn("listen", seen, advice);
+        let seen = format!(
+            "a worker listens there, and its store is another one than this configuration names ({})",
+            store.display()
+        );
+        section.fail("listen", seen, OF_ANOTHER);
     } else {
         section.ok("listen", "a worker listens there");
     }
 }
+
+/// Never to stop it: it may well be the live one, and what was checked the wrong file.
+const OF_ANOTHER: &str = "either this is not that worker's configuration, then name its own with --config (and run this as its user, with \
+                          its environment); or the address is taken by another worker, then set [http] listen to another port";
 
 /// Whether nobody listens there. Of port 0, which is another one each time, nobody knows.
 pub(super) fn is_free(address: SocketAddr) -> bool {

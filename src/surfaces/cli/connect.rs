@@ -163,7 +163,12 @@ fn found(path: &Path) -> Result<Token, CliError> {
     let path_shown = path.display().to_string();
     let mut text = String::new();
     match File::open(path).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Token::None(format!("there is no {path_shown}"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Token::None(format!(
+            "there is no {path_shown}; if the worker has a configuration of its own, name it with --config"
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(Token::None(format!("{path_shown} cannot be read: {error}; run this as the user of the worker")))
+        }
         Err(error) => Ok(Token::None(format!("{path_shown} cannot be read: {error}"))),
         Ok(_) => match given(&text.into()) {
             Ok(Token::Given(token)) => Ok(Token::Found { token, path: path_shown }),

@@ -151,8 +151,10 @@ async fn an_address_that_is_taken_is_named_and_a_worker_there_is_well() {
     checked.names("http listen failed", "annot assign requested address", "an address of this machine");
     let worker = Worker::started("").await;
     let scene = listen(worker.url("").trim_start_matches("http://"));
-    let elsewhere = "a worker listens there, but none has the store in";
-    scene.check(&[]).await.names_only("http listen warning", elsewhere, "another configuration");
+    let elsewhere = "its store is another one than this configuration names";
+    let checked = scene.check(&[]).await;
+    checked.names_only("http listen failed", elsewhere, "name its own with --config");
+    assert!(!format!("{:#}", checked.document).contains("stop it"), "{:#}", checked.document);
     let scene = scene.with_store(&worker.store().display().to_string(), &listen_at(&worker, key));
     scene.check(&[]).await.is_well("http", "listen", "a worker listens there");
     listen("127.0.0.1:0").check(&[]).await.is_well("http", "listen", "the worker can");

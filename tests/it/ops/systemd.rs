@@ -1,10 +1,10 @@
 //! The systemd unit, judged by systemd's own tools; it is not run, because that needs a machine that systemd runs.
 
-use std::{collections::BTreeSet, fs, process::Command, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, time::Duration};
 
-use passback::config::Config;
+use passback::config::{Config, load::LoadOptions};
 
-use super::files::{output, said_by, text};
+use super::files::{output, path, said_by, text};
 use crate::service::{
     delivery::{lms, lti11, settings, signing_key},
     worker::{Worker, wait_for},
@@ -62,6 +62,24 @@ fn the_user_of_the_unit_is_made_by_the_file_beside_it() {
     for setting in ["User", "Group"] {
         assert!(text(UNIT).contains(&format!("\n{setting}={user}\n")), "{setting} is not {user}");
     }
+}
+
+/// The commands read the file and not the unit: what stood in the unit alone they would not know.
+#[test]
+fn the_steps_of_the_unit_put_the_store_where_the_commands_look() {
+    let unit = text(UNIT);
+    assert!(!unit.contains("\nEnvironment=PASSBACK_"), "a setting of the unit is hidden from the commands");
+    let step = unit.lines().find_map(|line| line.strip_prefix("#   sed -i ")).expect("a step that names the store");
+    let (script, file) = step.rsplit_once(' ').expect("a script and its file");
+    assert!(unit.contains(&format!("\nExecStart=/usr/local/bin/passback run --config {file}\n")), "{file}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("passback.toml");
+    fs::copy(path("deploy/passback.toml"), &config).expect("a copy");
+    said_by(Command::new("sh").arg("-c").arg(format!("sed -i {script} {}", config.display())));
+    let loaded = Config::load(LoadOptions { path: Some(config), env: std::iter::empty() }).expect("it is right");
+    let state = unit.lines().find_map(|line| line.strip_prefix("StateDirectory=")).expect("a folder");
+    assert_eq!(loaded.store.path, Path::new("/var/lib").join(state));
+    assert!(text("docs/operations.md").contains(&format!("sudo -u passback passback --config {file}'")), "{file}");
 }
 
 /// The worker takes an event, delivers it, reads its files anew and stops; each system call that it makes on its way must
