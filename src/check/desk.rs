@@ -14,7 +14,10 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
-use super::{Findings, Patience, Remark, Road, Section, platform, reach};
+use super::{
+    Findings, Patience, Remark, Road, Section, platform, reach,
+    signature::{self, Past, Proof},
+};
 use crate::{
     adapters::{secrets::ConfiguredRegistry, transport::HttpTransport},
     config::lti::Platform,
@@ -76,12 +79,12 @@ impl Desk {
     }
 
     /// Checks the platform of this name: its entry in `[[platforms]]`, or the way to the `origins` that are known by that
-    /// name where there is none.
+    /// name where there is none. `past` is what became of the grades that went there.
     ///
     /// # Errors
     ///
     /// It is being checked already, or enough others are.
-    pub async fn check(&self, name: &str, origins: &[Origin]) -> Result<Findings, NotChecked> {
+    pub async fn check(&self, name: &str, origins: &[Origin], past: Past) -> Result<Findings, NotChecked> {
         let _place = self.take_place(name)?;
         let platforms = self.platforms.load_full();
         let road = Road {
@@ -94,8 +97,8 @@ impl Desk {
         };
         let steps = async {
             match platforms.iter().find(|platform| platform.name == name) {
-                Some(platform) => platform::section(road, platform).await,
-                None => ways(road, name, origins).await,
+                Some(platform) => platform::section(road, platform, Some(past)).await,
+                None => ways(road, name, origins, &past).await,
             }
         };
         let remarks = timeout(WITHIN, steps).await.unwrap_or_else(|_| too_long(name));
@@ -128,12 +131,15 @@ impl Drop for Place<'_> {
 }
 
 /// The ways to a platform that the configuration does not name: it is known by the URLs of its events.
-async fn ways(road: Road<'_>, name: &str, origins: &[Origin]) -> Vec<Remark> {
+async fn ways(road: Road<'_>, name: &str, origins: &[Origin], past: &Past) -> Vec<Remark> {
     let mut section = Section::named("platform", name);
     for origin in origins {
         if let Ok(url) = ServiceUrl::parse(&format!("{}/", origin.as_str())) {
             reach::visit(road, &mut section, &url, OF_EVENTS).await;
         }
+    }
+    if !origins.is_empty() {
+        signature::tell(&mut section, Proof::Unsigned, past);
     }
     section.done()
 }
@@ -173,10 +179,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_allowed_is_not_called_and_the_events_are_named() {
         let origin = ServiceUrl::parse("http://127.0.0.1:9/").expect("a URL").origin();
-        let found = desk().check("127.0.0.1:9", &[origin]).await.expect("a check");
+        let found = desk().check("127.0.0.1:9", &[origin], Past::default()).await.expect("a check");
         let [remark] = &found.checks[..] else { panic!("{found:?}") };
         assert_eq!((found.ok, remark.step, remark.name.as_deref()), (false, "egress", Some("127.0.0.1:9")));
         assert!(remark.advice.as_deref().is_some_and(|advice| advice.contains(OF_EVENTS)), "{remark:?}");
-        assert!(desk().check("nobody", &[]).await.expect("a check").checks.is_empty());
+        assert!(desk().check("nobody", &[], Past::default()).await.expect("a check").checks.is_empty());
     }
 }

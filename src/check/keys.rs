@@ -81,7 +81,8 @@ fn shared_secrets(section: &mut Section, keys: &[LtiKey]) {
     } else if keys.is_empty() {
         section.ok("lti keys", "there is none: nothing is delivered by LTI 1.1 or delegated");
     } else {
-        section.ok("lti keys", format!("{}, each with its secret", counted(keys.len(), "consumer key")));
+        let seen = format!("{}, each with its secret", counted(keys.len(), "consumer key"));
+        section.ok("lti keys", format!("{seen}; whether it is right, --outcome-url with --sourcedid shows"));
     }
 }
 

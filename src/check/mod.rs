@@ -21,6 +21,7 @@ mod outcome;
 mod platform;
 mod reach;
 mod refusal;
+pub mod signature;
 mod store;
 
 use std::{net::SocketAddr, time::Duration};
@@ -28,6 +29,7 @@ use std::{net::SocketAddr, time::Duration};
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
 
+use self::signature::Past;
 use crate::{
     adapters::{amqp, secrets::ConfiguredRegistry, transport::HttpTransport},
     config::{Config, Sources, lti::Platform},
@@ -109,6 +111,16 @@ pub struct Scene<'a> {
     pub wishes: Wishes,
 }
 
+impl Scene<'_> {
+    /// Nothing is known of the grades that went to a platform. Where one is about to be read from it, that tells of the
+    /// secret.
+    fn past_of(&self, platform: &Platform) -> Option<Past> {
+        let read = self.wishes.outcome.as_ref().filter(|wish| wish.sourcedid.is_some());
+        let is_signed_for = read.is_some_and(|wish| platform.origin.as_ref() == Some(&wish.url.origin()));
+        (!is_signed_for).then(Past::default)
+    }
+}
+
 /// What is tried only if somebody asks for it.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
@@ -169,7 +181,7 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
         listen: Some(scene.config.http.listen),
     };
     for platform in &scene.config.platforms {
-        sections.push(Box::pin(platform::section(road, platform)));
+        sections.push(Box::pin(platform::section(road, platform, scene.past_of(platform))));
     }
     for (host, keys) in keys::hosts(&scene.config.lti_keys) {
         sections.push(Box::pin(reach::host_section(road, host, keys)));

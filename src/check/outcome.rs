@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{OutcomeWish, Patience, Remark, Road, Section, reach, told};
+use super::{OutcomeWish, Patience, Remark, Road, Section, reach, signature::NOT_TRIED, told};
 use crate::{
     domain::{
         cause::{Words, speaks_of_unsupported},
@@ -28,7 +28,7 @@ pub(super) async fn section(road: Road<'_>, wish: &OutcomeWish) -> Vec<Remark> {
                 None => {
                     reach::visit(road, &mut section, &wish.url, SETTING).await;
                     let advice = "give the lis_result_sourcedid of a launch with --sourcedid: its grade is read, and not written";
-                    section.warn("signature", "not tried: nothing was signed, so the secret may be wrong", advice);
+                    section.warn("signature", NOT_TRIED, advice);
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     Remark, Road, SERVED_LATER, Section, clock, listed, reach,
     refusal::{Cause, Refusal},
+    signature::{self, Past, Proof},
     told,
 };
 use crate::{
@@ -24,10 +25,12 @@ use crate::{
     ports::Registry as _,
 };
 
-/// Tries a platform.
-pub(super) async fn section(road: Road<'_>, platform: &Platform) -> Vec<Remark> {
+/// Tries a platform. Without a past nothing is said of what was not signed.
+pub(super) async fn section(road: Road<'_>, platform: &Platform, past: Option<Past>) -> Vec<Remark> {
     let mut section = Section::named("platform", &platform.name);
+    let mut proof = Proof::Unsigned;
     if let Some(registration) = platform.registration() {
+        proof = Proof::Signed;
         try_tokens(road, &mut section, registration).await;
     }
     let token_origin = platform.token_url.as_ref().map(ServiceUrl::origin);
@@ -36,6 +39,9 @@ pub(super) async fn section(road: Road<'_>, platform: &Platform) -> Vec<Remark> 
         if let Ok(url) = url {
             reach::visit(road, &mut section, &url, "origin").await;
         }
+    }
+    if let Some(past) = past {
+        signature::tell(&mut section, proof, &past);
     }
     section.done()
 }

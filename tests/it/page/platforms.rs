@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::service::{
-    delivery::{ags, lms, lti11, settings, signing_key},
+    delivery::{SECRET, ags, lms, lti11, settings, signing_key},
     worker::{Worker, wait_for},
 };
 
@@ -54,7 +54,34 @@ async fn an_operator_has_a_platform_checked_from_where_the_worker_runs() {
     let id = worker.submit(&json!([lti11(&other, "ann", 8)])).await.remove(0);
     let name = worker.job_in(&id, "delivered").await["platform"].as_str().expect("a name").to_owned();
     let (status, reached) = check(&worker, &name).await;
-    assert_eq!((status, steps(&reached)), (200, vec!["name ok".to_owned(), "reach ok".to_owned()]), "{reached}");
+    assert_eq!((status, steps(&reached)), (200, expected(["name ok", "reach ok", "signature ok"])), "{reached}");
+}
+
+fn expected<const N: usize>(steps: [&str; N]) -> Vec<String> {
+    steps.map(str::to_owned).to_vec()
+}
+
+/// No check signs for a shared secret, so a wrong one is never well: first it was not tried, then a grade was refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_whose_secret_is_wrong_is_not_called_well() {
+    let campus = lms().await;
+    let named = format!("[[platforms]]\nname = \"lab\"\norigin = \"{}\"\n", campus.base_url());
+    let text = settings(&campus, &signing_key()).replace(&format!("secret = \"{SECRET}\""), "secret = \"another-one\"");
+    let (text, _) = text.split_once("[[platforms]]").expect("a platform");
+    let worker = Worker::started(&format!("{text}{named}")).await;
+    let (_, untried) = check(&worker, "lab").await;
+    assert_eq!(steps(&untried), expected(["name ok", "reach ok", "signature warning"]), "{untried}");
+    assert!(untried.to_string().contains("the secret may be wrong"), "{untried}");
+    let id = worker.submit(&json!([lti11(&campus, "ann", 8)])).await.remove(0);
+    wait_for("a refusal", async || {
+        (worker.get(&format!("/api/v1/jobs/{id}")).await["reason"] == "unauthorized").then_some(())
+    })
+    .await;
+    let (_, refused) = check(&worker, "lab").await;
+    assert_eq!(steps(&refused), expected(["name ok", "reach ok", "signature warning"]), "{refused}");
+    let step = &refused["checks"][2];
+    assert!(step["seen"].as_str().is_some_and(|seen| seen.contains("was refused: ")), "{step}");
+    assert!(step["advice"].as_str().is_some_and(|advice| advice.contains("secret")), "{step}");
 }
 
 /// Two press the button, and the second one while the platform lets the first one wait.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::worker::{LOCAL, QUICK, Worker, wait_for};
 
 pub(crate) const KEY: &str = "key-1";
-const SECRET: &str = "sesame-open-1";
+pub(crate) const SECRET: &str = "sesame-open-1";
 
 /// A platform that knows our consumer key.
 pub(crate) async fn lms() -> SimulatedLms {
