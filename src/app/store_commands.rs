@@ -116,13 +116,14 @@ pub(super) async fn import(
     let mut from = lines_of(args)?;
     let wholeness = if args.partial { Wholeness::Waived } else { Wholeness::Needed };
     let folder = load_local(path)?.store.path;
-    if matches!(look(&folder), FolderLook::There(there) if there.in_use) {
+    let is_open = || matches!(look(&folder), FolderLook::There(there) if there.in_use);
+    if is_open() {
         importing::examine(&mut from, wholeness, &mut bars()).map_err(|error| failed(&error))?;
         bring(&mut from, &folder).map_err(|error| {
             let shown = folder.display();
             CliError::Failed(format!("the file cannot be put into {shown}, where the worker finds it: {error}"))
         })?;
-        return import::report(args, import::ask(args, local).await?, screen);
+        return import::report(args, import::ask(args, local, is_open).await?, screen);
     }
     if args.connect.names_a_worker() {
         let shown = folder.display();

@@ -43,9 +43,10 @@ const EXAMPLES: &str = "Examples:
   jq -c 'select(.kind != \"job\" or .state == \"flagged\")' jobs.ndjson | passback import --partial -
 
 The jobs go into the store at [store] path; it is made where there is none. A worker that runs on it stands aside meanwhile: it
-ends its attempts, answers nobody, and goes on by itself when the import is made. All of the file is imported, or nothing: each bad line is named by its number, and the store stays as it was. Jobs keep their ids, states and
-attempts. A job that is there already, or whose event is, is left alone and counted. Where a gradebook cell has jobs of both,
-the newest grade wins; a bulk change that was under way in either is over. There must be room for the store a second time.";
+ends its attempts, answers nobody, and goes on by itself when the import is made. All of the file is imported, or nothing: each
+bad line is named by its number, and the store stays as it was. Jobs keep their ids, states and attempts. A job that is there
+already, or whose event is, is left alone and counted. Where a gradebook cell has jobs of both, the newest grade wins; a bulk
+change that was under way in either is over. There must be room for the store a second time.";
 
 /// What came of it, in jobs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -64,6 +65,8 @@ pub struct Outcome {
 
 /// How long a worker may be silent while it stands aside.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
+/// How long a worker that goes on may have its store shut at the most.
+const LET_GO_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What a worker tells of its last import.
@@ -74,18 +77,27 @@ struct Told {
     error: Option<String>,
 }
 
-/// Asks the worker to import what lies in the folder of its store, and waits until that is made.
-pub async fn ask(args: &ImportArgs, local: FindLocal<'_>) -> Result<Outcome, CliError> {
+/// Asks the worker to import what lies in the folder of its store, and waits until that is made, or until nobody has the store
+/// open any more.
+pub async fn ask(args: &ImportArgs, local: FindLocal<'_>, is_open: impl Fn() -> bool) -> Result<Outcome, CliError> {
     const PATH: &[&str] = &["api", "v1", "import"];
     let client = args.connect.client(local)?;
     let wish = json!({ "partial": args.partial, "note": args.note }).to_string();
     client.post(PATH, Payload::Json(wish)).await?;
     let _progress = Progress::waiting("the worker stands aside while its store is made anew");
-    let mut heard = Instant::now();
+    let (mut heard, mut held) = (Instant::now(), Instant::now());
     loop {
         tokio::time::sleep(PAUSE).await;
+        if is_open() {
+            held = Instant::now();
+        }
         // While it stands aside nobody answers.
         let Ok(answer) = client.get(PATH, &[]).await else {
+            if held.elapsed().min(heard.elapsed()) > LET_GO_MAX {
+                return Err(CliError::Failed(
+                    "the worker was stopped meanwhile: its next start makes the import".to_owned(),
+                ));
+            }
             if heard.elapsed() > SILENCE_MAX {
                 let minutes = SILENCE_MAX.as_secs() / 60;
                 return Err(CliError::Failed(format!(
