@@ -1,4 +1,4 @@
-//! A list of jobs as a table: a line each, the id whole, the least needed columns only where there is room.
+//! A list of jobs as a table: a line each with the id whole, and below it what has no room there.
 
 use super::{
     answers::Job,
@@ -37,12 +37,12 @@ const fn column(heading: &'static str, width_min: u16, fit: Fit) -> Column {
 const JOB_COLUMNS: [Column; 10] = [
     column("ID", 0, Fit::Whole),
     column("STATE", 0, Fit::Whole),
-    column("STORED", 0, Fit::Whole),
+    column("STORED", 80, Fit::Whole),
     column("NEXT TRY", 120, Fit::Whole),
     column("PLATFORM", 0, Fit::Words),
-    column("USER", 100, Fit::Words),
+    column("USER", 0, Fit::Words),
     column("ACTIVITY", 130, Fit::Words),
-    column("SCORE", 80, Fit::Number),
+    column("SCORE", 100, Fit::Number),
     column("TRIES", 110, Fit::Number),
     column("REASON", 90, Fit::Words),
 ];
@@ -64,10 +64,10 @@ fn job_row(job: &Job, look: Look) -> Vec<(Tone, String)> {
 
 const FAILURE_COLUMNS: [Column; 9] = [
     column("ID", 0, Fit::Whole),
-    column("FLAGGED", 0, Fit::Whole),
+    column("FLAGGED", 80, Fit::Whole),
     column("REASON", 0, Fit::Words),
     column("PLATFORM", 0, Fit::Words),
-    column("USER", 90, Fit::Words),
+    column("USER", 0, Fit::Words),
     column("ACTIVITY", 120, Fit::Words),
     column("SCORE", 100, Fit::Number),
     column("TRIES", 110, Fit::Number),
@@ -126,9 +126,11 @@ mod tests {
     #[test]
     fn a_person_gets_what_fits() {
         let expected = "\
-ID                          STATE    STORED      PLATFORM                 SCORE
-01JD8Y3K5V7Q2W9XZB4N6M8P0R  flagged  30 min ago  moodle                8.5 / 10
-01JD8Y3K5V7Q2W9XZB4N6M8P0S  queued   5 s ago     lms.example.edu:8443         -
+ID                          STATE    STORED      PLATFORM         USER
+01JD8Y3K5V7Q2W9XZB4N6M8P0R  flagged  30 min ago  moodle           user-with-a-r…
+  activity algebra-1 · score 8.5 / 10 · tries 6 · reason server_error
+01JD8Y3K5V7Q2W9XZB4N6M8P0S  queued   5 s ago     lms.example.ed…  -
+  next try in 30 s · tries 0
 ";
         check(ListKind::Jobs, testing::person(80), expected);
     }
@@ -140,19 +142,32 @@ ID                          STATE    STORED      PLATFORM                 SCORE
             "ACTIVITY      SCORE  TRIES\n",
             "01JD8Y3K5V7Q2W9XZB4N6M8P0R  3 min ago  server_error  moodle               user-with-a-rathe…  ",
             "algebra-1  8.5 / 10      6\n",
+            "  last words 503 Service Unavailable\n",
             "01JD8Y3K5V7Q2W9XZB4N6M8P0S  -          -             lms.example.edu:84…  -                   ",
             "-                 -      0\n",
         ];
         check(ListKind::Failures, testing::person(120), &expected.concat());
+        let usual = "\
+ID                          FLAGGED    REASON        PLATFORM       USER
+01JD8Y3K5V7Q2W9XZB4N6M8P0R  3 min ago  server_error  moodle         user-with-a…
+  activity algebra-1 · score 8.5 / 10 · tries 6
+  last words 503 Service Unavailable
+01JD8Y3K5V7Q2W9XZB4N6M8P0S  -          -             lms.example.…  -
+  tries 0
+";
+        check(ListKind::Failures, testing::person(80), usual);
     }
 
     #[test]
-    fn no_line_is_wider_than_the_terminal() {
+    fn no_line_is_wider_than_the_terminal_and_nothing_goes_in_silence() {
         let jobs: Vec<Job> = serde_json::from_str(JOBS).expect("jobs");
         for width in 40..200 {
             for kind in [ListKind::Jobs, ListKind::Failures] {
                 let text = render(kind, &jobs, testing::person(width));
-                assert!(text.lines().count() == 3 && text.contains("01JD8Y3K5V7Q2W9XZB4N6M8P0S"), "{text}");
+                for held in ["01JD8Y3K5V7Q2W9XZB4N6M8P0S", "algebra-1", "8.5 / 10", "moodle", "server_", "user-w"] {
+                    assert!(text.contains(held), "{width}: {held}:\n{text}");
+                }
+                assert!(kind == ListKind::Jobs || text.contains("503 Serv"), "{width}:\n{text}");
                 assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}:\n{text}");
             }
         }

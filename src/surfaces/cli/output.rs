@@ -179,7 +179,7 @@ pub(super) enum Rows {
 }
 
 /// Lays out a table; each line ends without spaces, the last with a line break. On a terminal it is never wider than that:
-/// where the columns do not fit, those that are needed least go.
+/// where the columns do not fit, those that are needed least go; in a table of one line a row, what they hold stands below it.
 pub(super) fn table(look: Look, columns: &[Column], rows: Rows, cells: &[Vec<(Tone, String)>]) -> String {
     let shown = |column: &Column| look.width.is_none_or(|width| width >= column.width_min);
     let mut kept: Vec<usize> = (0..columns.len()).filter(|index| shown(&columns[*index])).collect();
@@ -191,9 +191,60 @@ pub(super) fn table(look: Look, columns: &[Column], rows: Rows, cells: &[Vec<(To
         let least = kept.iter().skip(1).max_by_key(|index| (columns[**index].width_min, **index)).copied();
         match least {
             Some(least) if !fits => kept.retain(|index| *index != least),
-            _ => return if look.colours { lay_out(look, columns, &kept, rows, cells) } else { laid },
+            _ => {
+                let laid = if look.colours { lay_out(look, columns, &kept, rows, cells) } else { laid };
+                return if rows == Rows::Cut { with_the_rest(look, &laid, columns, &kept, cells) } else { laid };
+            }
         }
     }
+}
+
+/// Below each row what is in the columns that have no room, so that nothing goes in silence.
+fn with_the_rest(look: Look, laid: &str, columns: &[Column], kept: &[usize], cells: &[Vec<(Tone, String)>]) -> String {
+    let hidden: Vec<usize> = (0..columns.len()).filter(|index| !kept.contains(index)).collect();
+    let Some(width) = look.width.filter(|_| !hidden.is_empty()) else { return laid.to_owned() };
+    let headings = laid.lines().count().saturating_sub(cells.len());
+    let rests = std::iter::repeat_n(None, headings).chain(cells.iter().map(Some));
+    let mut text = String::new();
+    for (line, row) in laid.lines().zip(rests) {
+        text.push_str(line);
+        text.push('\n');
+        let held = |index: &usize| {
+            let (_, text) = row?.get(*index)?;
+            let heading = columns[*index].heading.to_lowercase();
+            (!text.is_empty() && text != NOTHING).then(|| format!("{heading} {}", printable(text)))
+        };
+        for line in packed(hidden.iter().filter_map(held), usize::from(width).saturating_sub(2)) {
+            text.push_str("  ");
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Pieces in lines of at most so many characters; a longer piece is cut.
+fn packed(pieces: impl Iterator<Item = String>, width: usize) -> Vec<String> {
+    const GAP: &str = " · ";
+    let mut lines: Vec<String> = Vec::new();
+    for piece in pieces.map(|piece| cut(&piece, width)) {
+        let room = |line: &String| line.chars().count() + GAP.chars().count() + piece.chars().count() <= width;
+        match lines.last_mut().filter(|line| room(line)) {
+            Some(line) => line.extend([GAP, piece.as_str()]),
+            None => lines.push(piece),
+        }
+    }
+    lines
+}
+
+/// A text of at most so many characters; what was longer ends in `…`.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    kept.push('…');
+    kept
 }
 
 fn lay_out(look: Look, columns: &[Column], kept: &[usize], rows: Rows, cells: &[Vec<(Tone, String)>]) -> String {

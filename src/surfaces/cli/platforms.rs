@@ -142,8 +142,8 @@ const COLUMNS: [Column; 7] = [
     Column { heading: "SINCE", width_min: 70, fit: Fit::Whole },
     Column { heading: "QUEUED", width_min: 0, fit: Fit::Number },
     Column { heading: "FLAGGED", width_min: 0, fit: Fit::Number },
-    Column { heading: "NEXT TRY", width_min: 100, fit: Fit::Whole },
-    Column { heading: "LAST ERROR", width_min: 90, fit: Fit::Words },
+    Column { heading: "NEXT TRY", width_min: 80, fit: Fit::Whole },
+    Column { heading: "LAST ERROR", width_min: 100, fit: Fit::Words },
 ];
 
 /// The table.
