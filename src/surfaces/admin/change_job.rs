@@ -21,6 +21,7 @@ use super::{
     show_job::{no_such_job, read_id},
     signed::{Signed, note_of},
     view::{self, WholeJobView},
+    waits,
 };
 
 pub(super) async fn replay(
@@ -30,7 +31,7 @@ pub(super) async fn replay(
 ) -> Result<Json<WholeJobView>, Problem> {
     let id = read_id(&id)?;
     let done = surface.engine.replay(id, Some(note(&surface, id, &word, Action::Replay)?)).await;
-    answer(&surface, done, "replayed")
+    answer(&surface, done, "replayed").await
 }
 
 pub(super) async fn discard(
@@ -40,16 +41,20 @@ pub(super) async fn discard(
 ) -> Result<Json<WholeJobView>, Problem> {
     let id = read_id(&id)?;
     let done = surface.engine.discard(id, Some(note(&surface, id, &word, Action::Discard)?)).await;
-    answer(&surface, done, "discarded")
+    answer(&surface, done, "discarded").await
 }
 
 fn note(surface: &Surface, id: JobId, word: &Word, action: Action) -> Result<Note, Problem> {
     note_of(surface, Entry::new(Timestamp::default(), word, action).about_job(id))
 }
 
-fn answer(surface: &Surface, done: Result<Arc<Job>, NotDone>, verb: &str) -> Result<Json<WholeJobView>, Problem> {
+async fn answer(surface: &Surface, done: Result<Arc<Job>, NotDone>, verb: &str) -> Result<Json<WholeJobView>, Problem> {
     match done {
-        Ok(job) => Ok(Json(view::whole(&job, &surface.labels))),
+        Ok(job) => {
+            // A loop that does not answer now holds nobody up.
+            let picture = surface.engine.look().await.unwrap_or_default();
+            Ok(Json(view::whole(&job, &surface.labels).waiting(waits::of(&job, &picture))))
+        }
         Err(NotDone::NoSuchJob(id)) => Err(no_such_job(id)),
         Err(NotDone::Store(error)) => Err(not_stored(&error)),
         Err(NotDone::Refused(refused)) if refused.under_way => {

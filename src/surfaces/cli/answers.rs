@@ -61,6 +61,40 @@ pub(super) struct Job {
     /// The event as it came; in `GET /jobs/{id}` alone. It is kept as text: whoever sent it may have nested it deeper than
     /// anybody reads.
     pub event: Option<Box<RawValue>>,
+    /// What a queued job waits for; in `GET /jobs/{id}` alone.
+    pub waits: Option<Waits>,
+    /// Who replayed or discarded it, oldest first; in `GET /jobs/{id}` alone.
+    pub changes: Vec<JobChange>,
+}
+
+/// What a queued job waits for beside its next try.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Waits {
+    /// `paused`, `held`, `resting` or `older_grade`.
+    pub why: String,
+    /// Since when the platform is paused or held.
+    pub since: Option<String>,
+    /// The next probe of a held platform, or the end of a rest.
+    pub until: Option<String>,
+    /// What went wrong at the platform last.
+    pub error: Option<String>,
+}
+
+/// What somebody did to a job.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct JobChange {
+    /// When.
+    pub at: Option<String>,
+    /// The token's name.
+    pub who: Option<String>,
+    /// `replay` or `discard`.
+    pub action: String,
+    /// Why.
+    pub note: Option<String>,
+    /// The change of many that it was part of.
+    pub bulk: Option<String>,
 }
 
 /// A job's attempts: a count in a list, all of them in `GET /jobs/{id}`.

@@ -9,11 +9,11 @@ use super::{
     connect::{ConnectArgs, FindLocal, NoteArgs},
     fault::CliError,
     filter::FilterArgs,
-    groups,
+    groups, job_page,
     jobs::{self, ListKind, ListingArgs, ShowArgs},
     names,
-    output::{Screen, counted, note, printable},
-    replays,
+    output::{Look, Screen, counted, note, printable},
+    replays::{self, Until},
 };
 use crate::domain::job::JobId;
 
@@ -109,7 +109,9 @@ pub struct ChangeArgs {
     /// until it ends, and Ctrl-C only stops the watching; elsewhere its id is printed
     #[arg(long, conflicts_with_all = ["ids", "dry_run"])]
     pub background: bool,
-    /// Wait for the end of what goes on in the background, off a terminal too
+    /// Wait for the end of what goes on in the background, off a terminal too, and then until none of its jobs is queued any
+    /// more: for three minutes at the most, and no longer than 15 s while none moves. It ends with 1 if some were flagged
+    /// again by then
     #[arg(long, requires = "background", conflicts_with = "no_wait")]
     pub wait: bool,
     /// Do not wait for it, on a terminal either
@@ -205,7 +207,8 @@ async fn begun(args: &ChangeArgs, body: &str, client: &Client, screen: &mut Scre
     let is_watched = screen.look.width.is_some() && !args.json && !args.no_wait;
     if args.wait || is_watched {
         note(&format!("begun as {id}; it goes on if you stop waiting: passback replays {id} tells how far it is"));
-        return replays::until_it_ends(&task.id, args.json, client, screen).await;
+        let until = if args.wait { Until::Settled } else { Until::Ended };
+        return replays::until_it_ends(&task.id, args.json, until, client, screen).await;
     }
     if args.json {
         return screen.json(body);
@@ -256,7 +259,7 @@ async fn one_by_one(action: Action, args: &ChangeArgs, client: &Client, screen: 
             Ok(body) if args.json => screen.json(&body)?,
             Ok(body) => {
                 let job: Job = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
-                screen.line(&format!("{id}: {}", outcome(action, *id, &job)))?;
+                screen.line(&format!("{id}: {}", outcome(action, *id, &job, screen.look)))?;
             }
             Err(error) if error.is_about_this_one_alone() && ids.len() > 1 => {
                 note(&format!("{id}: {error}"));
@@ -284,17 +287,20 @@ async fn act(action: Action, id: JobId, why: &NoteArgs, client: &Client) -> Resu
     }
 }
 
-fn outcome(action: Action, id: JobId, job: &Job) -> String {
+fn outcome(action: Action, id: JobId, job: &Job, look: Look) -> String {
+    let waits = job_page::waiting(job, look).map(|waits| format!("; it waits: {waits}")).unwrap_or_default();
     match (action, job.state.as_str()) {
         (Action::TryReplay, "flagged") => {
             "flagged: would be queued again, unless its gradebook cell has a newer grade".to_owned()
         }
-        (Action::TryReplay, "queued") => "queued: would be tried at once, unless an attempt is under way".to_owned(),
+        (Action::TryReplay, "queued") => {
+            format!("queued: would be tried at once, unless an attempt is under way{waits}")
+        }
         (Action::TryReplay, state) => format!("{}: cannot be replayed", printable(state)),
         (Action::TryDiscard, "flagged") => "flagged: would be discarded".to_owned(),
         (Action::TryDiscard, "queued") => "queued: would be discarded, unless an attempt is under way".to_owned(),
         (Action::TryDiscard, state) => format!("{}: cannot be discarded", printable(state)),
-        (Action::Replay, "queued") => format!("queued again; see `passback jobs show {id}`"),
+        (Action::Replay, "queued") => format!("queued again{waits}; see `passback jobs show {id}`"),
         (Action::Replay, "superseded") => "superseded: its gradebook cell has a newer grade".to_owned(),
         (_, state) => printable(state),
     }

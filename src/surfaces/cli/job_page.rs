@@ -1,22 +1,53 @@
 //! One job in plain words: who, what, where to, how it stands, what to do, and the timeline of its attempts.
 
 use super::{
-    answers::{Attempt, Attempts, Job},
+    answers::{Attempt, Attempts, Job, JobChange, Waits},
     job_table::tone,
     output::{Column, Fit, Look, NOTHING, Rows, Tone, facts, printable, table},
     when,
 };
+use crate::domain::time::Timestamp;
 
 /// The page.
 pub(super) fn render(job: &Job, look: Look) -> String {
     let heading = look.paint(Tone::Quiet, &printable(&job.id));
     let state = look.paint(tone(&job.state), &printable(&job.state));
-    let attempts = match &job.attempts {
-        Attempts::List(attempts) if !attempts.is_empty() => timeline(attempts, look),
-        attempts if attempts.count() == 0 => format!("  {}\n", without(job)),
-        _ => "  not shown\n".to_owned(),
+    let (listed, without) = match &job.attempts {
+        Attempts::List(attempts) if !attempts.is_empty() => (attempts.as_slice(), String::new()),
+        attempts if attempts.count() == 0 => (&[][..], format!("  {}\n", without(job))),
+        _ => (&[][..], "  not shown\n".to_owned()),
     };
-    format!("{heading}  {state}\n\n{}\nAttempts\n{attempts}", facts(look, &facts_of(job, look)))
+    let of = if job.changes.is_empty() { "Attempts" } else { "Attempts, and what was done" };
+    let timeline = timeline(listed, &job.changes, look);
+    format!("{heading}  {state}\n\n{}\n{of}\n{without}{timeline}", facts(look, &facts_of(job, look)))
+}
+
+/// What a queued job waits for, in a sentence.
+pub(super) fn waiting(job: &Job, look: Look) -> Option<String> {
+    let Waits { why, since, until, error } = job.waits.as_ref().filter(|_| job.state == "queued")?;
+    let platform = printable(job.platform.as_deref().unwrap_or("its platform"));
+    let at = |word: &str, text: &Option<String>| {
+        text.as_deref().map(|at| format!("{word} {}", look.full_moment(at))).unwrap_or_default()
+    };
+    let words = error.as_deref().map(|words| format!(" ({})", printable(words))).unwrap_or_default();
+    Some(match why.as_str() {
+        "paused" => format!("{platform} is paused{}", at(" since", since)),
+        "held" => format!("{platform} is held{}{words}{}", at(" since", since), at("; next probe", until)),
+        "resting" => format!("{platform} asked for fewer requests{}", at("; nothing is sent there until", until)),
+        "older_grade" => "an older grade for the same place in the gradebook goes first".to_owned(),
+        other => printable(other),
+    })
+}
+
+/// What can be done about it. The advice of the last reason speaks of a replay, which would wait just as long.
+fn about_the_wait(job: &Job) -> Option<String> {
+    let waits = job.waits.as_ref().filter(|_| job.state == "queued")?;
+    let resume = format!("passback platforms resume {}", job.platform.as_deref().unwrap_or("NAME"));
+    Some(match waits.why.as_str() {
+        "paused" => format!("`{resume}` lets it go out"),
+        "held" => format!("nothing has to be done: it goes out when a probe succeeds; `{resume}` has it tried at once"),
+        _ => "nothing has to be done: it goes out by itself".to_owned(),
+    })
 }
 
 /// Why there is no attempt.
@@ -40,9 +71,10 @@ fn facts_of(job: &Job, look: Look) -> Vec<(&'static str, String)> {
         ("Address", job.service_url()),
         ("Stored", job.created_at.as_deref().map(|at| look.full_moment(at))),
         ("State", Some(standing(job, look))),
+        ("Waits", waiting(job, look)),
         ("Reason", job.reason.clone()),
         ("Last words", job.last_error.clone()),
-        ("Advice", job.advice.clone()),
+        ("Advice", about_the_wait(job).or_else(|| job.advice.clone())),
         ("To replay", command(job, "replay")),
         ("To give up", command(job, "discard")),
     ];
@@ -88,6 +120,7 @@ fn place(job: &Job) -> String {
 fn standing(job: &Job, look: Look) -> String {
     let at = |text: &Option<String>| text.as_deref().map(|at| format!(" {}", look.full_moment(at))).unwrap_or_default();
     match job.state.as_str() {
+        "queued" if job.waits.is_some() => "queued".to_owned(),
         "queued" if job.next_attempt_at.is_some() => format!("queued; next attempt{}", at(&job.next_attempt_at)),
         "queued" => "queued; an attempt is under way".to_owned(),
         "delivered" => format!("delivered{}", at(&job.delivered_at)),
@@ -112,21 +145,49 @@ const TIMELINE: [Column; 6] = [
     Column { heading: "WORDS", width_min: 0, fit: Fit::Words },
 ];
 
-fn timeline(attempts: &[Attempt], look: Look) -> String {
-    let row = |(index, attempt): (usize, &Attempt)| {
+/// All that happened to a job, oldest first.
+fn timeline(attempts: &[Attempt], changes: &[JobChange], look: Look) -> String {
+    let attempts = attempts.iter().enumerate().map(|(index, attempt)| {
         let moment = attempt.started_at.as_deref().map(|at| look.time(at));
         let outcome = attempt.outcome.clone().unwrap_or_default();
         let tone = if outcome == "delivered" { Tone::Good } else { Tone::Plain };
-        vec![
+        let row = vec![
             (Tone::Plain, (index + 1).to_string()),
             (Tone::Plain, moment.unwrap_or_default()),
             (Tone::Plain, attempt.duration_ms.map(when::span).unwrap_or_default()),
             (Tone::Plain, attempt.http_status.map(|status| status.to_string()).unwrap_or_default()),
             (tone, outcome),
             (Tone::Plain, attempt.message.clone().unwrap_or_else(|| NOTHING.to_owned())),
-        ]
+        ];
+        (attempt.started_at.as_deref(), row)
+    });
+    let done = changes.iter().map(|change| (change.at.as_deref(), change_row(change, look)));
+    let mut rows: Vec<_> = attempts.chain(done).collect();
+    // Attempts alone are in their order already, also where a clock was set back.
+    if !changes.is_empty() {
+        rows.sort_by_key(|(at, _)| at.and_then(|at| Timestamp::parse(at).ok()));
+    }
+    let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+    if rows.is_empty() { String::new() } else { table(look, &TIMELINE, Rows::Wrap, &rows) }
+}
+
+fn change_row(change: &JobChange, look: Look) -> Vec<(Tone, String)> {
+    let done = match change.action.as_str() {
+        "replay" => "replayed",
+        "discard" => "discarded",
+        other => other,
     };
-    table(look, &TIMELINE, Rows::Wrap, &attempts.iter().enumerate().map(row).collect::<Vec<_>>())
+    let by = change.who.as_ref().map(|who| format!("by {who}"));
+    let bulk = change.bulk.as_ref().map(|id| format!("one of many: passback replays {id}"));
+    let words: Vec<String> = [by, change.note.clone(), bulk].into_iter().flatten().collect();
+    vec![
+        (Tone::Plain, NOTHING.to_owned()),
+        (Tone::Plain, change.at.as_deref().map(|at| look.time(at)).unwrap_or_default()),
+        (Tone::Plain, String::new()),
+        (Tone::Plain, String::new()),
+        (Tone::Waiting, done.to_owned()),
+        (Tone::Plain, words.join("; ")),
+    ]
 }
 
 #[cfg(test)]
@@ -190,6 +251,52 @@ Attempts
             "data": {"score": 8, "max_score": 10}}}"#;
         let page = render(&serde_json::from_str(job).expect("a job"), testing::program());
         assert!(page.contains("Address  https://lms.example.edu/li/3"), "{page}");
+    }
+
+    #[test]
+    fn a_job_that_waits_says_for_what_and_not_when_its_turn_was() {
+        let check = |waits: &str, state: &str, advice: &str| {
+            let job = format!(
+                r#"{{"id": "x", "state": "queued", "platform": "moodle", "next_attempt_at": "2026-11-21T09:00:00Z",
+                "reason": "server_error", "advice": "Wait until it is up, then replay.", "waits": {waits}}}"#
+            );
+            let page = render(&serde_json::from_str(&job).expect("a job"), testing::program());
+            let of = |label: &str| page.lines().find_map(|line| line.trim_start().strip_prefix(label)).map(str::trim);
+            assert_eq!(of("Waits "), Some(state), "{page}");
+            assert!(of("Advice ").is_some_and(|told| told.starts_with(advice)), "{page}");
+            assert!(!page.contains("next attempt") && !page.contains("then replay"), "{page}");
+        };
+        check(
+            r#"{"why": "held", "since": "2026-11-21T10:00:00Z", "until": "2026-11-21T10:31:00Z", "error": "HTTP 503"}"#,
+            "moodle is held since 2026-11-21T10:00:00Z (HTTP 503); next probe 2026-11-21T10:31:00Z",
+            "nothing has to be done",
+        );
+        check(
+            r#"{"why": "paused", "since": "2026-11-21T10:00:00Z", "until": null, "error": null}"#,
+            "moodle is paused since 2026-11-21T10:00:00Z",
+            "`passback platforms resume moodle` lets it go out",
+        );
+        check(
+            r#"{"why": "resting", "until": "2026-11-21T10:31:00Z"}"#,
+            "moodle asked for fewer requests; nothing is sent there until 2026-11-21T10:31:00Z",
+            "nothing has to be done",
+        );
+        check(r#"{"why": "older_grade"}"#, "an older grade for the same place in the gradebook goes first", "nothing");
+    }
+
+    #[test]
+    fn what_somebody_did_stands_among_the_attempts_by_its_time() {
+        let job = r#"{"state": "discarded", "changes": [
+            {"at": "2026-11-21T10:10:00Z", "who": "ann", "action": "replay", "note": null, "bulk": "01JD"},
+            {"at": "2026-11-21T10:20:00Z", "who": "ops", "action": "discard", "note": "the course is over", "bulk": null}],
+            "attempts": [{"started_at": "2026-11-21T10:00:00Z", "outcome": "timeout"},
+                         {"started_at": "2026-11-21T10:15:00Z", "outcome": "rejected"}]}"#;
+        let page = render(&serde_json::from_str(job).expect("a job"), testing::program());
+        let (_, timeline) = page.split_once("Attempts, and what was done\n").unwrap_or_else(|| panic!("{page}"));
+        let outcomes: Vec<_> = timeline.lines().skip(1).filter_map(|line| line.split_whitespace().nth(4)).collect();
+        assert_eq!(outcomes, ["timeout", "replayed", "rejected", "discarded"], "{page}");
+        assert!(timeline.contains("by ann; one of many: passback replays 01JD\n"), "{page}");
+        assert!(timeline.contains("by ops; the course is over\n"), "{page}");
     }
 
     #[test]

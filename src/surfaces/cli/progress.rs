@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How often the bar moves while nothing comes.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar, on a terminal.
-pub struct Progress(Option<ProgressBar>);
+/// A bar, on a terminal; it has numbers once somebody knows them.
+pub struct Progress(Option<(ProgressBar, ProgressStyle)>);
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,9 @@ impl Progress {
         };
         // The colours of the usual bar are left out: NO_COLOR holds here too.
         let style = ProgressStyle::with_template(&format!("{{msg}} [{{bar:30}}] {numbers}, {{eta}} left"));
-        let bar = ProgressBar::new(0).with_message(what);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-        bar.enable_steady_tick(TICK);
-        Self(Some(bar))
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
+        // Of nothing all is done: a bar would be full before the work has begun.
+        Self(Some((turning(what), style)))
     }
 
     /// Something that moves while nobody knows how long it takes.
@@ -45,23 +44,29 @@ impl Progress {
         if !io::stderr().is_terminal() {
             return Self(None);
         }
-        let spinner = ProgressBar::new_spinner().with_message(what);
-        spinner.enable_steady_tick(TICK);
-        Self(Some(spinner))
+        Self(Some((turning(what), ProgressStyle::default_spinner())))
     }
 
-    /// So much is done of so much.
+    /// So much is done of so much; 0 where that is not known yet.
     pub fn set(&self, done: u64, of: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_length(of);
-            bar.set_position(done.min(of));
+        let Some((bar, style)) = self.0.as_ref().filter(|_| of > 0) else { return };
+        if bar.length().is_none() {
+            bar.set_style(style.clone());
         }
+        bar.set_length(of);
+        bar.set_position(done.min(of));
     }
+}
+
+fn turning(what: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(what);
+    spinner.enable_steady_tick(TICK);
+    spinner
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some((bar, _)) = &self.0 {
             bar.finish_and_clear();
         }
     }

@@ -20,6 +20,9 @@ use crate::domain::job::JobId;
 
 /// How often a change that goes on is asked about.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long is waited for grades that are queued again, and how long while none of them moves.
+const SETTLE_WITHIN: Duration = Duration::from_secs(180);
+const STILL_FOR: Duration = Duration::from_secs(15);
 /// How long a worker that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -30,7 +33,9 @@ pub struct ReplaysArgs {
     /// One of them; without it the last ones are listed, newest first
     #[arg(value_name = "ID", value_parser = id_of_a_change)]
     pub id: Option<JobId>,
-    /// Wait until it has come to its end; a progress bar is shown on a terminal
+    /// Wait until it has come to its end, and then until none of its jobs is queued any more: for three minutes at the
+    /// most, and no longer than 15 s while none moves. It ends with 1 if some were flagged again by then. A progress bar is
+    /// shown on a terminal
     #[arg(long, requires = "id")]
     pub wait: bool,
     /// List its jobs, newest first: what came of each, and where it stands now
@@ -67,7 +72,7 @@ pub async fn run(args: &ReplaysArgs, local: FindLocal<'_>, screen: &mut Screen) 
     if args.wait {
         // Whether there is such a change, and a worker, is told at once.
         client.get(&["api", "v1", "replays", &id], &[]).await?;
-        return until_it_ends(&id, args.ask.json, &client, screen).await;
+        return until_it_ends(&id, args.ask.json, Until::Settled, &client, screen).await;
     }
     if args.jobs {
         return results(&id, args, &client, screen).await;
@@ -76,28 +81,84 @@ pub async fn run(args: &ReplaysArgs, local: FindLocal<'_>, screen: &mut Screen) 
     show(&body, args.ask.json, &client, screen)
 }
 
+/// How long is waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Until the change has come to its end: its jobs are queued again.
+    Ended,
+    /// And for a while until it is known what has become of them.
+    Settled,
+}
+
 /// Waits for the end of a change, and says what it came to. Whoever stops waiting does not stop the change.
 pub(super) async fn until_it_ends(
     id: &str,
     is_json: bool,
+    until: Until,
     client: &Client,
     screen: &mut Screen,
 ) -> Result<(), CliError> {
     let progress = Progress::of("working", Unit::Jobs);
     loop {
-        let body = look(id, client, PATIENCE).await?;
-        let task: Task = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+        let (body, task) = look_and_read(id, client).await?;
         progress.set(task.matched + task.skipped, task.total.unwrap_or_default());
         if task.state != "running" {
             drop(progress);
-            show(&body, is_json, client, screen)?;
-            return match task.state.as_str() {
-                "done" => Ok(()),
-                _ => Err(CliError::Failed(format!("it was given up: {}", printable(&task.error.unwrap_or_default())))),
+            let (body, task) = match until {
+                Until::Settled if task.state == "done" => until_it_settles(id, (body, task), client).await?,
+                _ => (body, task),
             };
+            show(&body, is_json, client, screen)?;
+            return conclude(&task, until);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Waits until no job of a change that is done is queued, or none has moved for a while: what waits for a retry or for a
+/// platform may do so for hours.
+async fn until_it_settles(id: &str, seen: (String, Task), client: &Client) -> Result<(String, Task), CliError> {
+    let _turning = Progress::waiting("its grades go out");
+    let queued = |task: &Task| task.now.as_ref().map_or(0, |now| now.queued);
+    let (began, mut moved_at, mut seen) = (Instant::now(), Instant::now(), seen);
+    while queued(&seen.1) > 0 && began.elapsed() < SETTLE_WITHIN && moved_at.elapsed() < STILL_FOR {
+        let asked_at = Instant::now();
+        let before = queued(&seen.1);
+        seen = look_and_read(id, client).await?;
+        if queued(&seen.1) != before {
+            moved_at = Instant::now();
+        }
+        // Each look counts all of its jobs; the worker has other things to do as well.
+        tokio::time::sleep(LOOK_EVERY.max(asked_at.elapsed() * 10)).await;
+    }
+    Ok(seen)
+}
+
+/// What a person must not take for the end of it, and what a script must know.
+fn conclude(task: &Task, until: Until) -> Result<(), CliError> {
+    let id = printable(&task.id);
+    if task.state != "done" {
+        return Err(CliError::Failed(format!(
+            "it was given up: {}",
+            printable(task.error.as_deref().unwrap_or_default())
+        )));
+    }
+    let (queued, flagged) = task.now.as_ref().map_or((0, 0), |now| (now.queued, now.flagged));
+    if queued > 0 {
+        let wait = counted(queued, "job still waits for its", "jobs still wait for their");
+        note(&format!("{wait} next try, and may fail again: look later with `passback replays {id}`"));
+    }
+    if flagged > 0 && until == Until::Settled {
+        let jobs = counted(flagged, "job was", "jobs were");
+        return Err(CliError::Failed(format!("{jobs} flagged again: see `passback failures list --group`")));
+    }
+    Ok(())
+}
+
+async fn look_and_read(id: &str, client: &Client) -> Result<(String, Task), CliError> {
+    let body = look(id, client, PATIENCE).await?;
+    let task: Task = serde_json::from_str(&body).map_err(|_| client.strange(&body))?;
+    Ok((body, task))
 }
 
 /// How a change that has begun stands. A worker that starts anew is asked again for a while; whatever goes wrong with the
@@ -145,12 +206,13 @@ fn more(next_cursor: Option<String>) {
     }
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column { heading: "ID", width_min: 0, fit: Fit::Whole },
     Column { heading: "WHAT", width_min: 0, fit: Fit::Whole },
     Column { heading: "STATE", width_min: 0, fit: Fit::Whole },
     Column { heading: "BEGUN", width_min: 70, fit: Fit::Whole },
     Column { heading: "JOBS", width_min: 0, fit: Fit::Number },
+    Column { heading: "NOW", width_min: 120, fit: Fit::Words },
     Column { heading: "WHICH", width_min: 100, fit: Fit::Words },
     Column { heading: "WHO", width_min: 110, fit: Fit::Words },
 ];
@@ -160,12 +222,14 @@ fn row(task: &Task, look: Look) -> Vec<(Tone, String)> {
         Some(total) => format!("{}/{}", thousands(task.matched), thousands(total)),
         None => thousands(task.matched),
     };
+    let now = task.now.as_ref().and_then(|now| standing(now, &task.action));
     vec![
         (Tone::Plain, task.id.clone()),
         (Tone::Plain, task.action.clone()),
         (tone(&task.state), task.state.clone()),
         (Tone::Plain, look.moment(task.started_at.as_deref())),
         (Tone::Plain, jobs),
+        (Tone::Plain, now.unwrap_or_else(|| NOTHING.to_owned())),
         (Tone::Plain, words_of(task.filter.as_ref().unwrap_or(&Value::Null))),
         (Tone::Plain, task.who.clone().unwrap_or_else(|| NOTHING.to_owned())),
     ]
@@ -324,6 +388,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_waits_sees_what_became_of_the_jobs_and_not_that_they_are_queued() {
+        let answer = |now: &str| format!(r#"{{"id": "01JD", "action": "replay", "state": "done", "now": {now}}}"#);
+        let check = async |until, then: &str, failure: Option<&str>, looks: usize| {
+            let (asked, then) = (AtomicUsize::new(0), answer(then));
+            let api = Api::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => (200, answer(r#"{"queued": 2}"#)),
+                _ => (200, then.clone()),
+            })
+            .await;
+            let client = api.connect().client(&nowhere).expect("a client");
+            let written = testing::Written::default();
+            let ended = until_it_ends("01JD", true, until, &client, &mut written.screen(testing::program())).await;
+            assert_eq!(ended.err().map(|error| error.to_string()).as_deref(), failure);
+            assert_eq!(api.seen().len(), looks);
+        };
+        check(Until::Settled, r#"{"delivered": 2}"#, None, 3).await;
+        let again = "1 job was flagged again: see `passback failures list --group`";
+        check(Until::Settled, r#"{"delivered": 1, "flagged": 1}"#, Some(again), 3).await;
+        check(Until::Ended, "{}", None, 1).await;
+    }
+
+    #[tokio::test]
     async fn a_list_is_asked_for_by_pages() {
         let api = Api::start(|_| (200, r#"{"replays": [], "jobs": [], "next_cursor": null}"#.to_owned())).await;
         let check = async |line: &str, asked: &str| {
@@ -371,6 +457,11 @@ ID                          RESULT    NOW      PLATFORM  REASON
 ";
         assert_eq!(listed, expected);
         let row = table(testing::person(80), &COLUMNS, Rows::Cut, &[row(&task, testing::person(80))]);
-        assert!(row.ends_with("01JD8Y3K5V7Q2W9XZB4N6M8P0R  replay  running  3 min ago  1,200/5,000\n"), "{row}");
+        let expected =
+            "01JD8Y3K5V7Q2W9XZB4N6M8P0R  replay  running  3 min ago  1,200/5,000\n  which platform moodle · who ops\n";
+        assert!(row.ends_with(expected), "{row}");
+        let task = r#"{"id": "01JD", "action": "replay", "state": "done", "now": {"delivered": 9, "flagged": 2}}"#;
+        let row = self::row(&serde_json::from_str(task).expect("a task"), testing::person(80));
+        assert_eq!(row[5].1, "9 delivered, 2 flagged again");
     }
 }

@@ -84,8 +84,14 @@ async fn an_admin_without_the_secrets_sees_and_does_everything_at_the_terminal()
     assert_eq!(platforms["platforms"][0]["state"], "paused");
     let (begun, _) = run(&worker, &["failures", "replay", "--session", "s-7", "--background"]);
     assert!(begun.starts_with("begun as "), "off a terminal its id is printed: {begun}");
-    let (ended, _) = run(&worker, &["failures", "replay", "--delivery", "lti11", "--background", "--wait"]);
+    let (said, _) = run(&worker, &["platforms", "resume", "lms.example.edu"]);
+    assert!(said.starts_with("lms.example.edu: open"), "{said}");
+    // Their key is still unknown: who waits learns that, and not that they were queued again.
+    let waited = program(&worker, &["failures", "replay", "--delivery", "lti11", "--background", "--wait"]).output();
+    let waited = waited.expect("it runs");
+    let (ended, words) = (String::from_utf8_lossy(&waited.stdout), String::from_utf8_lossy(&waited.stderr));
     assert!(ended.contains("29 jobs queued again") || ended.contains("30 jobs queued again"), "{ended}");
+    assert!(waited.status.code() == Some(1) && words.contains("flagged again: see `passback failures list"), "{words}");
     names_that_nobody_has_are_told(&worker);
     let (listed, _) = run(&worker, &["replays"]);
     assert_eq!(listed.lines().filter(|line| line.contains("replay  done")).count(), 2, "{listed}");
@@ -93,8 +99,6 @@ async fn an_admin_without_the_secrets_sees_and_does_everything_at_the_terminal()
     assert_eq!(json_of(&worker, &["replays", &id, "--json"])["state"], "done");
     let (jobs, _) = run(&worker, &["replays", &id, "--jobs"]);
     assert!(jobs.lines().count() >= 30 && jobs.contains("replayed"), "{jobs}");
-    let (said, _) = run(&worker, &["platforms", "resume", "lms.example.edu"]);
-    assert!(said.starts_with("lms.example.edu: open"), "{said}");
     let (log, _) = run(&worker, &["audit", "--limit", "10"]);
     for what in ["resume", "replay", "pause", "session_id s-7", "delivery lti11", "maintenance"] {
         assert!(log.contains(what), "{what}: {log}");
