@@ -22,7 +22,10 @@ use crate::{
         rsa,
         secret::{Secret, SecretUrl},
     },
-    domain::destination::{Origin, ServiceUrl},
+    domain::{
+        destination::{Origin, ServiceUrl},
+        event::event_id_in,
+    },
     ports::Clock as _,
     shutdown::{Asked, Signals},
     surfaces::{
@@ -282,13 +285,23 @@ impl Broker {
 
 impl Publish for Broker {
     async fn publish(&mut self, bodies: Vec<Vec<u8>>) -> Result<(), NotPublished> {
-        let messages = bodies.into_iter().map(|body| Message { body, ..Message::default() });
+        let messages =
+            bodies.into_iter().map(|body| Message { message_id: Some(message_id(&body)), body, ..Message::default() });
         match self.0.publish(messages).await {
             Ok(_) => Ok(()),
             Err(error) => Err(NotPublished { confirmed: error.confirmed, why: chain(&error) }),
         }
     }
 }
+
+/// What a refused event is found by in the dead-letter queue, and named by in the log: its own `event_id`, else a fresh one.
+fn message_id(body: &[u8]) -> String {
+    let given = event_id_in(body).filter(|id| (1..=MESSAGE_ID_BYTES_MAX).contains(&id.len()));
+    given.unwrap_or_else(|| format!("submit-{:032x}", SystemClock.luck()))
+}
+
+/// AMQP's short strings end there.
+const MESSAGE_ID_BYTES_MAX: usize = 255;
 
 /// The stagehands of the demo.
 struct Stage;
@@ -364,5 +377,19 @@ fn demo_platform(name: &str, url: &str, plan: &demo::Plan<'_>, token_url: &Servi
         token_aud: None,
         hosts: Vec::new(),
         origin: Some(origin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_goes_to_the_broker_under_its_own_name_or_a_fresh_one() {
+        assert_eq!(message_id(br#"{"event_id": "e-1", "score": -1}"#), "e-1", "what is refused has a name too");
+        let fresh = message_id(br#"{"session_id": "s"}"#);
+        assert!(fresh.starts_with("submit-") && fresh != message_id(br#"{"session_id": "s"}"#), "{fresh}");
+        assert!(message_id(b"no JSON").starts_with("submit-"));
+        assert!(message_id(format!(r#"{{"event_id": "{}"}}"#, "x".repeat(256)).as_bytes()).starts_with("submit-"));
     }
 }

@@ -70,11 +70,14 @@ fn queue(section: &mut Section, looked: &QueueLook, declares: bool) {
     match presence {
         Presence::There { messages, .. } if *is_for_dead_letters && *messages > 0 => {
             let advice = "their headers x-passback-error say why; mend them and publish them again, or remove them";
-            section.warn("dead letters", format!("{messages} refused events lie in {name}"), advice);
+            let lie = if *messages == 1 { "1 refused event lies" } else { &format!("{messages} refused events lie") };
+            section.warn("dead letters", format!("{lie} in {name}"), advice);
         }
         Presence::There { .. } if *is_for_dead_letters => section.ok("dead letters", format!("{name} is empty")),
         Presence::There { messages, consumers } => {
-            section.ok("queue", format!("{name} is there: {messages} events wait, {consumers} consumers"));
+            let wait = if *messages == 1 { "1 event waits" } else { &format!("{messages} events wait") };
+            let consumers = if *consumers == 1 { "1 consumer" } else { &format!("{consumers} consumers") };
+            section.ok("queue", format!("{name} is there: {wait}, {consumers}"));
         }
         Presence::Missing => missing(section, "queue", name, declares),
         Presence::Different(words) => {
@@ -114,7 +117,9 @@ mod tests {
             assert!(remark.status == status && remark.seen.contains(words), "{remark:?}");
         };
         let there = |messages| Presence::There { messages, consumers: 1 };
-        check(there(3), false, true, Mark::Ok, "3 events wait");
+        check(there(3), false, true, Mark::Ok, "3 events wait, 1 consumer");
+        check(there(1), false, true, Mark::Ok, "1 event waits");
+        check(there(1), true, true, Mark::Warning, "1 refused event lies");
         check(there(0), true, true, Mark::Ok, "is empty");
         check(there(3), true, true, Mark::Warning, "3 refused events");
         check(Presence::Missing, false, true, Mark::Warning, "not there yet");

@@ -154,6 +154,8 @@ pub enum Notice {
         source: Source,
         /// The AMQP `message_id`, by which it is found in the dead-letter queue.
         message_id: Option<String>,
+        /// The sender's own name for it, where it can be read.
+        event_id: Option<String>,
         /// The field at fault.
         field: String,
         /// The sentence that the sender got.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        event::{GradeEvent, Refused},
+        event::{GradeEvent, Refused, event_id_in},
         job::IdempotencyKey,
         ledger::{Answer, Arrival, Work},
         notice::{Loop, Notice},
@@ -27,7 +27,8 @@ pub fn read(incoming: Incoming, luck: u128) -> Result<Box<Arrival>, Box<(Refused
         }
         Err(refused) => {
             let Refused { field, detail } = refused.clone();
-            Err(Box::new((refused, Notice::EventRefused { source, message_id, field, detail })))
+            let event_id = event_id_in(&body);
+            Err(Box::new((refused, Notice::EventRefused { source, message_id, event_id, field, detail })))
         }
     }
 }

@@ -164,11 +164,13 @@ impl Observer for LogObserver {
             Notice::EventDuplicate { job, source } => {
                 tracing::debug!(target: TARGET, %job, source = source.name(), "event known already");
             }
-            Notice::EventRefused { source, message_id, field, detail } => {
+            Notice::EventRefused { source, message_id, event_id, field, detail } => {
                 let (field, detail) = (&*clean(field), &*clean(detail));
                 let message_id = message_id.as_deref().map(clean);
-                let message_id = message_id.as_deref();
-                tracing::warn!(target: TARGET, source = source.name(), message_id, field, detail, "event refused");
+                let event_id = event_id.as_deref().map(clean);
+                let (message_id, event_id) = (message_id.as_deref(), event_id.as_deref());
+                let source = source.name();
+                tracing::warn!(target: TARGET, source, message_id, event_id, field, detail, "event refused");
             }
             Notice::SignInRefused { way, peer, untold } => {
                 let peer = peer.map(|peer| peer.to_string());
@@ -417,10 +419,12 @@ mod tests {
         let refused = Notice::EventRefused {
             source: Source::Amqp,
             message_id: None,
+            event_id: Some("e-1".into()),
             field: "score".into(),
             detail: "score is bad".into(),
         };
-        check(refused, "WARN", "event refused", &[("source", "amqp".into()), ("field", "score".into())]);
+        let fields = [("source", "amqp".into()), ("event_id", "e-1".into()), ("field", "score".into())];
+        check(refused, "WARN", "event refused", &fields);
         check(
             Notice::StoreFailed { error: "disk full".into() },
             "ERROR",

@@ -478,7 +478,13 @@ mod tests {
         for notice in [
             Notice::EventStored { about: about(lms), source: Source::Amqp, state: StateName::Queued },
             Notice::EventDuplicate { job: about(lms).job, source: Source::Http },
-            Notice::EventRefused { source: Source::Lti, message_id: None, field: "f".into(), detail: "d".into() },
+            Notice::EventRefused {
+                source: Source::Lti,
+                message_id: None,
+                event_id: None,
+                field: "f".into(),
+                detail: "d".into(),
+            },
             ended(lms, AttemptOutcome::Failed(FailureReason::InvalidScore)),
             ended(lms, AttemptOutcome::Delivered),
             Notice::RetryScheduled { about: about(lms), due: Timestamp::from_secs(9) },

@@ -138,6 +138,12 @@ fn is_plain(letter: char) -> bool {
         && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// The `event_id` of an event that need not be one, where it can be read: it names a refused one to its sender.
+pub fn event_id_in(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= EVENT_BYTES_MAX)?;
+    Members::read(text, "event", "").ok()?.text("event_id").ok()?
+}
+
 impl GradeEvent {
     /// Parses an event as it came through `door`.
     pub fn parse(bytes: &[u8], door: Door) -> Result<Self, Refused> {

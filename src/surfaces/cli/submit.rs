@@ -72,7 +72,8 @@ const EXAMPLES: &str = "Examples:
   passback submit events.ndjson --amqp amqp://guest:guest@127.0.0.1:5672/%2f
   passback submit events.ndjson --amqp amqp://… --exchange assessment --routing-key session.completed
 
-An event that carries an event_id can be submitted again without harm: it is stored once.";
+An event that carries an event_id can be submitted again without harm: it is stored once. With --amqp the message_id is the
+event_id, else a fresh one, so each event that is refused can be found in the dead-letter queue and in the worker's log.";
 
 /// Where in a RabbitMQ events are to be published.
 #[derive(Clone, Copy, Debug)]
