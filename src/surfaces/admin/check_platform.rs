@@ -46,10 +46,10 @@ async fn past_of(surface: &Surface, origins: &[Origin]) -> Past {
     let (surface, origins) = (surface.clone(), origins.to_vec());
     let read = move || {
         let refused = [StateName::Queued, StateName::Flagged].map(|state| {
-            newest(&surface, JobFilter { reason: Some(FailureReason::Unauthorized), ..in_state(state, &origins) })
+            newest(&surface, &JobFilter { reason: Some(FailureReason::Unauthorized), ..in_state(state, &origins) })
         });
         let refused = refused.into_iter().flatten().filter_map(|job| refused_grade(&job));
-        let taken = newest(&surface, in_state(StateName::Delivered, &origins));
+        let taken = newest(&surface, &in_state(StateName::Delivered, &origins));
         Past { refused: refused.max_by_key(|refused| refused.at), taken_at: taken.and_then(|job| job.ended_at) }
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_default()
@@ -60,10 +60,10 @@ fn in_state(state: StateName, origins: &[Origin]) -> JobFilter {
 }
 
 /// The newest job that passes, if it is found soon.
-fn newest(surface: &Surface, filter: JobFilter) -> Option<Job> {
+fn newest(surface: &Surface, filter: &JobFilter) -> Option<Job> {
     let (began, mut cursor) = (Instant::now(), None);
     loop {
-        let page = surface.engine.list(&filter, cursor, 1).ok()?;
+        let page = surface.engine.list(filter, cursor, 1).ok()?;
         cursor = page.next;
         match page.jobs.into_iter().next() {
             None if cursor.is_some() && began.elapsed() < LOOK_WITHIN => {}
