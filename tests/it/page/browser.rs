@@ -79,7 +79,10 @@ impl Scene {
 
     async fn fill(&self) {
         let [campus, down, closed, calm] = &self.platforms;
-        let refused: Vec<Value> = (1..=REFUSED).map(|n| lti11(campus, &format!("student-{n:03}"), 8)).collect();
+        let mut refused: Vec<Value> = (1..=REFUSED).map(|n| lti11(campus, &format!("student-{n:03}"), 8)).collect();
+        for event in &mut refused {
+            event["activity_name"] = "Quiz 2".into();
+        }
         self.submit(&refused.into()).await;
         self.wait_for("flagged", REFUSED).await;
         let mut hostile = ags(closed, "zoe", 9);

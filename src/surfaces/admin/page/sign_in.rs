@@ -66,7 +66,7 @@ pub(super) async fn open(State(surface): State<Surface>, request: Request) -> Re
     let badge = Badge::of(token.trim());
     let Some(principal) = surface.access.recognise(badge) else {
         surface.porter.turn_away(SignIn::Token, peer).await;
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "this token is not one of [[tokens]]"));
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "the worker does not know this token"));
     };
     if !principal.role.may(Right::Read) {
         let detail =

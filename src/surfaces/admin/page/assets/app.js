@@ -56,14 +56,13 @@ const tools = {
   /** The filters as they stand in the address now: a view may be older than what was chosen last. */
   get params() { return place().params; },
   trouble: (text) => tell(text),
-  /** Other filters in the same view. */
-  filter(params, replace = false) {
+  /** Other filters in the same view; done when it shows them. */
+  async filter(params, replace = false) {
     const text = params.toString();
     const hash = `#${place().path}${text ? `?${text}` : ""}`;
-    if (replace) {
-      history.replaceState(null, "", hash);
-      update(true);
-    } else location.hash = hash;
+    if (hash === location.hash) return;
+    history[replace ? "replaceState" : "pushState"](null, "", hash);
+    await update(true);
   },
   redraw: () => shown && draw(shown.view, shown.data, shown.at),
   flagged: (number) => { flagged = number; drawTop(); },
@@ -83,7 +82,7 @@ function drawTop() {
   };
   const signedIn = who ? [
     h("nav", { "aria-label": "Main" }, h("ul", {}, MENU.map(item))),
-    h("div", { class: "who" }, h("span", { title: `role: ${who.role}` }, who.name, h("span", { class: "quiet" }, ` ${who.role}`)),
+    h("div", { class: "who" }, h("span", { title: `role: ${who.role}` }, who.name, who.name === who.role ? null : h("span", { class: "quiet" }, ` ${who.role}`)),
       h("button", { type: "button", class: "plain", onclick: signOut }, "Sign out")),
   ] : [];
   patch(top, h("header", { id: "top" }, h("a", { class: "brand", href: "#/" }, h("img", { src: "/assets/icon.svg", alt: "", width: "22", height: "22" }), "passback"), signedIn));
@@ -105,7 +104,7 @@ async function update(isNew = false) {
   const at = { params, id, tools };
   if (isNew) enter(view, path);
   try {
-    const data = view ? await view.load(at) : null;
+    const [data] = view ? await Promise.all([view.load(at), view.countsFlagged ? null : countFlagged()]) : [null];
     if (mine !== turn) return;
     knownAt = Date.now();
     main.removeAttribute("aria-busy");
@@ -115,6 +114,7 @@ async function update(isNew = false) {
       shown = { view, data, at };
     } else patch(main, h("main", { id: "main", tabindex: "-1" }, h("h1", {}, "There is nothing here"), h("p", {}, h("a", { href: "#/" }, "To the overview"))));
     if (isNew) arrive(view, data, at);
+    else if (view?.isFollowed && view.tell(data, at) !== told) follow(view, data, at);
   } catch (error) {
     if (mine !== turn) return;
     if (!(error instanceof Problem)) throw error;
@@ -125,10 +125,19 @@ async function update(isNew = false) {
   }
 }
 
+/** The number in the menu, where the view itself does not ask for it. */
+async function countFlagged() {
+  const stats = await get("/api/v1/stats").catch(() => null);
+  if (stats && who) tools.flagged(stats.jobs.flagged);
+}
+
 let entered = null;
+/** What was told of the view last. */
+let told = null;
 function enter(view, path) {
   drawTop();
   tell(null);
+  say();
   shown = null;
   if (entered !== path) {
     patch(main, h("main", { id: "main", tabindex: "-1" }, h("p", { class: "quiet" }, "Loading …")));
@@ -142,7 +151,12 @@ function arrive(view, data, at) {
   const { path } = place();
   if (entered !== null && entered !== path) main.querySelector("h1")?.focus({ preventScroll: true });
   entered = path;
-  if (view?.tell) say(view.tell(data, at));
+  if (view?.tell) follow(view, data, at);
+}
+
+function follow(view, data, at) {
+  told = view.tell(data, at);
+  say(told);
 }
 
 function lost(error, isNew) {

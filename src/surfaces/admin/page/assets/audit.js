@@ -36,14 +36,18 @@ function row(entry) {
     h("td", { "data-label": "Why", class: entry.note ? null : "nil" }, entry.note || "–"));
 }
 
-function many({ count: number_of }, isMany) {
+function many({ count: number_of, bulk }, isMany) {
   if (number_of !== null && number_of !== undefined) return number(number_of);
-  return isMany ? h("a", { href: "#/bulk" }, "not at its end") : "–";
+  return isMany ? h("a", { href: wayTo(bulk) }, "not at its end") : "–";
 }
 
-function what({ job, filter, action }, isMany) {
+/** The page of the bulk change, where it is known which it was. */
+const wayTo = (bulk) => (bulk ? `#/bulk/${encodeURIComponent(bulk)}` : "#/bulk");
+
+function what({ job, filter, action, bulk }, isMany) {
   if (job) return h("a", { href: `#/jobs/${encodeURIComponent(job)}`, class: "id" }, job);
-  if (isMany) return `flagged grades ${filterWords(filter)}`;
+  const words = `flagged grades ${filterWords(filter)}`;
+  if (isMany) return bulk ? h("a", { href: wayTo(bulk) }, words) : words;
   if (action === "pause" || action === "resume") return filter?.platform ?? "";
   return filter ? filterWords(filter) : "";
 }

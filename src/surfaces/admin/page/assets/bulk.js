@@ -40,7 +40,7 @@ function standing({ action, state: name, replayed, now }) {
   if (name !== "done") return [name, "?", ""];
   if (action !== "replay" || !replayed) return ["Done", "✓", "delivered"];
   if (!now) return ["Queued again", "↻", ""];
-  if (now.flagged) return [now.delivered || now.queued ? "Some failed again" : "Failed again", "!", "flagged"];
+  if (now.flagged) return [now.delivered || now.queued ? "Some flagged again" : "Flagged again", "!", "flagged"];
   return now.queued ? ["On their way", "•", "queued"] : ["Done", "✓", "delivered"];
 }
 
@@ -58,7 +58,7 @@ function sentence(task) {
   return `${VERBS[action] ?? action}: ${standing(task)[0].toLowerCase()}, ${of} looked at`;
 }
 
-/** What became of the jobs, as far as it is known: "57 queued again, 2 superseded". */
+/** What became of the grades, as far as it is known: "57 queued again, 2 superseded". */
 export function became(task) {
   const parts = [[task.replayed, "queued again"], [task.superseded, "superseded by a newer grade"], [task.discarded, "discarded"], [task.skipped, "left as they were"]];
   return parts.filter(([value]) => value).map(([value, words]) => `${number(value)} ${words}`).join(", ");
@@ -66,7 +66,7 @@ export function became(task) {
 
 const SINCE = { delivered: "delivered", queued: "queued", flagged: "flagged again", superseded: "superseded by a newer grade", discarded: "discarded", gone: "not kept any more" };
 
-/** What has become of the jobs of a replay: "Now: 4,800 delivered, 150 queued, 50 flagged again"; null where it is not known. */
+/** What has become of the grades of a replay: "Now: 4,800 delivered, 150 queued, 50 flagged again"; null where it is not known. */
 export function nowOf({ action, now, filter }) {
   if (!now || action !== "replay") return null;
   const known = Object.entries(SINCE).filter(([name]) => now[name]);
@@ -80,7 +80,7 @@ export function nowOf({ action, now, filter }) {
 export function progress({ action, total, matched, skipped }) {
   const done = matched + skipped;
   const known = total === null ? {} : { max: Math.max(1, total), value: Math.min(done, Math.max(1, total)) };
-  return h("span", {}, h("progress", { "aria-label": `${VERBS[action] ?? action}: jobs done`, ...known }), h("span", { class: "figure" }, ` ${number(done)}${total === null ? "" : ` of ${number(total)}`}`));
+  return h("span", {}, h("progress", { "aria-label": `${VERBS[action] ?? action}: grades done`, ...known }), h("span", { class: "figure" }, ` ${number(done)}${total === null ? "" : ` of ${number(total)}`}`));
 }
 
 function table(replays) {
@@ -110,7 +110,7 @@ function one(task, jobs, params) {
       isUnknown ? h("p", { class: "quiet" }, "To be queued again is not to be delivered: what became of each stands below.") : null,
       task.state === "running" ? h("p", { class: "quiet" }, "It goes on in the worker, also without this page and over a restart. ", became(task)) : null,
       task.error ? h("p", { class: "wrong" }, task.error) : null,
-      task.skipped ? h("p", {}, "Left as they were: jobs that were not flagged any more when their turn came, because somebody or something else was faster.") : null),
+      task.skipped ? h("p", {}, "Left as they were: grades that were not flagged any more when their turn came, because somebody or something else was faster.") : null),
     h("dl", { class: "facts" },
       row("By", task.who), row("Why", task.note || "–"), row("Begun", when(task.started_at, "both")),
       task.ended_at ? row("Ended", when(task.ended_at, "both")) : null,
@@ -120,16 +120,16 @@ function one(task, jobs, params) {
 
 const CAME = { replayed: "queued again", superseded: "superseded by a newer grade", discarded: "discarded", skipped: "left as it was" };
 
-/** What became of each job. */
+/** What became of each grade. */
 function each({ jobs, next_cursor: next }, task, params) {
   if (!jobs.length) return null;
   const row = ({ id, result, job }) => h("tr", { key: id },
     h("th", { scope: "row" }, h("a", { href: `#/jobs/${id}` }, job?.user_id ?? job?.session_id ?? h("span", { class: "id" }, id))),
     h("td", { "data-label": "Then" }, CAME[result] ?? String(result)),
-    h("td", { "data-label": "Now" }, job?.state ? h("span", {}, state(job.state), job.state === "flagged" ? h("span", { class: "quiet under" }, "failed again: ", reason(job.reason)) : null) : "not kept any more"),
+    h("td", { "data-label": "Now" }, job?.state ? h("span", {}, state(job.state), job.state === "flagged" ? h("span", { class: "quiet under" }, "flagged again: ", reason(job.reason)) : null) : "not kept any more"),
     h("td", { "data-label": "Score" }, job ? score(job) : "–"));
-  return h("section", { "aria-labelledby": "each" }, h("h2", { id: "each" }, "Each job"),
-    h("table", { class: "cards" }, h("caption", { class: "unseen" }, "What became of each job"),
+  return h("section", { "aria-labelledby": "each" }, h("h2", { id: "each" }, "Each grade"),
+    h("table", { class: "cards" }, h("caption", { class: "unseen" }, "What became of each grade"),
       h("thead", {}, h("tr", {}, ["Student", "Then", "Now", "Score"].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, jobs.map(row))),
     pages(`#/bulk/${task.id}`, next, params));

@@ -8,7 +8,7 @@ import { count, number, reason } from "./words.js";
 
 const AT_ONCE = 4;
 const SHOWN_MAX = 500;
-/** Jobs that are asked for in one round. */
+/** Grades that are asked for in one round. */
 const ASKED_MAX = 50;
 
 /** How often what goes on is asked for. */
@@ -22,16 +22,16 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const auditLog = (tools) => (tools.keepsNotes ? [" and at ", h("a", { href: "#/audit" }, "the audit log")] : null);
 
-/** Replays or discards the jobs of a list of ids. */
+/** Replays or discards the grades of a list of ids. */
 export function changeSome(action, ids, tools) {
   const [verb] = VERBS[action];
-  const fate = action === "discard" ? "given up: the grade stays unsent. This cannot be undone." : "tried again, with a fresh set of attempts.";
+  const fate = action === "discard" ? "given up: not sent any more. This cannot be undone." : "tried again, with a fresh set of attempts.";
   const [one] = ids;
   ask({
-    title: `${verb} ${count(ids.length, "job")}?`,
+    title: `${verb} ${count(ids.length, "grade")}?`,
     text: h("p", {}, `${ids.length === 1 ? "It is" : "They are"} ${fate}`),
     verb, grave: action === "discard", note: tools.keepsNotes,
-    look: [h("a", { href: `#/jobs/${one}` }, "the job"), auditLog(tools)],
+    look: [h("a", { href: `#/jobs/${one}` }, "the grade"), auditLog(tools)],
     run: async (show, note, goesOn) => {
       const results = await each(ids, action, note, show, goesOn);
       show(told(action, results, tools));
@@ -44,7 +44,7 @@ export function changeSome(action, ids, tools) {
 async function each(ids, action, note, show, goesOn) {
   const results = [];
   const waiting = [...ids];
-  const title = `${VERBS[action][1]} ${count(ids.length, "job")} …`;
+  const title = `${VERBS[action][1]} ${count(ids.length, "grade")} …`;
   const worker = async () => {
     while (waiting.length && goesOn()) {
       const id = waiting.shift();
@@ -55,7 +55,7 @@ async function each(ids, action, note, show, goesOn) {
         if (ids.length === 1) throw error;
         results.push({ id, state: error.isUnsure ? "unsure" : "refused", why: error.message });
       }
-      show({ title, more: h("p", {}, h("progress", { max: ids.length, value: results.length, "aria-label": "jobs done" }), ` ${results.length} of ${ids.length}; whoever closes this leaves the others as they are`) });
+      show({ title, more: h("p", {}, h("progress", { max: ids.length, value: results.length, "aria-label": "grades done" }), ` ${results.length} of ${ids.length}; whoever closes this leaves the others as they are`) });
     }
   };
   show({ title, more: h("progress", { "aria-label": "under way" }) });
@@ -100,12 +100,12 @@ function told(action, results, tools) {
     h("td", {}, h("a", { href: `#/jobs/${id}`, class: name ? null : "id" }, name ?? id)),
     h("td", { class: state === "flagged" || refusal ? "wrong" : null }, BECAME[state] ?? state, state === "flagged" && why ? [": ", reason(why)] : null, refusal ? `: ${refusal}` : null));
   return {
-    title: `${VERBS[action][2]} ${count(done, "job")}${action === "replay" || failed ? `: ${short}` : ""}`,
+    title: `${VERBS[action][2]} ${count(done, "grade")}${action === "replay" || failed ? `: ${short}` : ""}`,
     told: [h("p", { class: failed ? "wrong" : some.queued ? null : "done" }, `${short[0].toUpperCase()}${short.slice(1)}${more}.`),
-      some.unsure ? h("p", {}, "Where it is not known whether it was done, look at the job", auditLog(tools), " before you do it again.") : null],
+      some.unsure ? h("p", {}, "Where it is not known whether it was done, look at the grade", auditLog(tools), " before you do it again.") : null],
     more: h("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": "What became of each" },
-      h("table", {}, h("caption", { class: "unseen" }, "What became of each job"),
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Job"), h("th", { scope: "col" }, "Now"))),
+      h("table", {}, h("caption", { class: "unseen" }, "What became of each grade"),
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Grade"), h("th", { scope: "col" }, "Now"))),
         h("tbody", {}, results.slice(0, SHOWN_MAX).map(row)))),
   };
 }
@@ -130,7 +130,7 @@ export function changeAll(action, filter, words, tools) {
   else counted.then((matched) => (matched === null ? rehearse() : null));
 }
 
-/** How many flagged jobs pass a filter, where the groups say it exactly; else null. */
+/** How many flagged grades pass a filter, where the groups say it exactly; else null. */
 async function countOf({ state, platform, reason: why, ...others }) {
   if (state !== "flagged" || Object.keys(others).length) return null;
   const found = await getIfThere("/api/v1/groups?state=flagged");
@@ -142,20 +142,20 @@ async function countOf({ state, platform, reason: why, ...others }) {
 function question(action, words, { matched, planned, error }) {
   const [verb] = VERBS[action];
   const said = (...fate) => h("div", {}, h("p", {}, `All flagged grades ${words}.`), h("p", { role: "status" }, ...fate));
-  if (matched === 0) return { title: `Nothing to ${action}`, text: said("No flagged job passes this filter now.") };
+  if (matched === 0) return { title: `Nothing to ${action}`, text: said("No flagged grade passes this filter now.") };
   const isKnown = matched !== undefined;
-  const jobs = isKnown ? count(matched, "job") : "All of them";
+  const grades = isKnown ? count(matched, "grade") : "All of them";
   const counting = isKnown ? null : error ? ` How many they are could not be counted: ${error}.` : " They are being counted; you need not wait for it.";
-  const fate = action === "discard" ? [`${jobs} will be given up: these grades stay unsent. This cannot be undone.`, counting] : fateOf(jobs, planned, error, counting);
-  return { title: isKnown ? `${verb} ${count(matched, "flagged job")}?` : `${verb} all flagged jobs that match?`, text: said(...fate), verb: `${verb} ${isKnown ? number(matched) : "all"}` };
+  const fate = action === "discard" ? [`${grades} will be given up and stay unsent. This cannot be undone.`, counting] : fateOf(grades, planned, error, counting);
+  return { title: isKnown ? `${verb} ${count(matched, "flagged grade")}?` : `${verb} all flagged grades that match?`, text: said(...fate), verb: `${verb} ${isKnown ? number(matched) : "all"}` };
 }
 
-function fateOf(jobs, planned, error, counting) {
+function fateOf(grades, planned, error, counting) {
   const how = "with a fresh set of attempts, no faster than the platforms take them";
-  if (!planned) return [`${jobs} will be tried again, ${how}; but superseded instead where a newer grade of the same cell is there.`,
+  if (!planned) return [`${grades} will be tried again, ${how}; but superseded instead where a newer grade of the same cell is there.`,
     counting ?? (error ? ` How many have a newer one could not be counted: ${error}.` : " How many have a newer one is being counted; you need not wait for it.")];
-  const older = planned.superseded ? ` ${count(planned.superseded, planned.replayed ? "other" : "job")} will be superseded, because a newer grade of the same cell is there.` : " None has a newer grade in the same cell.";
-  return planned.replayed ? [`${count(planned.replayed, "job")} will be tried again, ${how}.${older}`] : [older.trim()];
+  const older = planned.superseded ? ` ${count(planned.superseded, planned.replayed ? "other" : "grade")} will be superseded, because a newer grade of the same cell is there.` : " None has a newer grade in the same cell.";
+  return planned.replayed ? [`${count(planned.replayed, "grade")} will be tried again, ${how}.${older}`] : [older.trim()];
 }
 
 /** In the worker's background, where it survives this page and a restart, and is told of under "Bulk changes". */
@@ -174,7 +174,7 @@ async function runAll(action, filter, note, show, goesOn) {
   }
   if (task.state === "running") return undefined;
   if (task.error) return void show({ title: "It was given up", told: h("p", { class: "wrong" }, `${task.error}. Until then: ${became(task) || "nothing was changed"}.`), more: own() });
-  const titleOf = ({ matched, replayed, now }) => (replayed && (now?.queued ?? 1) ? `${count(replayed, "job")} queued again` : `${done} ${count(matched, "job")}`);
+  const titleOf = ({ matched, replayed, now }) => (replayed && (now?.queued ?? 1) ? `${count(replayed, "grade")} queued again` : `${done} ${count(matched, "grade")}`);
   const say = (now, silence) => show({ title: titleOf(now), ...outcome(now), more: [sinceThen(now), unheard(silence), skippedOf(now), own()] });
   say(task);
   return () => follow(task, ({ now }) => !now?.queued, QUEUED_MS, say, goesOn).catch((error) => say(task, error.message));
@@ -232,7 +232,7 @@ export function changePlatform(name, action, tools) {
   }, tools);
 }
 
-/** The grade of a job, read back from its platform. */
+/** A grade, read back from its platform. */
 export const verify = (id) => post(`/api/v1/jobs/${id}/verify`, undefined, VERIFY_WITHIN_MS);
 
 /** The worker gives a look a minute. */

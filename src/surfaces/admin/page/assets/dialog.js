@@ -7,7 +7,9 @@ import { fill, h } from "./dom.js";
     where one sees whether it was done, where nobody said. Gives back a way to write the question anew while it is one. */
 export function ask({ title, text, verb, grave = false, note = false, look, run }, tools) {
   const field = h("input", { id: "note", type: "text", maxlength: "500", autocomplete: "off" });
-  const why = note ? h("p", {}, h("label", { for: "note" }, "Why? (optional, kept in the audit log)"), field) : null;
+  const hint = grave ? h("span", { id: "note-hint", class: "quiet under" }, `Enter leads on to ${verb.split(" ")[0]}; it is done when you press that.`) : null;
+  if (hint) field.setAttribute("aria-describedby", "note-hint");
+  const why = note ? h("p", {}, h("label", { for: "note" }, "Why? (optional, kept in the audit log)"), field, hint) : null;
   const heading = h("h2", { id: "dialog-title" }, title);
   const question = h("div", {}, text);
   const said = h("div", { class: "said", role: "status" });
@@ -41,8 +43,14 @@ export function ask({ title, text, verb, grave = false, note = false, look, run 
     if (goesOn()) no.focus();
     await watch?.();
   };
-  // Who begins to type gives a reason; nobody gives grades up by pressing Enter once too often.
-  field.onkeydown = (event) => { if (event.key === "Enter" && !grave && !yes.hidden) yes.click(); };
+  // Who begins to type gives a reason; nobody gives grades up by pressing Enter once too often, or for too long.
+  field.onkeydown = (event) => {
+    if (event.key !== "Enter" || yes.hidden) return;
+    event.preventDefault();
+    if (grave) yes.focus();
+    else yes.click();
+  };
+  yes.onkeydown = (event) => { if (event.repeat) event.preventDefault(); };
   open(dialog, tools);
   (note ? field : grave ? no : yes).focus();
   return (asked) => {

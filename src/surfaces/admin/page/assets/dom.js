@@ -39,14 +39,15 @@ export function fill(old, ...children) {
   patchChildren(old, h(old.nodeName, {}, ...children));
 }
 
-const HANDLERS = ["onclick", "onsubmit", "onchange", "oninput"];
+const HANDLERS = ["onblur", "onclick", "onsubmit", "onchange", "oninput"];
 const keyOf = (node) => node.dataset?.key ?? null;
 const isSame = (one, other) =>
   one.nodeType === other.nodeType && one.nodeName === other.nodeName && keyOf(one) === keyOf(other);
 
 function patchAttributes(old, fresh) {
-  // What a person has opened stays open.
-  const isTheirs = (name) => old.nodeName === "DETAILS" && name === "open";
+  // What a person has opened stays open; what they have typed stays until the view has taken it. A new reason opens anew.
+  const opens = fresh.hasAttribute("data-opens") && !old.hasAttribute("data-opens");
+  const isTheirs = (name) => (old.nodeName === "DETAILS" && name === "open" && !opens) || (old.nodeName === "INPUT" && name === "data-draft");
   for (const { name } of [...old.attributes]) {
     if (!fresh.hasAttribute(name) && !isTheirs(name)) old.removeAttribute(name);
   }
@@ -54,14 +55,21 @@ function patchAttributes(old, fresh) {
     if (old.getAttribute(name) !== value && !isTheirs(name)) old.setAttribute(name, value);
   }
   for (const name of HANDLERS) if (old[name] !== fresh[name]) old[name] = fresh[name];
-  if (old.nodeName === "INPUT" && old !== document.activeElement && !("draft" in old.dataset)) old.value = fresh.value;
+  if (old.nodeName === "INPUT" && old !== document.activeElement && !("draft" in old.dataset) && !old.validity.badInput) old.value = fresh.value;
   if (old.nodeName === "INPUT") old.checked = fresh.checked;
 }
 
 function patchChildren(old, fresh) {
   const keyed = new Map([...old.childNodes].filter(keyOf).map((child) => [keyOf(child), child]));
+  const wanted = new Set([...fresh.childNodes].map(keyOf));
   let at = old.firstChild;
   for (const next of [...fresh.childNodes]) {
+    // What goes makes room first: what is moved instead would lose the focus.
+    while (at && keyOf(at) !== null && !wanted.has(keyOf(at))) {
+      const gone = at;
+      at = at.nextSibling;
+      gone.remove();
+    }
     const match = keyOf(next) !== null ? keyed.get(keyOf(next)) : at;
     if (match && isSame(match, next)) {
       if (match === at) at = at.nextSibling;
@@ -83,9 +91,14 @@ function patchChildren(old, fresh) {
   if (old.nodeName === "SELECT" && old !== document.activeElement) old.value = fresh.value;
 }
 
-/** Tells people who listen. */
-export function say(text) {
+/** What was told is read out, and gone before it is true no more. */
+const HEARD_MS = 10_000;
+let telling = [];
+
+/** Tells people who listen. Nothing: what was told is over. */
+export function say(text = "") {
   const spoken = document.getElementById("spoken");
+  telling.forEach(clearTimeout);
   spoken.textContent = "";
-  setTimeout(() => { spoken.textContent = text; }, 60);
+  telling = text ? [setTimeout(() => { spoken.textContent = text; }, 60), setTimeout(() => { spoken.textContent = ""; }, HEARD_MS)] : [];
 }

@@ -6,6 +6,8 @@ import { h, s } from "./dom.js";
 import { count, number, reason, span, state, stateWord, when } from "./words.js";
 
 export const title = "Overview";
+/** The number of failures for the menu comes with it. */
+export const countsFlagged = true;
 
 /** A job that could go out and has not for so long is late. */
 const LATE_MS = 5 * 60_000;
@@ -82,12 +84,12 @@ function bar(task) {
   return h("p", { key: task.id }, h("a", { href: `#/bulk/${task.id}` }, `${task.action === "discard" ? "Discard" : "Replay"} by ${task.who}`), ", begun ", when(task.started_at), ": ", progress(task));
 }
 
-function needsOf({ stats: { jobs, oldest_due_at: oldest, platforms }, ready, groups, pauses }) {
+function needsOf({ stats: { jobs, oldest_due_at: oldest, platforms }, ready, recent, groups, pauses }) {
   const needs = [];
   const add = (key, ...content) => needs.push(h("li", { key }, ...content));
   if (ready) add("ready", h("strong", {}, "The worker is not ready: "), ready, ".");
   if (oldest && Date.now() - Date.parse(oldest) > LATE_MS) add("late", h("strong", {}, "Grades are late"), ": the oldest could have gone out ", when(oldest), ".");
-  failed(jobs, platforms, groups, add);
+  failed(jobs, platforms, groups, recent, add);
   const some = (which, tell) => {
     const found = platforms.filter(which);
     found.slice(0, TOLD_MAX).forEach(tell);
@@ -96,8 +98,11 @@ function needsOf({ stats: { jobs, oldest_due_at: oldest, platforms }, ready, gro
   some(({ state: now }) => now === "held", function held({ name, since, queued, last_error: error, next_probe_at: probe }) {
     add(`held ${name}`, h("strong", {}, `${name} is held`), since ? [" since ", when(since, "both")] : null, `: it fails again and again, and ${count(queued, "grade")} wait${queued === 1 ? "s" : ""} without using up attempts.`, error ? [" It said ", h("q", {}, error), "."] : null, probe ? [" Next probe ", when(probe), "."] : null, " ", h("a", { href: "#/platforms" }, "Check it"), ".");
   });
+  some((platform) => !platform.flagged && takesFew(platform, recent), function few(platform) {
+    add(`few ${platform.name}`, h("strong", {}, `${platform.name} takes few grades`), ": it answers, but ", fewOf(platform, recent), ". ", h("a", { href: `${failuresOf(platform.name)}&state=queued` }, "See what waits to be tried again"), ".");
+  });
   some(({ state: now }) => now === "paused", function paused({ name, since, queued }) {
-    add(`paused ${name}`, h("strong", {}, `${name} is paused`), pausedBy(name, pauses), since ? [" since ", when(since, "both")] : null, `: ${queued ? count(queued, "grade") : "no grade"} wait${queued > 1 ? "" : "s"} until somebody `, h("a", { href: "#/platforms" }, "resumes it"), ".");
+    add(`paused ${name}`, h("strong", {}, `${name} is paused`), pausedBy(name, pauses), since ? [" since ", when(since, "both")] : null, queued ? `: ${count(queued, "grade")} wait${queued > 1 ? "" : "s"} until somebody ` : ": nothing waits there now; what comes will wait until somebody ", h("a", { href: "#/platforms" }, "resumes it"), ".");
   });
   some((platform) => platform.state === "open" && lacksToken(platform), function token({ name, tokens }) {
     add(`token ${name}`, h("strong", {}, `${name} gives no token`), " (", when(tokens.failed_at), "): ", h("q", {}, tokens.error), ". ", h("a", { href: "#/platforms" }, "Check it"), ".");
@@ -106,15 +111,17 @@ function needsOf({ stats: { jobs, oldest_due_at: oldest, platforms }, ready, gro
 }
 
 /** What has failed, by platform, with the reasons. */
-function failed(jobs, platforms, groups, add) {
+function failed(jobs, platforms, groups, recent, add) {
   const worst = platforms.filter(({ flagged }) => flagged).sort((a, b) => b.flagged - a.flagged);
-  for (const { name, flagged } of worst.slice(0, TOLD_MAX)) {
+  for (const platform of worst.slice(0, TOLD_MAX)) {
+    const { name, flagged } = platform;
     const reasons = groups.filter(({ platform }) => platform === name);
     const why = reasons.slice(0, 3).flatMap((group, index) => [index ? ", " : "", reasons.length > 1 ? `${number(group.count)} ` : "", reason(group.reason)]);
-    add(`flagged ${name}`, h("a", { href: failuresOf(name) }, h("strong", {}, `${count(flagged, "grade")} failed`), ` at ${name}`), why.length ? [": ", why, "."] : ": see why, mend it, replay.");
+    add(`flagged ${name}`, h("a", { href: failuresOf(name) }, h("strong", {}, `${count(flagged, "grade")} flagged`), ` at ${name}`), why.length ? [": ", why, "."] : ": see why, mend it, replay.",
+      takesFew(platform, recent) ? [" It answers, but ", fewOf(platform, recent), "."] : null);
   }
   const rest = jobs.flagged - worst.slice(0, TOLD_MAX).reduce((all, { flagged }) => all + flagged, 0);
-  if (rest > 0) add("flagged", h("a", { href: "#/failures" }, h("strong", {}, `${count(rest, "grade")} failed`)), ` at ${worst.length > TOLD_MAX ? `${number(worst.length - TOLD_MAX)} other platforms` : "other platforms"}.`);
+  if (rest > 0) add("flagged", h("a", { href: "#/failures" }, h("strong", {}, `${count(rest, "grade")} flagged`)), ` at ${worst.length > TOLD_MAX ? `${number(worst.length - TOLD_MAX)} other platforms` : "other platforms"}.`);
 }
 
 const failuresOf = (name) => `#/failures?platform=${encodeURIComponent(name)}`;
@@ -134,14 +141,14 @@ export const byNeed = (a, b) => SEVERITY[a.state] - SEVERITY[b.state] || Math.si
 function table(platforms, recent) {
   if (!platforms.length) return h("p", { class: "quiet empty" }, "No platform is configured, and no grade has gone to one yet.");
   const row = (platform) => {
-    const hour = recent?.platforms.find(({ name }) => name === platform.name);
+    const hour = hourAt(platform, recent);
     const nil = (value) => (value ? "" : " nil");
     const over = youngSince(recent) ? "Since start" : "Last hour";
     return h("tr", { key: platform.name },
       h("th", { scope: "row", class: "name" }, platform.name),
-      h("td", { class: "mark" }, state(platform.state)),
+      h("td", { class: "mark" }, stateOf(platform, recent)),
       h("td", { "data-label": "Queued", class: `figure${nil(platform.queued)}` }, platform.queued ? h("a", { href: `${failuresOf(platform.name)}&state=queued`, "aria-label": `${count(platform.queued, "grade")} queued at ${platform.name}` }, number(platform.queued)) : "0"),
-      h("td", { "data-label": "Failed", class: `figure${nil(platform.flagged)}` }, platform.flagged ? h("a", { href: failuresOf(platform.name), "aria-label": `${count(platform.flagged, "grade")} failed at ${platform.name}` }, number(platform.flagged)) : "0"),
+      h("td", { "data-label": "Flagged", class: `figure${nil(platform.flagged)}` }, platform.flagged ? h("a", { href: failuresOf(platform.name), "aria-label": `${count(platform.flagged, "grade")} flagged at ${platform.name}` }, number(platform.flagged)) : "0"),
       recent ? h("td", { "data-label": "Rate", class: `figure${nil(hour)}` }, rateOf(hour, recent)) : null,
       recent ? h("td", { "data-label": over }, hourOf(hour)) : null,
       recent ? h("td", { "data-label": "Attempts", class: `chart-cell${nil(hour)}` }, chart(platform.name, hour)) : null);
@@ -149,7 +156,7 @@ function table(platforms, recent) {
   const shown = [...platforms].sort(byNeed).slice(0, ROWS_MAX);
   return [
     h("table", { class: "cards" }, h("caption", { class: "unseen" }, "Platforms with their state"),
-      h("thead", {}, h("tr", {}, ["Platform", "State", "Queued", "Failed", ...(recent ? ["Rate", youngSince(recent) ? "Success since the start" : "Success in the last hour", "Attempts, an hour ago to now"] : [])].map((text) => h("th", { scope: "col" }, text)))),
+      h("thead", {}, h("tr", {}, ["Platform", "State", "Queued", "Flagged", ...(recent ? ["Rate", youngSince(recent) ? "Success since the start" : "Success in the last hour", "Attempts, an hour ago to now"] : [])].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, shown.map(row))),
     platforms.length > shown.length ? h("p", {}, h("a", { href: "#/platforms" }, `All ${number(platforms.length)} platforms`)) : null];
 }
@@ -166,8 +173,29 @@ const RATE_OVER = 5;
 
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 
+const endsOf = (hour) => (hour ? [sum(hour.delivered), sum(hour.failed)] : [0, 0]);
+const hourAt = ({ name }, recent) => recent?.platforms.find((each) => each.name === name);
+
+/** Fewer attempts say little. */
+const FEW_FROM = 5;
+
+/** Whether a platform that is open takes less than half of what it is sent. */
+export function takesFew(platform, recent) {
+  const [delivered, failed] = endsOf(hourAt(platform, recent));
+  return platform.state === "open" && delivered + failed >= FEW_FROM && delivered < failed;
+}
+
+/** "0 of 11 attempts in the last hour went well". */
+export function fewOf(platform, recent) {
+  const [delivered, failed] = endsOf(hourAt(platform, recent));
+  return `${number(delivered)} of ${count(delivered + failed, "attempt")} ${youngSince(recent) ? "since the start" : "in the last hour"} went well`;
+}
+
+/** Its state as a mark: one that takes few grades is open, and yet not well. */
+export const stateOf = (platform, recent) => state(takesFew(platform, recent) ? "few" : platform.state);
+
 function hourOf(hour) {
-  const [delivered, failed] = hour ? [sum(hour.delivered), sum(hour.failed)] : [0, 0];
+  const [delivered, failed] = endsOf(hour);
   if (!delivered && !failed) return h("span", { class: "quiet" }, "no attempt");
   const share = (100 * delivered) / (delivered + failed);
   // Never a round 100 where something failed.

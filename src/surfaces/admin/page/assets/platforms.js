@@ -3,10 +3,12 @@
 import { get, getIfThere, post } from "./api.js";
 import { changePlatform } from "./change.js";
 import { h, say } from "./dom.js";
-import { byNeed, chart, counted, hourOf, lacksToken, pausedBy, pausesOf, rateOf, youngSince } from "./overview.js";
-import { count, number, reason, state, when } from "./words.js";
+import { byNeed, chart, counted, fewOf, hourOf, lacksToken, pausedBy, pausesOf, rateOf, stateOf, takesFew, youngSince } from "./overview.js";
+import { count, number, reason, when } from "./words.js";
 
 export const title = "Platforms";
+/** The number of failures for the menu comes with it. */
+export const countsFlagged = true;
 
 /** From so many on there is a field to find one by its name; and so many are shown at once. */
 const FIND_FROM = 9;
@@ -62,13 +64,13 @@ function card(platform, recent, pauses, tools) {
   const row = (term, ...what) => h("div", {}, h("dt", {}, term), h("dd", {}, ...what));
   const linked = (value, href, what) => (value ? h("a", { href, "aria-label": `${count(value, "grade")} ${what} at ${name}` }, number(value)) : "0");
   return h("section", { class: `card platform ${now}`, key: name, "aria-label": name },
-    h("div", { class: "head" }, h("h2", { class: "name" }, name), state(now)),
+    h("div", { class: "head" }, h("h2", { class: "name" }, name), stateOf(platform, recent)),
     origins?.length ? h("p", { class: "quiet under" }, origins.map((origin) => origin.replace(/^https:[/][/]/, "")).join(", ")) : null,
-    h("p", {}, now === "open" && origins?.length === 0 ? "No grade has gone there yet." : MEANING[now] ?? ""),
+    h("p", {}, takesFew(platform, recent) ? fewAt(platform, recent) : now === "open" && origins?.length === 0 ? "No grade has gone there yet." : MEANING[now] ?? ""),
     h("dl", {},
       since && now !== "open" ? row(now === "paused" ? "Paused" : "Held", "since ", when(since, "both"), now === "paused" ? pausedBy(name, pauses) : null) : null,
       row("Queued", linked(queued, `#/failures?state=queued&${of}`, "queued")),
-      row("Failed", linked(flagged, `#/failures?${of}`, "failed")),
+      row("Flagged", linked(flagged, `#/failures?${of}`, "flagged")),
       recent ? row(youngSince(recent) ? "Since start" : "Last hour", hourOf(hour)) : null,
       recent ? row("Rate", rateOf(hour, recent)) : null,
       row("Under way", ...paceOf(platform)),
@@ -78,6 +80,12 @@ function card(platform, recent, pauses, tools) {
     hour ? h("div", { class: "charted" }, chart(name, hour), h("p", { class: "quiet under" }, "Attempts by minute, an hour ago to now; red ones failed")) : null,
     tools.mayChange ? handles(platform, tools) : null,
     checkOf(name));
+}
+
+function fewAt(platform, recent) {
+  const of = `platform=${encodeURIComponent(platform.name)}`;
+  const list = platform.flagged ? h("a", { href: `#/failures?${of}` }, "See its failures") : h("a", { href: `#/failures?state=queued&${of}` }, "See what waits to be tried again");
+  return [`It answers, but takes few grades: ${fewOf(platform, recent)}. `, list, "."];
 }
 
 /** How many attempts there may be at a time, and why fewer than usual. */
@@ -132,8 +140,10 @@ function verdictOf({ ok, checks: steps }) {
   const failed = steps.filter(({ status }) => status === "failed").length;
   const warnings = steps.filter(({ status }) => status === "warning").length;
   if (!ok) return `${count(failed, "step")} of ${number(steps.length)} failed`;
-  return warnings ? `grades can flow; ${count(warnings, "thing is", "things are")} worth a look` : "all is well";
+  return warnings ? `nothing is wrong that can be seen from here; ${count(warnings, "thing is", "things are")} worth a look` : "all is well";
 }
+
+const toneOf = ({ ok, checks: steps }) => (ok ? (steps.every(({ status }) => status === "ok") ? "good" : "unsure") : "wrong");
 
 const MARKS = { ok: ["✓", "well"], warning: ["▲", "look"], failed: ["!", "badly"] };
 
@@ -147,6 +157,6 @@ function checkOf(name) {
     h("span", { class: "sign", "aria-hidden": "true" }, MARKS[status]?.[0] ?? "?"),
     h("div", {}, h("strong", {}, what), status === "ok" ? null : h("span", { class: "quiet" }, ` ${status}`), `: ${seen}`, advice ? h("p", { class: "advice" }, advice) : null));
   const verdict = verdictOf(last.found);
-  return box(h("p", {}, h("strong", { class: last.found.ok ? "good" : "wrong" }, verdict[0].toUpperCase() + verdict.slice(1)), h("span", { class: "quiet" }, ", checked ", when(last.at))),
+  return box(h("p", {}, h("strong", { class: toneOf(last.found) }, verdict[0].toUpperCase() + verdict.slice(1)), h("span", { class: "quiet" }, ", checked ", when(last.at))),
     h("ul", { class: "steps" }, last.found.checks.map(step)));
 }

@@ -13,7 +13,7 @@ export const number = (value) => NUMBER.format(value ?? 0);
 /** A number where there is little room: exact as long as it is short. */
 export const brief = (value) => (value < 10_000 ? NUMBER : BRIEF).format(value);
 
-/** "1 job", "2 jobs". */
+/** "1 grade", "2 grades". */
 export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
 /** A length of time in its two largest units. */
@@ -52,7 +52,7 @@ export function when(iso, form = "ago") {
 const STATES = {
   queued: ["Queued", "•"], delivered: ["Delivered", "✓"], flagged: ["Flagged", "!"],
   superseded: ["Superseded", "↷"], discarded: ["Discarded", "×"],
-  open: ["Open", "✓"], held: ["Held", "!"], paused: ["Paused", "‖"],
+  open: ["Open", "✓"], few: ["Open", "▲"], held: ["Held", "!"], paused: ["Paused", "‖"],
 };
 export const STATE_NAMES = ["flagged", "queued", "delivered", "superseded", "discarded"];
 
