@@ -125,6 +125,7 @@ def takes_what_stands_in_the_fields(page, rows):
     student = page.get_by_label("Student", exact=True)
     expect(student).not_to_be_visible()
     page.set_viewport_size({"width": 1200, "height": 850})
+    assert rows.first.bounding_box()["y"] < 850, "what has failed is in view"
     page.get_by_text("More filters").click()
     nothing_covers(page, page.get_by_role("button", name="Apply"))
     nothing_covers(page, page.get_by_label("Stored before"))
@@ -193,8 +194,7 @@ def reads_one(page):
     assert zone == "India Standard Time" and "GMT+5:30" in shown, f"in the reader's zone: {shown}"
     page.get_by_role("button", name="Verify now").click()
     expect(page.locator("#read-back")).to_contain_text("The LMS has no grade here.")
-    expect(page.locator("#spoken")).to_have_text(re.compile("^The LMS has no grade here[.]"))
-    expect(page.locator("#spoken")).not_to_contain_text("Looked up")
+    expect(page.locator("#spoken")).to_have_text("The LMS has no grade here.")
     expect(page.locator("dl")).to_contain_text("Quiz 2 (quiz)")
     tells_who_changed_it(page)
     expect(page.locator(".verdict")).to_contain_text("refused by the LMS (rejected)")
@@ -241,6 +241,11 @@ def tells_who_changed_it(page):
     expect(told.nth(2).get_by_role("link", name="with others")).to_have_attribute("href", re.compile("^#/bulk/[0-9A-Z]{26}$"))
     expect(page.get_by_role("link", name="Discarded grades")).to_be_visible()
     everywhere(page, "job-discarded")
+    page.unroute(of_one)
+    waits = {"why": "paused", "since": None, "until": None, "error": None}
+    page.route(of_one, lambda route: with_members(route, {"state": "queued", "platform": "academy", "waits": waits}))
+    ask_again(page)
+    expect(page.locator(".waits")).to_contain_text("academy is paused by ops (upgrade tonight): nothing is sent there")
     page.unroute(of_one)
     ask_again(page)
     expect(page.locator("main").get_by_role("link", name="Failures", exact=True)).to_be_visible()
@@ -479,9 +484,13 @@ def fails_again(page):
     expect(page.get_by_role("table", name="What became of each grade")).to_contain_text("flagged again: refused by the LMS (rejected)")
 
 
-def without_now(route):
+def with_members(route, members):
     answer = route.fetch()
-    route.fulfill(response=answer, json=answer.json() | {"now": None})
+    route.fulfill(response=answer, json=answer.json() | members)
+
+
+def without_now(route):
+    with_members(route, {"now": None})
 
 
 def checks_a_platform(page):
@@ -489,10 +498,10 @@ def checks_a_platform(page):
     sign_in(page, OPERATOR, "/#/platforms")
     page.get_by_role("button", name="Check closed").click()
     check = page.get_by_role("group", name="Check of closed")
-    expect(check).to_contain_text("1 step of 3 failed")
+    expect(check).to_contain_text(re.compile(r"1 step of \d failed"))
     expect(check).to_contain_text("HTTP 400")
     expect(check.locator(".advice")).to_be_visible()
-    expect(page.locator("#spoken")).to_contain_text("closed: 1 step of 3 failed")
+    expect(page.locator("#spoken")).to_contain_text(re.compile(r"closed: 1 step of \d failed"))
     looks_no_further_than_it_sees(page)
     few = page.get_by_role("region", name="campus", exact=True)
     expect(few).to_contain_text("It answers, but takes few grades: 0 of 60 attempts since the start went well. See its failures.")

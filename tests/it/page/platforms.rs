@@ -115,7 +115,8 @@ async fn a_platform_that_is_registered_while_the_worker_runs_can_be_checked() {
     let text = fs::read_to_string(worker.config_path()).expect("a configuration");
     let entry = format!("[[platforms]]\nname = \"college\"\norigin = \"{}\"\n", college.base_url());
     fs::write(worker.config_path(), format!("{text}{entry}")).expect("it is written");
-    assert_eq!(worker.post("/api/v1/reload", &json!({})).await.0, 200);
+    let (status, said) = worker.post("/api/v1/reload", &json!({})).await;
+    assert_eq!(status, 200, "{said}");
     let (status, found) = check(&worker, "college").await;
     assert_eq!((status, &found["ok"]), (200, &json!(true)), "{found}");
 }

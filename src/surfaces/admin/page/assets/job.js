@@ -125,7 +125,9 @@ async function look(job, button, tools) {
   button.disabled = false;
   tools.redraw();
   const { result, detail, error } = readBack.get(job.id);
-  say(error ? `It was not looked up: ${error}.` : `${FOUND[result] ?? result}${told(detail)}`);
+  // What the first words say already is not read out twice.
+  const isSaid = result === "same" || result === "nothing";
+  say(error ? `It was not looked up: ${error}.` : `${FOUND[result] ?? result}${isSaid ? "" : told(detail)}`);
 }
 
 const FOUND = {
