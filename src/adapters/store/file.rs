@@ -12,7 +12,7 @@ use std::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, PermissionsExt},
     },
-    panic::{self, AssertUnwindSafe},
+    panic::{self, AssertUnwindSafe, Location},
     path::{Path, PathBuf},
     sync::Once,
     thread,
@@ -123,7 +123,7 @@ fn record(step: Result<Option<sled::Result<(sled::IVec, sled::IVec)>>, String>) 
         Ok(None) => None,
         Ok(Some(Ok((key, held)))) => Some(Ok((value(key), value(held)))),
         Ok(Some(Err(error))) => Some(Err(of_sled(error))),
-        Err(words) => Some(Err(Fault::Panicked(words))),
+        Err(_) => Some(Err(Fault::Panicked(BROKE_OFF.into()))),
     }
 }
 
@@ -132,8 +132,11 @@ fn value(held: sled::IVec) -> Value {
 }
 
 fn flat<T>(outcome: Result<sled::Result<T>, String>) -> Result<T, Fault> {
-    outcome.map_err(Fault::Panicked)?.map_err(of_sled)
+    outcome.map_err(|_| Fault::Panicked(BROKE_OFF.into()))?.map_err(of_sled)
 }
+
+/// What a panic of sled's says is of use to nobody who looks after a store.
+const BROKE_OFF: &str = "sled broke off while it read its files";
 
 fn of_sled(error: sled::Error) -> Fault {
     match error {
@@ -149,7 +152,7 @@ fn of_system(cause: io::Error) -> io::Error {
     code.map_or(cause, io::Error::from_raw_os_error)
 }
 
-/// Runs a step of sled's; a panic comes back as its words and its place, and is not printed by itself.
+/// Runs a step; a panic comes back as its words and its place, in a file without its folders, and is not printed by itself.
 pub(super) fn caught<T>(step: impl FnOnce() -> T) -> Result<T, String> {
     thread_local! {
         /// None where panics are printed as usual; else the place of the last one.
@@ -159,7 +162,7 @@ pub(super) fn caught<T>(step: impl FnOnce() -> T) -> Result<T, String> {
     QUIET.call_once(|| {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let place = panic.location().map(place_of).unwrap_or_default();
             let is_caught = PLACE.with_borrow_mut(|known| known.as_mut().map(|known| *known = place)).is_some();
             if !is_caught {
                 usual(panic);
@@ -174,6 +177,12 @@ pub(super) fn caught<T>(step: impl FnOnce() -> T) -> Result<T, String> {
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         format!("{} at {place}", text.as_deref().unwrap_or("a panic without words"))
     })
+}
+
+/// Where the program was built is nobody's business.
+fn place_of(location: &Location<'_>) -> String {
+    let file = location.file().rsplit('/').next().unwrap_or_default();
+    format!("{file}:{}", location.line())
 }
 
 /// Makes the folder, and lets nobody else in: it holds students' data.
@@ -235,7 +244,7 @@ fn open_patiently(folder: &Path, config: &sled::Config) -> Result<sled::Db, Open
     loop {
         tries -= 1;
         let opened = caught(|| config.open());
-        let opened = opened.map_err(|detail| OpenError::Damaged { folder: folder.into(), detail })?;
+        let opened = opened.map_err(|_| OpenError::Damaged { folder: folder.into(), detail: BROKE_OFF.into() })?;
         match opened.map_err(|error| open_error(folder, error)) {
             Err(OpenError::Locked { .. }) if tries > 0 => thread::sleep(LOCK_PAUSE),
             outcome => return outcome,
@@ -273,6 +282,12 @@ mod tests {
         let handed_on = io::Error::new(own().kind(), format!("{:?}", own()));
         assert_eq!(of_system(handed_on).to_string(), own().to_string());
         assert_eq!(of_system(io::Error::other("something else")).to_string(), "something else");
+    }
+
+    #[test]
+    fn a_panic_names_no_folder() {
+        let words = caught(|| panic!("it is no good")).expect_err("it panics");
+        assert!(words.starts_with("it is no good at file.rs:"), "{words}");
     }
 
     #[test]
