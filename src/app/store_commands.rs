@@ -97,13 +97,13 @@ fn write_lines(
     write: impl FnOnce(&mut dyn Write) -> Result<store::Summary, store::ExportError>,
 ) -> Result<(), CliError> {
     let mut to = Target::of(args)?;
-    let store::Summary { jobs, platforms, unread, remedy, .. } = write(&mut to).map_err(|error| match error {
+    let store::Summary { jobs, platforms, unread, loss, .. } = write(&mut to).map_err(|error| match error {
         // Whoever read the output has seen enough.
         store::ExportError::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => CliError::ClosedPipe,
         error => failed(&error),
     })?;
     to.finish()?;
-    export::report(&export::Tally { jobs, platforms, unread, remedy })
+    export::report(&export::Tally { jobs, platforms, unread, loss: loss.map(|loss| loss.to_string()) })
 }
 
 /// `passback import`: into the store of this machine; where a worker has it open, by way of that worker.

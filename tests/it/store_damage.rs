@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use passback::{
     adapters::store::{OpenError, Store, export},
     domain::{
@@ -263,6 +264,136 @@ fn damaged_files_open_or_say_what_to_do_and_never_panic_or_hang() {
     assert!(jobs > 0, "salvage saves something");
     let kinds = outcomes.keys().filter(|kind| kind.starts_with("refused")).count();
     assert!(kinds > 0 && outcomes.len() > 2, "the damage is worth the name: {outcomes:?}");
+}
+
+/// A store that has written its log over and over: jobs come, end, are pruned, and others come. Returns the lines of a
+/// sound export.
+fn churned(folder: &Path) -> Vec<u8> {
+    let (store, _) = open_with(folder, rules(), SMALL).expect("a new store");
+    let all = |works: Vec<Work>| -> Vec<Answer> {
+        let answers = works.into_iter().map(|work| store.submit(order(work, NOW)));
+        wait(join_all(answers)).into_iter().map(|answer| answer.expect("the store takes orders")).collect()
+    };
+    let end = |id: JobId| {
+        let verdict = Verdict::without_reply(Finding::Accepted, "words");
+        Work::Finish { id, verdict, trial: Trial::Regular }
+    };
+    let mut waiting: Vec<JobId> = Vec::new();
+    for round in 0..8 {
+        let arrivals = (0..60).map(|student| admit(&lti11_event(1_000 * round + student, 9_000), 1)).collect();
+        waiting.extend(all(arrivals).iter().map(|answer| match answer {
+            Answer::Stored(id) => *id,
+            other => panic!("it is stored: {other:?}"),
+        }));
+        let ended: Vec<JobId> = waiting.iter().copied().step_by(2).take(50).collect();
+        waiting.retain(|id| !ended.contains(id));
+        all(ended.iter().map(|id| Work::Start { id: *id }).collect());
+        all(ended.iter().copied().map(end).collect());
+        if round < 6 {
+            all(vec![Work::Prune { ended_before: NOW + PATIENCE, limit: 100 }]);
+        }
+    }
+    drop(store);
+    drop(open_with(folder, rules(), SMALL).expect("the same store"));
+    let mut lines = Vec::new();
+    export::export(folder, &mut lines).expect("a sound store");
+    lines
+}
+
+/// What a job has from its first day.
+fn unchanging(job: &Value) -> [&Value; 5] {
+    ["event", "key", "cell", "created_at", "session_id"].map(|field| &job[field])
+}
+
+/// So long is a segment of sled's log, in bytes; it reuses them as a whole.
+const SEGMENT: usize = 512 * 1024;
+
+/// A log without some of its segments.
+fn blanked(log: &[u8], segments: impl Iterator<Item = usize>) -> Vec<u8> {
+    let mut damaged = log.to_vec();
+    for segment in segments {
+        let end = log.len().min((segment + 1) * SEGMENT);
+        damaged[segment * SEGMENT..end].fill(0);
+    }
+    damaged
+}
+
+/// Salvages a store with another log: what is written is right, and what is told to be missing is true. Tells how many
+/// jobs are missing at least, if that is known.
+fn salvage_tells_the_truth(how: &str, whole: &Path, log: &[u8], sound: &[u8]) -> Option<u64> {
+    let by_id = |jobs: Vec<Value>| -> BTreeMap<String, Value> {
+        jobs.into_iter().map(|job| (job["id"].to_string(), job)).collect()
+    };
+    let all = by_id(jobs_of(sound));
+    let folder = tempfile::tempdir().expect("a folder");
+    copy(whole, folder.path());
+    fs::write(folder.path().join("db"), log).expect("a write");
+    let mut lines = Vec::new();
+    let summary = export::salvage(folder.path(), &mut lines).expect("something is left");
+    assert_eq!(fs::read(folder.path().join("db")).expect("a file"), log, "the store stays as it is");
+    let saved = by_id(jobs_of(&lines));
+    let known = saved.iter().filter_map(|(id, job)| Some((job, all.get(id)?)));
+    println!(
+        "{how}: {} of {}; {}",
+        known.clone().count(),
+        all.len(),
+        summary.loss.map_or(String::new(), |loss| loss.to_string())
+    );
+    assert!(known.clone().count() > 0, "{how}");
+    assert_eq!(saved.len() as u64, summary.jobs, "{how}: no job comes twice");
+    for (job, as_it_was) in known {
+        assert_eq!(unchanging(job), unchanging(as_it_was), "{how}");
+    }
+    let Some(loss) = summary.loss else {
+        assert!(lines == sound, "{how}: all is well only if all is there, as it was");
+        return Some(0);
+    };
+    let told = loss.jobs?;
+    assert!(summary.jobs + told >= all.len() as u64, "{how}: {loss}");
+    assert!(saved.keys().filter(|id| all.contains_key(*id)).count() as u64 + told <= all.len() as u64, "{how}: {loss}");
+    Some(told)
+}
+
+#[test]
+fn what_salvage_writes_is_right_and_what_it_says_is_missing_is_true() {
+    let whole = tempfile::tempdir().expect("a folder");
+    let sound = churned(whole.path());
+    let log = fs::read(whole.path().join("db")).expect("a file");
+    let last = log.len().div_ceil(SEGMENT);
+    assert!(last > 8, "there is something to damage");
+    let check = |how: &str, log: &[u8]| salvage_tells_the_truth(how, whole.path(), log, &sound);
+    assert_eq!(check("sound", &log), Some(0));
+    check("the last 3 cut off", &log[..(last - 3) * SEGMENT]);
+    check("the last third cut off", &log[..last * 2 / 3 * SEGMENT]);
+    check("cut off within a segment", &log[..last / 2 * SEGMENT + 70_000]);
+    check("the last 5 zeroed", &blanked(&log, last - 5..last));
+    check("the first 2 zeroed", &blanked(&log, 0..2));
+    check("each third zeroed", &blanked(&log, (0..last).step_by(3)));
+    let mut pages = log.clone();
+    for segment in pages.chunks_mut(SEGMENT) {
+        segment.iter_mut().skip(99_000).take(4_096).for_each(|byte| *byte = 7);
+    }
+    check("a page in each", &pages);
+    let one = (0..last).map(|segment| check(&format!("{segment} zeroed"), &blanked(&log, segment..=segment)));
+    let told: Vec<Option<u64>> = one.collect();
+    assert!(told.iter().flatten().any(|missing| *missing > 0), "a number is told: {told:?}");
+    for entry in fs::read_dir(whole.path()).expect("the folder").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::write(entry.path(), "nonsense").expect("a write");
+        }
+    }
+    let told = check("the snapshot", &log);
+    assert_eq!(told, Some(0), "sled can do nothing without it");
+    check("the snapshot and the last 3", &blanked(&log, last - 3..last));
+}
+
+#[test]
+fn a_sound_store_without_jobs_is_saved_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(open_with(folder.path(), rules(), SMALL).expect("a new store"));
+    let mut lines = Vec::new();
+    let summary = export::salvage(folder.path(), &mut lines).expect("nothing is wrong with it");
+    assert_eq!((summary.jobs, summary.unread, summary.loss), (0, 0, None));
 }
 
 #[test]

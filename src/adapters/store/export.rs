@@ -1,7 +1,7 @@
 //! The export: everything of a store as lines of JSON, a job a line, with all that another store needs to take it over.
 //!
-//! Of a sound store all is written or nothing is promised. A damaged one is read as far as it can be, from a copy; what
-//! cannot be read is counted, and the folder itself stays as it is.
+//! Of a sound store all is written or nothing is promised. A damaged one is read as far as it can be; what is missing is told
+//! by the store's own count of its jobs, or said not to be known, and the folder itself stays as it is.
 //!
 //! ```text
 //! {"kind": "store", "format": 1, …}
@@ -13,7 +13,7 @@
 //! ```
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -24,15 +24,15 @@ use serde_json::{Value, json};
 use super::{
     OpenError,
     census::Tally,
-    disk::Fault,
+    disk::{Disk as _, Fault},
     file::SledFile,
-    keys, parts, record,
-    salvage::{self, Find},
+    highwater, keys, parts, record,
+    salvage::{Harm, Wreck},
     shelf::Shelf,
     upgrade,
 };
 use crate::domain::{
-    job::{Attempt, IdempotencyKey, Job, JobId, JobState, Place, Queued},
+    job::{Attempt, IdempotencyKey, Job, JobId, JobState, Place, Queued, StateName},
     ledger::PlatformRecord,
     outcome::{AttemptOutcome, FailureReason},
     time::Timestamp,
@@ -50,10 +50,58 @@ pub struct Summary {
     pub platforms: u64,
     /// Columns that were found or made.
     pub columns: u64,
-    /// Jobs and records that could not be read; a record may have held many jobs.
+    /// Jobs and records that were found and could not be read, or the number of missing jobs, where that is greater.
     pub unread: u64,
-    /// What had to be done to the copy before it could be opened.
-    pub remedy: Option<String>,
+    /// What is missing of a damaged store; none if nothing is.
+    pub loss: Option<Loss>,
+}
+
+/// What is missing of a damaged store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// At least so many jobs, by the store's own count; none where that cannot be relied on.
+    pub jobs: Option<u64>,
+    /// At least so many of the jobs that were written are in another state than the store's own count has them.
+    pub outdated: u64,
+    /// Jobs and records that were found and could not be read.
+    pub unread: u64,
+    /// Places in the store's files that could not be read, and stretches of records that are missing or not the newest.
+    pub places: u64,
+    /// Parts of the store's files without anything in them, of which it is not known whether there ever was.
+    pub blank: u64,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { jobs, outdated, unread, places, blank } = *self;
+        match jobs {
+            None => write!(to, "how many jobs are missing is not known")?,
+            Some(0) => {
+                write!(
+                    to,
+                    "no job is missing by the store's own count, but some may be as they were at an earlier time"
+                )?;
+            }
+            Some(1) => write!(to, "at least 1 job is missing")?,
+            Some(jobs) => write!(to, "at least {jobs} jobs are missing")?,
+        }
+        if outdated > 0 {
+            write!(to, "; at least {outdated} of those written are as they were at an earlier time")?;
+        }
+        if unread > 0 {
+            let what = if unread == 1 { "job or record that was" } else { "jobs or records that were" };
+            write!(to, "; {unread} {what} found could not be read")?;
+        }
+        if places > 0 {
+            let what = if places == 1 { "place" } else { "places" };
+            write!(to, "; {places} {what} in the store's files could not be read")?;
+        }
+        if blank > 0 {
+            let what = if blank == 1 { "empty place" } else { "empty places" };
+            write!(to, "; whether there ever was something in {blank} {what} of the store's files is not known")?;
+        }
+        Ok(())
+    }
 }
 
 /// Why nothing, or not everything, was written.
@@ -67,27 +115,11 @@ pub enum ExportError {
     NoStore(String),
     /// There is nothing to be saved.
     #[error(
-        "nothing of the store in {} can be read ({detail}): keep a copy of the folder, and restore a backup, or begin with \
-         an empty folder",
-        folder.display()
+        "nothing of the store in {} can be read: keep a copy of the folder, and restore a backup, or begin with an empty \
+         folder",
+        .0.display()
     )]
-    Nothing {
-        /// The folder.
-        folder: PathBuf,
-        /// What sled says.
-        detail: String,
-    },
-    /// The copy that is read cannot be made.
-    #[error(
-        "the store cannot be copied into {}: {cause}; name a folder with room for it in TMPDIR",
-        temporary.display()
-    )]
-    NoCopy {
-        /// The folder for temporary files.
-        temporary: PathBuf,
-        /// The cause.
-        cause: io::Error,
-    },
+    Nothing(PathBuf),
     /// A record cannot be read.
     #[error("{0}: export what can be read with --salvage")]
     Read(#[from] Fault),
@@ -111,7 +143,13 @@ pub fn export_and_tell(
     let disk = SledFile::open(folder)?;
     upgrade::version(&disk)?;
     let shelf = Shelf::new(Box::new(disk))?;
-    let mut lines = Lines { to, shelf: &shelf, summary: Summary::default(), damage: Damaged::IsAnError };
+    let mut lines = Lines {
+        to,
+        shelf: &shelf,
+        summary: Summary::default(),
+        by_state: Default::default(),
+        damage: Damaged::IsAnError,
+    };
     lines.begin()?;
     for record in shelf.disk.scan_prefix(&[keys::COLUMN]) {
         lines.column(&record?.0)?;
@@ -129,45 +167,64 @@ pub fn export_and_tell(
     lines.end()
 }
 
-/// Writes what can be read of a damaged store, which may not be in use. It works on a copy in the folder for temporary
-/// files.
-pub fn salvage(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError> {
+/// Writes what can be read of a damaged store, which may not be in use, and tells how many bytes of how many of it are read.
+pub fn salvage_and_tell(
+    folder: &Path,
+    to: &mut dyn Write,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Summary, ExportError> {
     must_be_there(folder)?;
-    let Find { disk, remedy, _copy: copy } = salvage::find(folder)?;
-    let (columns, gap) = salvage::around_damage(&disk, keys::COLUMN);
-    let columns: Vec<_> = columns.map(|(key, _)| key.to_vec()).collect();
-    let mut unread = gap.get();
-    let notes: Vec<_> = {
-        let (notes, gap) = salvage::around_damage(&disk, keys::NOTE);
-        let notes = notes.map(|(key, record)| (key.to_vec(), record.to_vec())).collect();
-        unread += gap.get();
-        notes
+    let wreck = Wreck::read(folder, progress)?;
+    if let Err(error @ OpenError::Newer { .. }) = upgrade::version(&wreck) {
+        return Err(error.into());
+    }
+    let harm = wreck.harm();
+    if wreck.scan_prefix(&[]).all(|record| record.is_err()) {
+        return Err(ExportError::Nothing(folder.to_owned()));
+    }
+    let shelf = Shelf::salvaged(Box::new(wreck));
+    let mut lines = Lines {
+        to,
+        shelf: &shelf,
+        summary: Summary::default(),
+        by_state: Default::default(),
+        damage: Damaged::IsCounted,
     };
-    let parts: Vec<_> = {
-        let (parts, gap) = salvage::around_damage(&disk, keys::STATES);
-        let parts = parts.map(|(key, _)| key.to_vec()).collect();
-        unread += gap.get();
-        parts
-    };
-    let shelf = Shelf::salvaged(Box::new(disk));
-    let summary = Summary { unread, remedy, ..Summary::default() };
-    let mut lines = Lines { to, shelf: &shelf, summary, damage: Damaged::IsCounted };
     lines.begin()?;
-    for key in columns {
-        lines.column(&key)?;
-    }
-    for (key, record) in notes {
-        lines.note(&key, &record)?;
-    }
-    for key in parts {
-        match shelf.disk.get(&key) {
-            Ok(Some(states)) => lines.part(&key, &states)?,
-            _ => lines.summary.unread += 1,
+    for record in shelf.disk.scan_prefix(&[keys::COLUMN]) {
+        if let Some((key, _)) = lines.read(record)? {
+            lines.column(&key)?;
         }
     }
-    let summary = lines.end();
-    drop(copy);
-    summary
+    for record in shelf.disk.scan_prefix(&[keys::NOTE]) {
+        if let Some((key, record)) = lines.read(record)? {
+            lines.note(&key, &record)?;
+        }
+    }
+    for record in shelf.disk.scan_prefix(&[keys::STATES]) {
+        if let Some((key, states)) = lines.read(record)? {
+            lines.part(&key, &states)?;
+        }
+    }
+    lines.compare(own_count(folder, &shelf, harm), harm);
+    lines.end()
+}
+
+/// The same, and tells nothing on the way.
+pub fn salvage(folder: &Path, to: &mut dyn Write) -> Result<Summary, ExportError> {
+    salvage_and_tell(folder, to, &mut |_, _| {})
+}
+
+/// How many jobs the store itself says that it has, by state; none if that cannot be read, or is not the newest that was
+/// written.
+fn own_count(folder: &Path, shelf: &Shelf, harm: Harm) -> Option<[u64; StateName::ALL.len()]> {
+    let is_counted = shelf.disk.get(keys::LEDGER).ok()?.is_some();
+    let tally = Tally::read(&*shelf.disk).ok()?;
+    let is_newest = match highwater::noted_in(folder) {
+        0 => harm.is_none(),
+        noted => is_counted && tally.commits >= noted,
+    };
+    is_newest.then(|| tally.census(&shelf.platforms).by_state)
 }
 
 /// Whether there is a store in a folder.
@@ -190,6 +247,8 @@ struct Lines<'a> {
     to: &'a mut dyn Write,
     shelf: &'a Shelf,
     summary: Summary,
+    /// The jobs that were written, by state.
+    by_state: [u64; StateName::ALL.len()],
     damage: Damaged,
 }
 
@@ -239,6 +298,9 @@ impl Lines<'_> {
             if let Some(job) = self.read(job)? {
                 self.line(&of_job(&job))?;
                 self.summary.jobs += 1;
+                let state = job.state_name();
+                let same = StateName::ALL.iter().zip(&mut self.by_state).filter(|(name, _)| **name == state);
+                same.for_each(|(_, count)| *count += 1);
             }
         }
         Ok(())
@@ -253,6 +315,22 @@ impl Lines<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Says what is missing.
+    fn compare(&mut self, own_count: Option<[u64; StateName::ALL.len()]>, harm: Harm) {
+        let jobs = own_count.map(|count| count.iter().sum::<u64>().saturating_sub(self.summary.jobs));
+        let more = |count: [u64; StateName::ALL.len()]| {
+            self.by_state.iter().zip(count).map(|(written, counted)| written.saturating_sub(counted)).sum()
+        };
+        let outdated = own_count.map_or(0, more);
+        let unread = self.summary.unread;
+        let places = harm.breaks + harm.gaps + harm.contested;
+        let loss = Loss { jobs, outdated, unread, places, blank: harm.blank };
+        let is_whole = harm.is_none() && jobs == Some(0) && outdated + unread == 0;
+        self.summary.loss = Some(loss).filter(|_| !is_whole);
+        // Whoever takes the lines in must know that they are not all.
+        self.summary.unread = unread.max(jobs.unwrap_or(1)).max(u64::from(!is_whole));
     }
 
     fn end(mut self) -> Result<Summary, ExportError> {
@@ -379,4 +457,26 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_says_what_is_known_of_it() {
+        let none = Loss { jobs: None, outdated: 0, unread: 0, places: 0, blank: 0 };
+        let check = |loss: Loss, words: &str| assert_eq!(loss.to_string(), words);
+        check(none, "how many jobs are missing is not known");
+        check(
+            Loss { jobs: Some(2), outdated: 3, unread: 1, places: 1, ..none },
+            "at least 2 jobs are missing; at least 3 of those written are as they were at an earlier time; \
+             1 job or record that was found could not be read; 1 place in the store's files could not be read",
+        );
+        check(
+            Loss { jobs: Some(0), blank: 2, ..none },
+            "no job is missing by the store's own count, but some may be as they were at an earlier time; \
+             whether there ever was something in 2 empty places of the store's files is not known",
+        );
+    }
 }

@@ -61,14 +61,6 @@ impl SledFile {
     }
 }
 
-impl SledFile {
-    /// The records whose keys begin with `prefix`, from the last to the first.
-    pub(super) fn scan_back(&self, prefix: &[u8]) -> Scan<'_> {
-        let mut walk = self.tree.scan_prefix(prefix);
-        Box::new(std::iter::from_fn(move || record(caught(|| walk.next_back()))))
-    }
-}
-
 impl Disk for SledFile {
     fn get(&self, key: &[u8]) -> Result<Option<Value>, Fault> {
         Ok(flat(caught(|| self.tree.get(key)))?.map(value))
@@ -252,8 +244,8 @@ fn open_patiently(folder: &Path, config: &sled::Config) -> Result<sled::Db, Open
     }
 }
 
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const LOCK_TRIES: u32 = 50;
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 fn open_error(folder: &Path, error: sled::Error) -> OpenError {
     let folder = folder.into();

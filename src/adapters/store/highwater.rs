@@ -37,12 +37,7 @@ impl HighWater {
             // It is new, and only as safe as its name.
             File::open(folder)?.sync_all()?;
         }
-        let mut bytes = [0; 16];
-        // A file that is new, cut short or torn tells nothing.
-        let is_whole = file.read_exact_at(&mut bytes, 0).is_ok();
-        let [commits, check] =
-            [0, 8].map(|at| bytes[at..at + 8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
-        let noted = if is_whole && check == !commits { commits } else { 0 };
+        let noted = read(&file);
         Ok(Self { file, noted, noted_at: Timestamp::from_micros(i64::MIN) })
     }
 
@@ -70,6 +65,19 @@ impl HighWater {
         }
         Ok(())
     }
+}
+
+/// How many commits were on disk at the least, by the file in a folder, which is only read; 0 where it tells nothing.
+pub(super) fn noted_in(folder: &Path) -> u64 {
+    File::open(folder.join(NAME)).map_or(0, |file| read(&file))
+}
+
+/// A file that is new, cut short or torn tells nothing.
+fn read(file: &File) -> u64 {
+    let mut bytes = [0; 16];
+    let is_whole = file.read_exact_at(&mut bytes, 0).is_ok();
+    let [commits, check] = [0, 8].map(|at| bytes[at..at + 8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+    if is_whole && check == !commits { commits } else { 0 }
 }
 
 #[cfg(test)]

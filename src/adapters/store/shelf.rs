@@ -48,6 +48,8 @@ pub(super) struct Shelf {
     pub(super) damages: Damages,
     /// What changes behind a copy that is being made.
     pub(super) watch: Watch,
+    /// Whether a platform that is not known gets a name that nobody has.
+    names_all: bool,
 }
 
 impl Shelf {
@@ -69,19 +71,15 @@ impl Shelf {
     }
 
     fn bare(disk: Box<dyn Disk>, platforms: Platforms) -> Self {
-        Self { disk, platforms, memory: RwLock::default(), damages: Damages::default(), watch: Watch::default() }
+        let (memory, damages, watch) = Default::default();
+        Self { disk, platforms, memory, damages, watch, names_all: false }
     }
 
     /// A shelf on a file of which not everything can be read: a platform that cannot gets a name that nobody has.
     pub(super) fn salvaged(disk: Box<dyn Disk>) -> Self {
-        let platforms = Platforms::default();
-        let nameless = |number: u32| PlatformRecord {
-            origin: Origin::from_stored(&format!("https://platform-{number}.invalid")),
-            client_id: None,
-            paused_since: None,
-            held_since: None,
-        };
-        let shelf = Self::bare(disk, platforms);
+        let nameless =
+            |number| PlatformRecord { origin: nameless(number), client_id: None, paused_since: None, held_since: None };
+        let shelf = Self { names_all: true, ..Self::bare(disk, Platforms::default()) };
         for record in shelf.disk.scan_prefix(&[keys::PLATFORM]).map_while(Result::ok) {
             let number = record.0.get(1..).and_then(|number| <[u8; 4]>::try_from(number).ok()).map(u32::from_be_bytes);
             let Some(number) = number.filter(|number| *number < PLATFORMS_MAX) else {
@@ -150,7 +148,9 @@ impl Shelf {
     pub(super) fn job_in(&self, part: JobId, slot: &Slot<'_>) -> Result<Job, Fault> {
         let event = self.event(part, slot)?;
         let state = self.state(slot)?;
-        let job = record::job(slot.id, &event, &state, |number| self.platforms.origin(number));
+        let unknown = |number| Some(nameless(number)).filter(|_| self.names_all);
+        let job =
+            record::job(slot.id, &event, &state, |number| self.platforms.origin(number).or_else(|| unknown(number)));
         job.map_err(|why| damaged(&keys::states(part), why))
     }
 
@@ -396,6 +396,11 @@ impl Shelf {
         })?;
         value.map(Some).ok_or_else(|| damaged(key, Damage::Short))
     }
+}
+
+/// A name that no platform has.
+fn nameless(number: u32) -> Origin {
+    Origin::from_stored(&format!("https://platform-{number}.invalid"))
 }
 
 /// The slots, if each of them tells where its job stands.

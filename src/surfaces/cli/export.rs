@@ -56,8 +56,8 @@ pub struct Tally {
     pub platforms: u64,
     /// Jobs and records that could not be read.
     pub unread: u64,
-    /// What was left out so that the rest could be read.
-    pub remedy: Option<String>,
+    /// What is missing of a damaged store, in words.
+    pub loss: Option<String>,
 }
 
 /// Where the lines go. A file gets its name when it is whole.
@@ -139,12 +139,12 @@ fn written(tally: &Tally) -> String {
 /// Says what was written, and whether that is all.
 pub fn report(tally: &Tally) -> Result<(), CliError> {
     note(&written(tally));
-    let remedy = tally.remedy.iter().map(|remedy| format!("the store could be opened only after {remedy}"));
-    let unread = Some(tally.unread).filter(|unread| *unread > 0);
-    let unread =
-        unread.map(|unread| format!("{} could not be read", counted(unread, "job or record", "jobs or records")));
-    let missing: Vec<String> = remedy.chain(unread).collect();
-    if missing.is_empty() { Ok(()) } else { Err(CliError::Failed(missing.join("; "))) }
+    let unread = || format!("{} could not be read", counted(tally.unread, "job or record", "jobs or records"));
+    match &tally.loss {
+        Some(loss) => Err(CliError::Failed(loss.clone())),
+        None if tally.unread > 0 => Err(CliError::Failed(unread())),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +162,10 @@ mod tests {
         assert_eq!(written(&sound), "written: 3 jobs and 1 platform");
         check(Tally { unread: 1, ..sound.clone() }, "1 job or record could not be read");
         check(Tally { unread: 2, ..sound.clone() }, "2 jobs or records could not be read");
-        check(Tally { remedy: Some("the end was left out".into()), ..sound }, "only after the end was left out");
+        check(
+            Tally { unread: 9, loss: Some("at least 9 jobs are missing".into()), ..sound },
+            "at least 9 jobs are missing",
+        );
     }
 
     #[test]
