@@ -65,7 +65,7 @@ fn above(folder: &Path) -> &Path {
 pub(super) async fn export(args: &ExportArgs, path: Option<&Path>, local: FindLocal<'_>) -> Result<(), CliError> {
     if args.salvage {
         let folder = load_local(path)?.store.path;
-        return write_lines(args, |to| store::salvage(&folder, to));
+        return write_lines(args, |to| store::salvage_and_tell(&folder, to, &mut shown(args)));
     }
     match source_of(&args.connect, path)? {
         Source::Folder(steps) => {

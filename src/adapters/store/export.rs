@@ -167,14 +167,15 @@ pub fn export_and_tell(
     lines.end()
 }
 
-/// Writes what can be read of a damaged store, which may not be in use, and tells how many bytes of how many of it are read.
+/// Writes what can be read of a damaged store, which may not be in use, and tells how many
+/// of how many jobs are written, if it is known how many there are.
 pub fn salvage_and_tell(
     folder: &Path,
     to: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Summary, ExportError> {
     must_be_there(folder)?;
-    let wreck = Wreck::read(folder, progress)?;
+    let wreck = Wreck::read(folder)?;
     if let Err(error @ OpenError::Newer { .. }) = upgrade::version(&wreck) {
         return Err(error.into());
     }
@@ -183,6 +184,8 @@ pub fn salvage_and_tell(
         return Err(ExportError::Nothing(folder.to_owned()));
     }
     let shelf = Shelf::salvaged(Box::new(wreck));
+    let own_count = own_count(folder, &shelf, harm);
+    let jobs = own_count.map(|count| count.iter().sum());
     let mut lines = Lines {
         to,
         shelf: &shelf,
@@ -205,8 +208,11 @@ pub fn salvage_and_tell(
         if let Some((key, states)) = lines.read(record)? {
             lines.part(&key, &states)?;
         }
+        if let Some(jobs) = jobs {
+            progress(lines.summary.jobs.min(jobs), jobs);
+        }
     }
-    lines.compare(own_count(folder, &shelf, harm), harm);
+    lines.compare(own_count, harm);
     lines.end()
 }
 

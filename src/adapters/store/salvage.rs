@@ -84,8 +84,8 @@ type Leaf = BTreeMap<Vec<u8>, Value>;
 const RECENT_MAX: usize = 32;
 
 impl Wreck {
-    /// Reads the log in a folder, and tells how many segments of how many are read.
-    pub(super) fn read(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, OpenError> {
+    /// Reads the log in a folder.
+    pub(super) fn read(folder: &Path) -> Result<Self, OpenError> {
         let of_folder = |cause| OpenError::Folder { folder: folder.into(), cause };
         let log = File::open(folder.join("db")).map_err(of_folder)?;
         lock_patiently(&log).map_err(|_| OpenError::Locked { folder: folder.into() })?;
@@ -99,10 +99,9 @@ impl Wreck {
         let stable = heads.values().map(|(_, head)| head.stable).max().unwrap_or(0) / SEGMENT * SEGMENT;
         let tail = Runs::of(&log, heads.range(stable..).map(|(lsn, (at, _))| (*lsn, *at)));
         let newest = heads.keys().next_back().copied();
-        for ((lsn, (at, _)), done) in heads.iter().zip(1_u64..) {
+        for (lsn, (at, _)) in &heads {
             let tail = (*lsn >= stable).then_some(&tail);
             reading.take_segment(&segment(&log, *at), (*lsn, *at), tail, Some(*lsn) == newest);
-            progress(done, heads.len() as u64);
         }
         let Reading { pages, breaks, .. } = reading;
         let bounds = |(number, page): (&u64, &Page)| (*number, page.whole.lsn, page.low.clone(), page.high.clone());
