@@ -176,7 +176,7 @@ fn lines_of(args: &ImportArgs) -> Result<File, CliError> {
     }
     let shown = args.file.display();
     let opened = File::open(&args.file);
-    let file = opened.map_err(|error| CliError::Failed(format!("cannot read {shown}: {error}")))?;
+    let file = opened.map_err(|error| CliError::Usage(format!("{shown} cannot be read: {error}")))?;
     let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
     if is_file { Ok(file) } else { importing::spool(file).map_err(|error| failed(&error)) }
 }

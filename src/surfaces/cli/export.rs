@@ -125,7 +125,7 @@ fn not_made(path: &Path, error: &io::Error) -> CliError {
     let path = path.display();
     match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            CliError::Failed(format!("{path} is there already, and is not written over: name another file"))
+            CliError::Usage(format!("{path} is there already, and is not written over: name another file"))
         }
         _ => CliError::Failed(format!("cannot make {path}: {error}")),
     }
@@ -182,7 +182,9 @@ mod tests {
         target.finish().expect("it is whole");
         assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read(&file).expect("it is there"), b"{}\n");
-        let again = Target::of(&args).err().expect("it is there").to_string();
+        let again = Target::of(&args).err().expect("it is there");
+        assert_eq!(again.exit_code(), 2, "as with a backup or a key");
+        let again = again.to_string();
         assert!(again.ends_with("jobs.ndjson is there already, and is not written over: name another file"), "{again}");
     }
 }

@@ -96,7 +96,7 @@ fn not_written(path: &Path, error: &io::Error) -> CliError {
     let path = path.display();
     match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            CliError::Failed(format!("{path} is there already, and is not overwritten: it may be in use"))
+            CliError::Usage(format!("{path} is there already, and is not overwritten: it may be in use"))
         }
         _ => CliError::Failed(format!("{path} cannot be written: {error}")),
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
         assert!(!written.text().contains("PRIVATE"));
         let again = generate(&args, &pem(), &mut screen).expect_err("it is there");
-        assert!(again.to_string().contains("not overwritten") && again.exit_code() == 1, "{again}");
+        assert!(again.to_string().contains("not overwritten") && again.exit_code() == 2, "{again}");
     }
 
     #[test]
