@@ -105,6 +105,8 @@ impl Service {
         let observers: Vec<Arc<dyn Observer>> = others.into_iter().chain(memory).collect();
         let observer: Arc<dyn Observer> = Arc::new(Audience::new(Arc::clone(&labels), observers));
         let inbox = Inbox::new();
+        // Where the store is yet to be made, an address that is taken leaves no empty one behind.
+        let early = if config.store.path.exists() { None } else { Some(listen_at(&config).await?) };
         keep_to_oneself(&config.store.path);
         let store = Arc::new(Store::open(store::Options {
             path: config.store.path.clone(),
@@ -138,9 +140,10 @@ impl Service {
         };
         let outbox = outbox_options(&config).map(|options| AmqpOutbox::new(options, ports)).transpose()?;
         let engine = Engine::new(engine_options(&config), world, inbox);
-        let listener = TcpListener::bind(config.http.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} ([http] listen)", config.http.listen))?;
+        let listener = match early {
+            Some(listener) => listener,
+            None => listen_at(&config).await?,
+        };
         let address = listener.local_addr()?;
         let tasks = Tasks::default();
         let desk = Arc::new(desk(&config, &registry, &clock)?);
@@ -278,6 +281,11 @@ impl Service {
         self.store.close()?;
         stopped
     }
+}
+
+async fn listen_at(config: &Config) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(config.http.listen).await;
+    bound.with_context(|| format!("cannot listen on {} ([http] listen)", config.http.listen))
 }
 
 /// Without `[amqp] url` no queue can be without a consumer.

@@ -97,6 +97,16 @@ async fn check(args: &check::CheckArgs, path: Option<&Path>, screen: &mut Screen
         Err(error) => return check::unusable(args, CliError::Usage(chain(&error)), screen),
     };
     let wishes = args.wishes(std::io::stdin().lock())?;
+    let names: Vec<&str> = config.platforms.iter().map(|platform| platform.name.as_str()).collect();
+    if let Some(name) = wishes.only.as_deref().filter(|only| !names.contains(only)) {
+        let there =
+            if names.is_empty() { "none is configured".to_owned() } else { format!("there is {}", names.join(", ")) };
+        return check::unusable(
+            args,
+            CliError::Usage(format!("no [[platforms]] entry is called {name}; {there}")),
+            screen,
+        );
+    }
     let scene = crate::check::Scene {
         transport: HttpTransport::new(super::transport_options(&config)).map_err(|error| chain(&error)),
         broker: super::amqp_options(&config),

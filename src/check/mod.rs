@@ -130,6 +130,8 @@ pub struct Wishes {
     pub columns: Option<ColumnsWish>,
     /// An LTI 1.1 outcome service.
     pub outcome: Option<OutcomeWish>,
+    /// The platform that alone is tried, with what else is wished for; without it, the whole configuration.
+    pub only: Option<String>,
 }
 
 /// Columns to read.
@@ -164,13 +166,9 @@ const SECTIONS_AT_ONCE: usize = 8;
 const STEP_LIMIT: Duration = Duration::from_secs(15);
 
 fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
-    let mut sections: Vec<Pending<'a, Vec<Remark>>> = vec![
-        Box::pin(async { configuration::section(scene) }),
-        Box::pin(store::section(&scene.config.store.path, scene.config.rules())),
-        Box::pin(listen::section(scene.config.http.listen, &scene.config.store.path)),
-        Box::pin(broker::section(scene.broker.as_ref(), scene.config.amqp.outcomes_exchange.as_deref())),
-        Box::pin(async { keys::section(scene.config) }),
-    ];
+    let only = scene.wishes.only.as_deref();
+    // Why nothing can be called stands among them.
+    let mut sections = if only.is_none() || scene.transport.is_err() { of_this_machine(scene) } else { Vec::new() };
     let Ok(transport) = &scene.transport else { return sections };
     let road = Road {
         registry: scene.registry,
@@ -180,10 +178,10 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
         patience: Patience::of(scene.config.delivery.timeout),
         listen: Some(scene.config.http.listen),
     };
-    for platform in &scene.config.platforms {
+    for platform in scene.config.platforms.iter().filter(|platform| only.is_none_or(|only| platform.name == only)) {
         sections.push(Box::pin(platform::section(road, platform, scene.past_of(platform))));
     }
-    for (host, keys) in keys::hosts(&scene.config.lti_keys) {
+    for (host, keys) in keys::hosts(&scene.config.lti_keys).into_iter().filter(|_| only.is_none()) {
         sections.push(Box::pin(reach::host_section(road, host, keys)));
     }
     if let Some(url) = &scene.wishes.jwks_url {
@@ -198,6 +196,17 @@ fn sections<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
         sections.push(Box::pin(outcome::section(road, wish)));
     }
     sections
+}
+
+/// What stands before any platform.
+fn of_this_machine<'a>(scene: &'a Scene<'a>) -> Vec<Pending<'a, Vec<Remark>>> {
+    vec![
+        Box::pin(async { configuration::section(scene) }),
+        Box::pin(store::section(&scene.config.store.path, scene.config.rules())),
+        Box::pin(listen::section(scene.config.http.listen, &scene.config.store.path)),
+        Box::pin(broker::section(scene.broker.as_ref(), scene.config.amqp.outcomes_exchange.as_deref())),
+        Box::pin(async { keys::section(scene.config) }),
+    ]
 }
 
 /// The way to platforms, as the worker would go it.

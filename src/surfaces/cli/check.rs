@@ -29,8 +29,9 @@ pub struct CheckArgs {
     /// Read the columns of a course, by the `lineitems` URL of a launch; may be given several times
     #[arg(long, value_name = "URL", value_parser = service_url)]
     pub lineitems: Vec<ServiceUrl>,
-    /// The platform whose token reads them, by its name in `[[platforms]]`. Not needed where there is only one
-    #[arg(long, value_name = "NAME", requires = "lineitems")]
+    /// The platform whose token reads them, by its name in `[[platforms]]`; not needed where there is only one. Without
+    /// `--lineitems`: try this platform and leave the rest of the configuration alone
+    #[arg(long, value_name = "NAME")]
     pub platform: Option<String>,
     /// Try an LTI 1.1 outcome service, by its `lis_outcome_service_url`
     #[arg(long, value_name = "URL", value_parser = service_url, requires = "key")]
@@ -50,6 +51,7 @@ pub struct CheckArgs {
 const EXAMPLES: &str = "Examples:
   passback check
   passback check --config /etc/passback/passback.toml --json
+  passback check --platform moodle
   passback check --jwks-url https://tool.example.edu/.well-known/jwks.json
   passback check --platform moodle --lineitems 'https://lms.example.edu/mod/lti/services.php/2/lineitems?type_id=1'
   passback check --outcome-url https://lms.example.edu/mod/lti/service.php --key learnosity --sourcedid - <sourcedid.txt
@@ -78,7 +80,8 @@ impl CheckArgs {
         };
         let outcome =
             self.outcome_url.clone().zip(self.key.clone()).map(|(url, key)| OutcomeWish { url, key, sourcedid });
-        Ok(Wishes { jwks_url: self.jwks_url.clone(), columns, outcome })
+        let only = self.platform.clone().filter(|_| self.lineitems.is_empty());
+        Ok(Wishes { jwks_url: self.jwks_url.clone(), columns, outcome, only })
     }
 }
 

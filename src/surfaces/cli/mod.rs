@@ -249,6 +249,7 @@ mod tests {
             "check",
             "check --json --jwks-url https://tool.example.edu/.well-known/jwks.json",
             "check --lineitems https://lms.example.edu/a --lineitems https://lms.example.edu/b --platform moodle",
+            "check --platform moodle",
             "check --outcome-url https://lms.example.edu/o --key k --sourcedid s",
             "check --outcome-url https://lms.example.edu/o --key k --sourcedid -",
             "lms",
@@ -300,7 +301,6 @@ mod tests {
         check("completions tcsh", "fish");
         check("backup", "<DIR>");
         check("keys generate --kid a/b", "letters");
-        check("check --platform moodle", "--lineitems");
         check("check --outcome-url https://lms.example.edu/o", "--key");
         check("check --jwks-url tool.example.edu", "absolute URL");
         check("lms --listen nowhere", "nowhere");

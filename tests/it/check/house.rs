@@ -198,3 +198,33 @@ async fn a_store_that_a_start_could_not_open_is_named_and_left_as_it_is() {
 }
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_platform_alone_is_tried_where_it_is_named() {
+    let config = "[[platforms]]\nname = \"one\"\norigin = \"http://127.0.0.1:9\"\n\
+                  [[platforms]]\nname = \"two\"\norigin = \"http://127.0.0.2:9\"\n";
+    let scene = Scene::new(config);
+    let checked = scene.check(&["--platform", "two"]).await;
+    assert!(
+        !checked.all().is_empty() && checked.all().iter().all(|step| step["name"] == "two"),
+        "{:#}",
+        checked.document
+    );
+    let unknown = scene.check(&["--platform", "three"]).await;
+    assert_eq!(unknown.all().len(), 1, "{:#}", unknown.document);
+    assert!(unknown.document.to_string().contains("there is one, two"), "{:#}", unknown.document);
+}
+
+/// What could not start leaves no store that a later look would take for one.
+#[test]
+fn a_start_at_an_address_that_is_taken_leaves_no_store_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_passback"));
+    run.arg("run").current_dir(folder.path()).env("PASSBACK_HTTP__LISTEN", &address);
+    let ended = run.output().expect("it runs");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.code() == Some(1) && said.contains("cannot listen on"), "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "{said}");
+}
