@@ -18,7 +18,7 @@ use crate::domain::ledger::Rules;
 
 /// Looks at the folder and judges what was seen.
 pub(super) async fn section(path: &Path, rules: Rules) -> Vec<Remark> {
-    let mut section = Section::named("store", path.display().to_string());
+    let mut section = Section::named("store", whole(path).display().to_string());
     match look_in_time(path.to_owned()).await {
         Some(looked) => {
             judge(&mut section, &looked);
@@ -33,6 +33,11 @@ pub(super) async fn section(path: &Path, rules: Rules) -> Vec<Remark> {
         }
     }
     section.done()
+}
+
+/// The path from the root on: `.` and `store` say little to whoever stands elsewhere.
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// What is seen of a folder; none where its disk hangs.
@@ -66,7 +71,8 @@ fn judge_proof(section: &mut Section, proof: Option<Proof>) {
 fn judge(section: &mut Section, looked: &FolderLook) {
     match looked {
         FolderLook::Missing { above, makeable: Ok(()) } => {
-            section.ok("folder", format!("it is not there yet; the first start makes it in {}", above.display()));
+            section
+                .ok("folder", format!("it is not there yet; the first start makes it in {}", whole(above).display()));
         }
         FolderLook::Missing { above, makeable: Err(error) } => {
             let seen = format!("it is not there, and {} cannot be written: {error}", above.display());

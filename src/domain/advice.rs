@@ -301,7 +301,7 @@ static ROWS: &[Row] = {
         Row::of(R::Rejected, "Moodle stored nothing although it said 200: most often the student is not enrolled, or the grade is locked; look at the gradebook, then replay or discard.").by(Ags).says(&["moodle stored nothing"]),
         Row::of(R::Rejected, "Moodle finds no service at this address: check that the line item URL is to the letter the one that Moodle gave, then replay or discard.").by(Ags).says(&["no handler found"]),
         Row::of(R::Rejected, "Moodle refuses a score with a bare 400 when the user is not enrolled, is a teacher, or is unknown there: check the enrolment and replay, or discard the job.").by(Ags).at(Moodle).with(400).answering(Grade).telling(Says::Nothing),
-        Row::of(R::Rejected, "{lms} refused to find or make the column: read its words below, and check that lineitems and resource_link_id of the event come from one and the same launch, then replay or discard.").by(Ags).answering(Before),
+        Row::of(R::Rejected, "{lms} refused to find or make the column: read its words, and check that lineitems and resource_link_id of the event come from one and the same launch, then replay or discard.").by(Ags).answering(Before),
         Row::of(R::Rejected, "Blackboard does not know this sourcedId or this user: let the student launch again and send the event anew.").at(Blackboard).says(&["incorrect", "could not be found"]),
         Row::of(R::Rejected, "The platform wants another media type, so this address is hardly its grade service: check the service URL, then replay.").with(415),
         Row::of(R::Rejected, "{lms} does not know replaceResult at this address: check that lis_outcome_service_url is its outcome service, then replay.").by(Lti11).telling(Says::Unsupported),

@@ -53,7 +53,7 @@ reasons! {
         "The gradebook column or service is not there any more: check that the activity still exists in the course, then replay or discard.";
     /// The platform understood and said no.
     Rejected = "rejected",
-        "The platform refused this grade: read its words below; most often the student is not enrolled or the activity is closed.";
+        "The platform refused this grade: read its words; most often the student is not enrolled or the activity is closed.";
     /// Too many requests.
     RateLimited = "rate_limited",
         "The platform kept saying that it gets too many requests: lower [delivery] per_platform, restart, then replay.";

@@ -252,7 +252,9 @@ fn in_full(error: &AmqpError) -> String {
         }
         cause = next.source();
     }
-    text
+    // The client's name for what the broker's own words begin with.
+    let twice = ["ACCESS", "NOT", "PRECONDITION", "RESOURCE"].into_iter().zip(["REFUSED", "FOUND", "FAILED", "LOCKED"]);
+    twice.fold(text, |text, (one, two)| text.replace(&format!("{one}-{two}: {one}_{two}"), &format!("{one}_{two}")))
 }
 
 const PAUSE_FIRST: Duration = Duration::from_millis(200);

@@ -23,7 +23,7 @@ use crate::domain::ledger::Rules;
 pub enum OpenError {
     /// Another process has it open.
     #[error(
-        "the store in {} is in use by another passback: stop that one first, or talk to it with --url",
+        "the store in {} is in use by another passback: stop that one first",
         folder.display()
     )]
     Locked {

@@ -30,6 +30,9 @@ pub enum Command {
     Show(ShowArgs),
 }
 
+/// Jobs in every state.
+const ANY: &str = "any";
+
 const LIST_EXAMPLES: &str = "Examples:
   passback jobs list
   passback jobs list --state queued --platform moodle
@@ -38,8 +41,9 @@ const LIST_EXAMPLES: &str = "Examples:
 /// `passback jobs list`
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// Only those in this state
-    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(StateName::ALL.map(StateName::name)))]
+    /// Only those in this state; `any`, as without it, means all
+    #[arg(long, value_name = "STATE",
+        value_parser = PossibleValuesParser::new(StateName::ALL.map(StateName::name).into_iter().chain([ANY])))]
     pub state: Option<String>,
     /// What is listed, and how.
     #[command(flatten)]
@@ -86,7 +90,10 @@ pub enum ListKind {
 /// Carries the command out.
 pub async fn run(command: &Command, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
     match command {
-        Command::List(args) => list(ListKind::Jobs, args.state.as_deref(), &args.listing, local, screen).await,
+        Command::List(args) => {
+            let state = args.state.as_deref().filter(|state| *state != ANY);
+            list(ListKind::Jobs, state, &args.listing, local, screen).await
+        }
         Command::Show(args) => show(args, local, screen).await,
     }
 }
@@ -237,6 +244,7 @@ mod tests {
             assert_eq!(lines, asked);
         };
         check("jobs list", &["GET /api/v1/jobs?limit=50"], 50).await;
+        check("jobs list --state any", &["GET /api/v1/jobs?limit=50"], 50).await;
         check("failures list --limit 3", &["GET /api/v1/jobs?state=flagged&limit=3"], 3).await;
         let three = [
             "GET /api/v1/jobs?limit=1000",

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command, CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
 
 use super::{
@@ -18,9 +18,15 @@ use super::{
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = COMPLETIONS_EXAMPLES)]
 pub struct CompletionsArgs {
-    /// Which shell
-    #[arg(value_name = "SHELL")]
+    /// Which shell: bash, elvish, fish, powershell or zsh
+    #[arg(value_name = "SHELL", value_parser = shell)]
     pub shell: Shell,
+}
+
+/// A shell by its name. One that is not known is not like another.
+fn shell(text: &str) -> Result<Shell, String> {
+    let known = || Shell::value_variants().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    text.parse().map_err(|_| format!("it is none of the shells that can be served: {}", known()))
 }
 
 const COMPLETIONS_EXAMPLES: &str = "Examples:

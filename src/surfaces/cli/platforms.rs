@@ -19,13 +19,13 @@ pub enum Command {
     /// List the platforms: open, held or paused, since when, and when a held one is tried again
     List(ListArgs),
     /// Have the worker try the way to a platform, step by step as `passback check` does; no grade is written
-    #[command(after_long_help = CHECK_EXAMPLES)]
+    #[command(after_long_help = CHECK_EXAMPLES, override_usage = "passback platforms check [OPTIONS] <NAME>")]
     Check(CheckArgs),
     /// Send nothing to a platform until it is resumed; its jobs wait and use up no attempts
-    #[command(after_long_help = CHANGE_EXAMPLES)]
+    #[command(after_long_help = CHANGE_EXAMPLES, override_usage = "passback platforms pause [OPTIONS] <NAME>")]
     Pause(ChangeArgs),
     /// Let a paused or held platform's grades go on at once
-    #[command(after_long_help = CHANGE_EXAMPLES)]
+    #[command(after_long_help = CHANGE_EXAMPLES, override_usage = "passback platforms resume [OPTIONS] <NAME>")]
     Resume(ChangeArgs),
 }
 

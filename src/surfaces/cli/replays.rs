@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     answers::{JobResult, Now, Results, Task, TaskPage},
     audit::words_of,
-    client::Client,
+    client::{Client, ClientError},
     connect::{AskArgs, FindLocal},
     fault::CliError,
     job_table,
@@ -71,14 +71,24 @@ pub async fn run(args: &ReplaysArgs, local: FindLocal<'_>, screen: &mut Screen) 
     let id = id.to_string();
     if args.wait {
         // Whether there is such a change, and a worker, is told at once.
-        client.get(&["api", "v1", "replays", &id], &[]).await?;
+        client.get(&["api", "v1", "replays", &id], &[]).await.map_err(no_such_change)?;
         return until_it_ends(&id, args.ask.json, Until::Settled, &client, screen).await;
     }
     if args.jobs {
         return results(&id, args, &client, screen).await;
     }
-    let body = client.get(&["api", "v1", "replays", &id], &[]).await?;
+    let body = client.get(&["api", "v1", "replays", &id], &[]).await.map_err(no_such_change)?;
     show(&body, args.ask.json, &client, screen)
+}
+
+/// What the API names by its own calls is named here by the command.
+fn no_such_change(error: ClientError) -> CliError {
+    match error {
+        ClientError::Problem(problem) if problem.status == 404 => CliError::Failed(
+            "there is no such change of many; the last 200 are kept: `passback replays` lists them".to_owned(),
+        ),
+        error => error.into(),
+    }
 }
 
 /// How long is waited.
@@ -237,7 +247,7 @@ fn row(task: &Task, look: Look) -> Vec<(Tone, String)> {
 
 /// What came of each job.
 async fn results(id: &str, args: &ReplaysArgs, client: &Client, screen: &mut Screen) -> Result<(), CliError> {
-    let body = client.get(&["api", "v1", "replays", id, "jobs"], &page_of(args)).await?;
+    let body = client.get(&["api", "v1", "replays", id, "jobs"], &page_of(args)).await.map_err(no_such_change)?;
     if args.ask.json {
         return screen.json(&body);
     }

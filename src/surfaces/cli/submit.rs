@@ -283,8 +283,12 @@ fn check_form(file: &str, batch: &Batch) -> Result<(), CliError> {
 fn complaints(batch: &Batch, problem: &Problem) -> String {
     let (first, last) = batch.lines();
     let count = counted(batch.len(), "event", "events");
-    let mut text =
-        vec![format!("lines {first} to {last} ({count}) are not stored: a batch goes in whole or not at all")];
+    let which = if batch.len() == 1 {
+        format!("line {first} ({count}) is")
+    } else {
+        format!("lines {first} to {last} ({count}) are")
+    };
+    let mut text = vec![format!("{which} not stored: a batch goes in whole or not at all")];
     let mut wrong: Vec<String> =
         batch.too_long.iter().map(|line| format!("line {line}: is larger than 64 KiB")).collect();
     let line_of = |index: usize| batch.events.get(index).map(|(line, _)| *line);

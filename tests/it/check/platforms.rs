@@ -33,7 +33,7 @@ async fn a_set_up_that_is_well_is_well_and_is_not_changed() {
     checked.is_well("configuration", "file", "passback.toml: sections store");
     checked.is_well("store", "use", "a worker runs here");
     checked.is_well("http", "listen", "a worker listens there");
-    checked.is_well("broker", "queue", &format!("{queue} is there: 0 events wait, 1 consumers"));
+    checked.is_well("broker", "queue", &format!("{queue} is there: 0 events wait, 1 consumer"));
     checked.is_well("broker", "dead letters", &format!("{queue}.dlq is empty"));
     checked.is_well("keys", "signing keys", "k1 (RSA, 2048 bits) signs");
     checked.is_well("platform", "name", "127.0.0.1");

@@ -85,7 +85,7 @@ pub(super) fn second_act(replayed: &BulkNumbers, report: &Report) -> String {
     format!(
         "\
 2. choosy-school has enrolled its students; an admin replays what was flagged there.
-   {} replayed. Now {} are delivered and {} flagged.\n",
+   {} replayed. Now {} grades are delivered (of some students both) and {} flagged.\n",
         replayed.replayed, report.delivered, report.flagged
     )
 }
