@@ -3,8 +3,8 @@
 //! sled refuses its files as a whole when a single page is lost. Here each segment of the log is read by itself, in the
 //! order in which it was written, wherever it lies in the file: of each page the last state that can be read is taken,
 //! and where two pages claim the same keys, the newer one has them. So a segment that is lost costs what was in it alone.
-//! What had been written to a lost one last may come out as it was before. Where each page begins is kept in memory, some
-//! hundred bytes a page; its content is read when it is asked for.
+//! What had been written to a lost one last may come out as it was before. Where each page begins is kept in memory;
+//! its content is read when it is asked for.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
