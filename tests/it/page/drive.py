@@ -115,6 +115,7 @@ def journey(page):
     takes_what_stands_in_the_fields(page, rows)
     survives_a_reload(page, rows)
     reads_one(page)
+    counts_before_it_discards(page)
     replays_all(page)
     sees_what_became_of_it(page)
 
@@ -348,6 +349,42 @@ def nothing_is_left(page):
     expect(page.get_by_text("No grade passes this filter.")).to_be_visible()
 
 
+def until(page, is_so):
+    """Lets the page go on until it has come to this."""
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end, "it never came to this"
+        page.wait_for_timeout(5)
+
+
+def counts_before_it_discards(page):
+    """What cannot be undone is not even offered before one knows to how many it is done."""
+    counts = []
+    page.goto(BASE + "/#/failures?platform=campus&reason=rejected&delivery=lti11")
+    expect(page.get_by_label("Delivery")).to_have_value("lti11")
+    page.get_by_role("button", name="Select all that match").click()
+    page.route("**/api/v1/discard", lambda route: counts.append(route))
+    selected(page, "Discard").click()
+    dialog = page.get_by_role("dialog", name="Discard all flagged grades that match?")
+    expect(dialog).to_contain_text("They are being counted; they cannot be given up before that.")
+    expect(dialog.get_by_role("button")).to_have_text(["Cancel"])
+    until(page, lambda: counts)
+    counts.pop().continue_()
+    dialog = page.get_by_role("dialog", name=re.compile(r"Discard \d+ flagged grades?\?"))
+    expect(dialog.get_by_role("button", name=re.compile(r"Discard \d+"))).to_be_enabled()
+    assert not counts, "a count is no discard"
+    page.keyboard.press("Escape")
+    page.unroute("**/api/v1/discard")
+    # Who selects none is not lost either where the list is of grades that are not flagged.
+    page.goto(BASE + "/#/failures?state=queued")
+    expect(page.get_by_label("State")).to_have_value("queued")
+    page.locator("table.jobs tbody input").first.check()
+    page.get_by_role("button", name="Select none").click()
+    expect(page.locator("#actions")).to_be_focused()
+    page.goto(BASE + "/#/failures?platform=campus&reason=rejected")
+    expect(page.get_by_label("Reason")).to_have_value("rejected")
+
+
 def replays_while_it_is_counted(page):
     """The number stands there at once; what takes its time is filled in, and nobody waits for it."""
     rehearsals = []
@@ -358,7 +395,7 @@ def replays_while_it_is_counted(page):
     expect(dialog.get_by_role("button", name="Replay 57")).to_be_enabled()
     dialog.get_by_label("Why?").fill("enrolled them")
     everywhere(page, "confirm")
-    page.wait_for_timeout(50)
+    until(page, lambda: rehearsals)
     rehearsals.pop().continue_()
     expect(dialog).to_contain_text("57 grades will be tried again")
     expect(dialog).to_contain_text("None has a newer grade in the same cell.")

@@ -68,12 +68,14 @@ const stateOf = ({ state, reason: why, user_id: name }) => ({ state, reason: why
 /** Until none is queued any more, or nobody looks. */
 async function watchEach(action, results, show, goesOn, tools) {
   const queued = () => results.filter(({ state }) => state === "queued");
+  let turn = 0;
   for (let wait = SOON_MS; queued().length && goesOn(); wait = Math.min(QUEUED_MS, wait * 2)) {
     await sleep(wait);
-    const waiting = queued().slice(0, ASKED_MAX);
+    // Those that were asked about longest ago come first.
+    const waiting = queued().sort((a, b) => (a.asked ?? 0) - (b.asked ?? 0)).slice(0, ASKED_MAX);
     const worker = async () => {
       while (waiting.length && goesOn()) {
-        const result = waiting.shift();
+        const result = Object.assign(waiting.shift(), { asked: turn += 1 });
         // Whatever is wrong with the asking, it is queued, and asked for again.
         await get(`/api/v1/jobs/${result.id}`).then((job) => Object.assign(result, stateOf(job)), (error) => { if (error.status === 404) result.state = "gone"; });
       }
@@ -145,9 +147,13 @@ function question(action, words, { matched, planned, error }) {
   if (matched === 0) return { title: `Nothing to ${action}`, text: said("No flagged grade passes this filter now.") };
   const isKnown = matched !== undefined;
   const grades = isKnown ? count(matched, "grade") : "All of them";
-  const counting = isKnown ? null : error ? ` How many they are could not be counted: ${error}.` : " They are being counted; you need not wait for it.";
-  const fate = action === "discard" ? [`${grades} will be given up and stay unsent. This cannot be undone.`, counting] : fateOf(grades, planned, error, counting);
-  return { title: isKnown ? `${verb} ${count(matched, "flagged grade")}?` : `${verb} all flagged grades that match?`, text: said(...fate), verb: `${verb} ${isKnown ? number(matched) : "all"}` };
+  const isDiscard = action === "discard";
+  const haste = isDiscard ? "; they cannot be given up before that." : "; you need not wait for it.";
+  const counting = isKnown ? null : error ? ` How many they are could not be counted: ${error}.` : ` They are being counted${haste}`;
+  const fate = isDiscard ? [`${grades} will be given up and stay unsent. This cannot be undone.`, counting] : fateOf(grades, planned, error, counting);
+  const title = isKnown ? `${verb} ${count(matched, "flagged grade")}?` : `${verb} all flagged grades that match?`;
+  // What cannot be undone is not done before one knows to how many.
+  return { title, text: said(...fate), verb: isKnown ? `${verb} ${number(matched)}` : isDiscard ? null : `${verb} all` };
 }
 
 function fateOf(grades, planned, error, counting) {

@@ -7,7 +7,7 @@ import { fill, h } from "./dom.js";
     where one sees whether it was done, where nobody said. Gives back a way to write the question anew while it is one. */
 export function ask({ title, text, verb, grave = false, note = false, look, run }, tools) {
   const field = h("input", { id: "note", type: "text", maxlength: "500", autocomplete: "off" });
-  const hint = grave ? h("span", { id: "note-hint", class: "quiet under" }, `Enter leads on to ${verb.split(" ")[0]}; it is done when you press that.`) : null;
+  const hint = grave ? h("span", { id: "note-hint", class: "quiet under" }, `Enter leads on to ${title.split(" ")[0]}; it is done when you press that.`) : null;
   if (hint) field.setAttribute("aria-describedby", "note-hint");
   const why = note ? h("p", {}, h("label", { for: "note" }, "Why? (optional, kept in the audit log)"), field, hint) : null;
   const heading = h("h2", { id: "dialog-title" }, title);
@@ -32,6 +32,7 @@ export function ask({ title, text, verb, grave = false, note = false, look, run 
     try {
       watch = await run(show, field.value.trim() || undefined, goesOn);
     } catch (error) {
+      if (!error.isUnsure) dialog.dataset.refused = "";
       const [now, told] = notDone(error, look);
       show({ title: now, told: h("p", { class: "wrong" }, told) });
       if (!goesOn()) tools.trouble(`${now}. ${error.message}.`);
@@ -51,6 +52,7 @@ export function ask({ title, text, verb, grave = false, note = false, look, run 
     else yes.click();
   };
   yes.onkeydown = (event) => { if (event.repeat) event.preventDefault(); };
+  yes.hidden = !verb;
   open(dialog, tools);
   (note ? field : grave ? no : yes).focus();
   return (asked) => {
@@ -80,7 +82,7 @@ function open(dialog, tools) {
     if ("left" in dialog.dataset) return;
     // What had the focus gets it back; and what was done may have taken it off the page.
     (isUsable(before) ? before : heading())?.focus();
-    await tools.refresh("done" in dialog.dataset);
+    await tools.refresh("done" in dialog.dataset && !("refused" in dialog.dataset));
     if (!isUsable(document.activeElement) && !document.querySelector("dialog")) heading()?.focus();
   };
   document.body.append(dialog);

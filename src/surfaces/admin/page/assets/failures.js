@@ -231,7 +231,7 @@ function actions(page, filter, groups, params, tools) {
     Object.assign(chosen, { all, lost: false });
     if (!all) chosen.ids.clear();
     tools.redraw();
-    document.querySelector(all ? ".actions .main" : ".actions button")?.focus();
+    (document.querySelector(all ? ".actions .main" : ".actions button") ?? document.getElementById("actions"))?.focus();
   };
   const matched = chosen.all ? matchedOf(page, filter, groups, params) : ids.length;
   const many = matched === null ? "all" : number(matched);
