@@ -10,6 +10,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
+use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use super::tree::{Node, Value};
@@ -35,10 +36,11 @@ impl Secret {
     }
 }
 
-/// To see whether one has changed. Whoever presents a secret is known by digests, in `access`.
+/// In constant time, though it is there to see whether one has changed: whoever presents a secret is known by digests, in
+/// `access`.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.expose() == other.expose()
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
     }
 }
 
