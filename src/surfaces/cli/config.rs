@@ -50,7 +50,8 @@ pub fn run(
     screen.print(&text)?;
     if missing > 0 {
         let secrets = counted(missing as u64, "secret is", "secrets are");
-        note(&format!("warning: {secrets} not here, and marked: the worker does not start without them"));
+        let them = if missing == 1 { "it" } else { "them" };
+        note(&format!("warning: {secrets} not here, and marked: the worker does not start without {them}"));
     }
     Ok(())
 }

@@ -26,8 +26,9 @@ const EXAMPLES: &str = "Examples:
   passback reload
   passback reload --url https://passback.example.edu --note 'a new consumer key'
 
-The worker reads its own configuration file again, and tells what is otherwise. A file that is wrong changes nothing, is told, and ends the command with 2. All
-other settings are read at a start alone. A process keeps its environment: what shall change must stand in a file.";
+The worker reads its own configuration file again, and tells what is otherwise. A file that is wrong changes nothing, is told,
+and ends the command with 2. All other settings are read at a start alone. A process keeps its environment: what shall change
+must stand in a file.";
 
 /// What the API answers.
 #[derive(Deserialize)]

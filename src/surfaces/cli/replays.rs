@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long is waited for grades that are queued again, and how long while none of them moves.
 const SETTLE_WITHIN: Duration = Duration::from_secs(180);
 const STILL_FOR: Duration = Duration::from_secs(15);
+/// What a list shows unless told otherwise.
+const LIMIT: u32 = 50;
 /// How long a worker that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -41,11 +43,11 @@ pub struct ReplaysArgs {
     /// List its jobs, newest first: what came of each, and where it stands now
     #[arg(long, requires = "id", conflicts_with = "wait")]
     pub jobs: bool,
-    /// In a list, show at most so many
-    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub limit: u32,
+    /// In a list, show at most so many; 50 unless told otherwise
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: Option<u32>,
     /// Go on where another list ended, with its `next_cursor`
-    #[arg(long, value_name = "CURSOR", conflicts_with = "wait")]
+    #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
     /// The worker, and how it is shown.
     #[command(flatten)]
@@ -66,6 +68,10 @@ A change that is done has queued its jobs again; `Now` says what has become of t
 
 /// Carries the command out.
 pub async fn run(args: &ReplaysArgs, local: FindLocal<'_>, screen: &mut Screen) -> Result<(), CliError> {
+    if args.id.is_some() && !args.jobs && (args.limit.is_some() || args.cursor.is_some()) {
+        let words = "--limit and --cursor are of a list: add --jobs for that of its jobs, or leave the id out";
+        return Err(CliError::Usage(words.to_owned()));
+    }
     let client = args.ask.connect.client(local)?;
     let Some(id) = args.id else { return list(args, &client, screen).await };
     let id = id.to_string();
@@ -205,7 +211,7 @@ async fn list(args: &ReplaysArgs, client: &Client, screen: &mut Screen) -> Resul
 
 /// What part of a list is asked for.
 fn page_of(args: &ReplaysArgs) -> Vec<(&'static str, String)> {
-    let mut query = vec![("limit", args.limit.to_string())];
+    let mut query = vec![("limit", args.limit.unwrap_or(LIMIT).to_string())];
     query.extend(args.cursor.clone().map(|cursor| ("cursor", cursor)));
     query
 }
@@ -427,13 +433,18 @@ mod tests {
             let line = ["passback", "replays"].into_iter().chain(line.split_whitespace()).chain(given);
             let cli = <Cli as clap::Parser>::try_parse_from(line).expect("it is understood");
             let Command::Replays(args) = cli.command else { panic!("replays") };
-            run(&args, &nowhere, &mut testing::Written::default().screen(testing::program())).await.expect("a list");
-            assert_eq!(api.seen().last().expect("a request").line, asked);
+            let listed = run(&args, &nowhere, &mut testing::Written::default().screen(testing::program())).await;
+            match asked {
+                "" => assert_eq!(listed.expect_err("it is no list").exit_code(), 2),
+                asked => assert_eq!(listed.map(|()| api.seen().pop().expect("a request").line).expect("a list"), asked),
+            }
         };
         check("", "GET /api/v1/replays?limit=50").await;
         check("--limit 7 --cursor abc", "GET /api/v1/replays?limit=7&cursor=abc").await;
         let id = "01JD8Y3K5V7Q2W9XZB4N6M8P0R";
         check(&format!("{id} --jobs --limit 3"), &format!("GET /api/v1/replays/{id}/jobs?limit=3")).await;
+        check(&format!("{id} --limit 3"), "").await;
+        check(&format!("{id} --wait --cursor abc"), "").await;
     }
 
     #[test]
