@@ -65,7 +65,7 @@ pub enum OpenError {
     },
     /// What was on disk once is not there any more.
     #[error(
-        "the store in {} has lost its last {commits} commits, which had been accepted: the disk is damaged, or its files \
+        "the store in {} has lost its last commits ({commits}), which had been accepted: the disk is damaged, or its files \
          were put back from different times; restore a backup, or save what is left with `passback export --salvage FILE`, \
          or delete the file {} there to go on with it",
         folder.display(), highwater::NAME
