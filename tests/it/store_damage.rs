@@ -12,7 +12,10 @@ use std::{
 
 use futures_util::future::join_all;
 use passback::{
-    adapters::store::{OpenError, Store, export},
+    adapters::store::{
+        OpenError, Store, export,
+        look::{FolderLook, look},
+    },
     domain::{
         job::JobId,
         ledger::{Answer, Work},
@@ -24,7 +27,7 @@ use passback::{
 };
 use serde_json::Value;
 
-use crate::store_common::{SMALL, admit, carry_out, lti11_event, open_with, order, rules, wait};
+use crate::store_common::{SMALL, admit, carry_out, lti11_event, open_with, order, rules, until, wait};
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
 
@@ -318,9 +321,9 @@ fn blanked(log: &[u8], segments: impl Iterator<Item = usize>) -> Vec<u8> {
     damaged
 }
 
-/// Salvages a store with another log: what is written is right, and what is told to be missing is true. Tells how many
-/// jobs are missing at least, if that is known.
-fn salvage_tells_the_truth(how: &str, whole: &Path, log: &[u8], sound: &[u8]) -> Option<u64> {
+/// Salvages a store with another log: what is written is right, and what is told to be missing is true. Tells how many of its
+/// jobs are saved, and how many are missing at least, if that is known. Which jobs a part of the log holds is sled's to decide.
+fn salvage_tells_the_truth(how: &str, whole: &Path, log: &[u8], sound: &[u8]) -> (usize, Option<u64>) {
     let by_id = |jobs: Vec<Value>| -> BTreeMap<String, Value> {
         jobs.into_iter().map(|job| (job["id"].to_string(), job)).collect()
     };
@@ -329,40 +332,43 @@ fn salvage_tells_the_truth(how: &str, whole: &Path, log: &[u8], sound: &[u8]) ->
     copy(whole, folder.path());
     fs::write(folder.path().join("db"), log).expect("a write");
     let mut lines = Vec::new();
-    let summary = export::salvage(folder.path(), &mut lines).expect("something is left");
+    let salvaged = export::salvage(folder.path(), &mut lines);
     assert_eq!(fs::read(folder.path().join("db")).expect("a file"), log, "the store stays as it is");
+    let summary = match salvaged {
+        Err(export::ExportError::Nothing { .. }) => return (0, None),
+        salvaged => salvaged.expect("a store that is damaged is read as far as it can be"),
+    };
     let saved = by_id(jobs_of(&lines));
     let known = saved.iter().filter_map(|(id, job)| Some((job, all.get(id)?)));
-    println!(
-        "{how}: {} of {}; {}",
-        known.clone().count(),
-        all.len(),
-        summary.loss.map_or(String::new(), |loss| loss.to_string())
-    );
-    assert!(known.clone().count() > 0, "{how}");
+    let count = known.clone().count();
+    println!("{how}: {count} of {}; {}", all.len(), summary.loss.map_or(String::new(), |loss| loss.to_string()));
     assert_eq!(saved.len() as u64, summary.jobs, "{how}: no job comes twice");
     for (job, as_it_was) in known {
         assert_eq!(unchanging(job), unchanging(as_it_was), "{how}");
     }
     let Some(loss) = summary.loss else {
         assert!(lines == sound, "{how}: all is well only if all is there, as it was");
-        return Some(0);
+        return (count, Some(0));
     };
-    let told = loss.jobs?;
-    assert!(summary.jobs + told >= all.len() as u64, "{how}: {loss}");
-    assert!(saved.keys().filter(|id| all.contains_key(*id)).count() as u64 + told <= all.len() as u64, "{how}: {loss}");
-    Some(told)
+    if let Some(told) = loss.jobs {
+        assert!(summary.jobs + told >= all.len() as u64, "{how}: {loss}");
+        assert!(count as u64 + told <= all.len() as u64, "{how}: {loss}");
+    }
+    (count, loss.jobs)
 }
 
 #[test]
 fn what_salvage_writes_is_right_and_what_it_says_is_missing_is_true() {
     let whole = tempfile::tempdir().expect("a folder");
     let sound = churned(whole.path());
+    let is_held = || matches!(look(whole.path()), FolderLook::There(folder) if folder.in_use);
+    until("sled to let go of it", || !is_held());
     let log = fs::read(whole.path().join("db")).expect("a file");
     let last = log.len().div_ceil(SEGMENT);
-    assert!(last > 8, "there is something to damage");
+    assert!(last > 5, "there is something to damage");
     let check = |how: &str, log: &[u8]| salvage_tells_the_truth(how, whole.path(), log, &sound);
-    assert_eq!(check("sound", &log), Some(0));
+    let (all, _) = check("sound", &log);
+    assert!(all > 0, "something is found");
     check("the last 3 cut off", &log[..(last - 3) * SEGMENT]);
     check("the last third cut off", &log[..last * 2 / 3 * SEGMENT]);
     check("cut off within a segment", &log[..last / 2 * SEGMENT + 70_000]);
@@ -375,15 +381,17 @@ fn what_salvage_writes_is_right_and_what_it_says_is_missing_is_true() {
     }
     check("a page in each", &pages);
     let one = (0..last).map(|segment| check(&format!("{segment} zeroed"), &blanked(&log, segment..=segment)));
-    let told: Vec<Option<u64>> = one.collect();
-    assert!(told.iter().flatten().any(|missing| *missing > 0), "a number is told: {told:?}");
+    let one: Vec<(usize, Option<u64>)> = one.collect();
+    assert!(one.iter().any(|(_, told)| told.is_some_and(|missing| missing > 0)), "a number is told: {one:?}");
+    assert!(one.iter().any(|(saved, _)| 2 * saved > all), "most of it is saved: {one:?}");
     for entry in fs::read_dir(whole.path()).expect("the folder").flatten() {
         if entry.file_name().to_string_lossy().starts_with("snap.") {
             fs::write(entry.path(), "nonsense").expect("a write");
         }
     }
-    let told = check("the snapshot", &log);
-    assert_eq!(told, Some(0), "sled can do nothing without it");
+    let (saved, told) = check("the snapshot", &log);
+    // Sled can do nothing without it. Whether an empty segment ever held anything is then not always known.
+    assert!(saved == all, "{told:?}");
     check("the snapshot and the last 3", &blanked(&log, last - 3..last));
 }
 

@@ -88,7 +88,7 @@ function table(replays) {
     h("th", { scope: "row" }, h("a", { href: `#/bulk/${task.id}` }, `${VERBS[task.action] ?? task.action} ${filterWords(task.filter)}`)),
     h("td", { "data-label": "State" }, stands(task)),
     h("td", { "data-label": "Result" }, task.state === "running" ? progress(task) : h("span", {}, task.error ?? (became(task) || "nothing to change"), nowOf(task))),
-    h("td", { "data-label": "By" }, task.who),
+    h("td", { "data-label": "By", class: "who" }, task.who),
     h("td", { "data-label": "Begun" }, when(task.started_at, "both")),
     h("td", { "data-label": "Why", class: task.note ? null : "nil" }, task.note || "–"));
   return h("table", { class: "cards" }, h("caption", { class: "unseen" }, "Changes of many, newest first"),
