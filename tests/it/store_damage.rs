@@ -282,12 +282,15 @@ fn churned(folder: &Path) -> Vec<u8> {
         Work::Finish { id, verdict, trial: Trial::Regular }
     };
     let mut waiting: Vec<JobId> = Vec::new();
-    for round in 0..8 {
-        let arrivals = (0..60).map(|student| admit(&lti11_event(1_000 * round + student, 9_000), 1)).collect();
-        waiting.extend(all(arrivals).iter().map(|answer| match answer {
-            Answer::Stored(id) => *id,
-            other => panic!("it is stored: {other:?}"),
-        }));
+    for round in 0..12 {
+        // A few at a time: how many share a commit is otherwise the machine's to decide, and with it how long the log is.
+        for first in (0..60).step_by(5) {
+            let arrivals = (first..first + 5).map(|student| admit(&lti11_event(1_000 * round + student, 9_000), 1));
+            waiting.extend(all(arrivals.collect()).iter().map(|answer| match answer {
+                Answer::Stored(id) => *id,
+                other => panic!("it is stored: {other:?}"),
+            }));
+        }
         let ended: Vec<JobId> = waiting.iter().copied().step_by(2).take(50).collect();
         waiting.retain(|id| !ended.contains(id));
         all(ended.iter().map(|id| Work::Start { id: *id }).collect());
@@ -365,33 +368,33 @@ fn what_salvage_writes_is_right_and_what_it_says_is_missing_is_true() {
     until("sled to let go of it", || !is_held());
     let log = fs::read(whole.path().join("db")).expect("a file");
     let last = log.len().div_ceil(SEGMENT);
-    assert!(last > 5, "there is something to damage");
+    assert!(last > 8, "there is something to damage");
     let check = |how: &str, log: &[u8]| salvage_tells_the_truth(how, whole.path(), log, &sound);
-    let (all, _) = check("sound", &log);
-    assert!(all > 0, "something is found");
-    check("the last 3 cut off", &log[..(last - 3) * SEGMENT]);
+    let all = jobs_of(&sound).len();
+    assert_eq!(check("sound", &log), (all, Some(0)));
+    let saves = |how: &str, log: &[u8]| assert!(check(how, log).0 > 0, "{how}");
+    saves("the last 3 cut off", &log[..(last - 3) * SEGMENT]);
+    saves("the first 2 zeroed", &blanked(&log, 0..2));
+    // Of a store as small as this, so much may have held every event.
     check("the last third cut off", &log[..last * 2 / 3 * SEGMENT]);
     check("cut off within a segment", &log[..last / 2 * SEGMENT + 70_000]);
     check("the last 5 zeroed", &blanked(&log, last - 5..last));
-    check("the first 2 zeroed", &blanked(&log, 0..2));
     check("each third zeroed", &blanked(&log, (0..last).step_by(3)));
     let mut pages = log.clone();
     for segment in pages.chunks_mut(SEGMENT) {
         segment.iter_mut().skip(99_000).take(4_096).for_each(|byte| *byte = 7);
     }
-    check("a page in each", &pages);
+    saves("a page in each", &pages);
     let one = (0..last).map(|segment| check(&format!("{segment} zeroed"), &blanked(&log, segment..=segment)));
     let one: Vec<(usize, Option<u64>)> = one.collect();
     assert!(one.iter().any(|(_, told)| told.is_some_and(|missing| missing > 0)), "a number is told: {one:?}");
-    assert!(one.iter().any(|(saved, _)| 2 * saved > all), "most of it is saved: {one:?}");
+    assert!(one.iter().all(|(saved, _)| 5 * saved > all), "one segment never holds nearly all: {one:?}");
     for entry in fs::read_dir(whole.path()).expect("the folder").flatten() {
         if entry.file_name().to_string_lossy().starts_with("snap.") {
             fs::write(entry.path(), "nonsense").expect("a write");
         }
     }
-    let (saved, told) = check("the snapshot", &log);
-    // Sled can do nothing without it. Whether an empty segment ever held anything is then not always known.
-    assert!(saved == all, "{told:?}");
+    assert_eq!(check("the snapshot", &log), (all, Some(0)), "sled can do nothing without it");
     check("the snapshot and the last 3", &blanked(&log, last - 3..last));
 }
 
