@@ -131,6 +131,7 @@ impl Wreck {
     }
 
     fn read_leaf(&self, number: u64) -> Result<Leaf, Fault> {
+        // Only pages that are there have claims, by which they are asked for.
         let page = &self.pages[&number];
         let whole = self.body(page.whole)?;
         let node = Node::read(&whole).ok_or_else(|| Fault::Damaged { key: page.low.clone(), why: Damage::Short })?;

@@ -73,6 +73,8 @@ async fn who_did_what_and_why_is_noted_and_outlives_a_kill() {
         json!([replayed, change(&seen[3], "discard", None)]),
         "the job tells its own part, oldest first"
     );
+    let other = worker.get(&format!("/api/v1/jobs/{}", ids[1])).await["changes"].clone();
+    assert_eq!(other, json!([]), "and none of another's");
     worker.kill();
     worker.start().await;
     assert_eq!(entries(&worker).await, seen);
